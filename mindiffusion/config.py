@@ -1,0 +1,230 @@
+"""One dataclass holds everything a run is told: the constants of its script and the flags of its command line."""
+
+import argparse
+import os
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dotenv import load_dotenv
+
+from mindiffusion.data import CROPS
+from mindiffusion.errors import UserError
+from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE
+
+RESUME_NEWEST = "newest"
+
+# --demo: the synthetic two-feature data and a schedule that 2 CPU cores finish in about 3 minutes. Flags still win.
+DEMO = {
+    "data_path": "synthetic",
+    "n_feat": 16,
+    "global_batch_size": 64,
+    "lr": 1e-3,
+    "ema_decay": 0.99,
+    "num_samples": 32,
+    "sample_steps": 20,
+}
+DEMO_EPOCHS = (1, 1, 1, 1, 2)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with one timestep range. ``t_min`` and ``t_max`` are fractions of n_T."""
+
+    t_min: float
+    t_max: float
+    name: str
+    epochs: int
+
+
+def flag(default: Any, text: str, **argparse_options: Any) -> Any:
+    """A field that is also a flag, with its help text and what argparse must know beyond the default's type."""
+    return field(default=default, metadata={"help": text, **argparse_options})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A resolved run. Fields made by ``flag`` are flags of every training script; the others are script constants."""
+
+    # The experiment: constants of the script.
+    variant: str
+    stages: tuple[Stage, ...]
+    betas: tuple[float, float] = (1e-4, 0.02)
+    n_T: int = 1000
+    sparsity_schedule: tuple[float, ...] = ()  # CS: share of masked channels, per stage
+    regrowth_method: str = ""
+    mask_scope: str = ""
+    lambda_schedule: tuple[float, ...] = ()  # CR: weight of the Group L1 penalty, per stage
+    penalty_method: str = ""
+
+    # The experiment: flags.
+    seed: int = flag(0, "seed of everything random", type=int)
+    image_size: int = flag(32, f"pixels per side, a multiple of {SIZE_MULTIPLE}", type=int)
+    n_feat: int = flag(32, f"width of the network, a multiple of {NORM_GROUPS}", type=int)
+    global_batch_size: int = flag(256, "images per optimizer step, over all processes", type=int)
+    lr: float = flag(2e-5, "learning rate of Adam", type=float)
+    ema_decay: float = flag(0.999, "decay of the weights' moving average, used for sampling; 0 = off", type=float)
+    precision: str = flag(
+        "auto", "bf16 autocast or fp32; auto is bf16 where the GPU has it", choices=("auto", "fp32", "bf16")
+    )
+    crop: str = flag("square", "part of the image that is used; 'none' squashes all of it", choices=tuple(CROPS))
+
+    # Place and machine.
+    data_path: str = flag("", "image folder, searched recursively, or 'synthetic'; default: CELEBA_PATH")
+    skip_bad_images: bool = flag(False, "leave out unreadable images and list them", action="store_true")
+    output_dir: str = flag(".", "folder that gets contents_*/ and checkpoints_*/")
+    device: str = flag("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    micro_batch_size: int = flag(0, "images per forward pass and process, to save memory; 0 = all at once", type=int)
+    compile: bool | None = flag(
+        None, "torch.compile the network; default: on CUDA only", action=argparse.BooleanOptionalAction
+    )
+    num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
+    sample_steps: int = flag(50, "DDIM steps per sample grid", type=int)
+    checkpoint_minutes: float = flag(10.0, "save latest.pt this often, besides every epoch", type=float)
+    resume: str = flag(
+        "",
+        "continue this run: from the newest good checkpoint, or from PATH",
+        nargs="?",
+        const=RESUME_NEWEST,
+        metavar="PATH",
+    )
+    overwrite: bool = flag(False, "delete an earlier run's outputs and start anew", action="store_true")
+    init_from: str = flag(
+        "", "start from these weights: a checkpoint, or a bare state dict of minDiffusion", metavar="PATH"
+    )
+    demo: bool = flag(False, "the synthetic data and a schedule of about 3 minutes on 2 CPU cores", action="store_true")
+    dry_run: bool = flag(
+        False, "print the plan (stages, images, steps, channels, memory) and exit", action="store_true"
+    )
+
+    # --- names ----------------------------------------------------------------------------------------------------
+
+    @property
+    def run_name(self) -> str:
+        """ "32" for the uniform control, "c_32", "cs_32", "cr_32" for the variants."""
+        return "_".join(part for part in (self.variant, str(self.image_size)) if part)
+
+    @property
+    def contents_dir(self) -> Path:
+        """Where grids, metrics.csv and config.json go."""
+        return Path(self.output_dir) / f"contents_{self.run_name}"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Where checkpoints go."""
+        return Path(self.output_dir) / f"checkpoints_{self.run_name}"
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs over all stages."""
+        return sum(stage.epochs for stage in self.stages)
+
+    # --- checks ---------------------------------------------------------------------------------------------------
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "global_batch_size": 1,
+            "micro_batch_size": 0,
+            "num_samples": 0,
+            "seed": 0,
+        }
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise UserError(f"{_flag_name(name)} is {getattr(self, name)}; it must be at least {least}.")
+        if self.image_size < SIZE_MULTIPLE or self.image_size % SIZE_MULTIPLE:
+            raise UserError(f"--image-size is {self.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}.")
+        if self.n_feat < NORM_GROUPS or self.n_feat % NORM_GROUPS:
+            raise UserError(f"--n-feat is {self.n_feat}; it must be a positive multiple of {NORM_GROUPS}.")
+        if not 0 < self.lr < float("inf"):
+            raise UserError(f"--lr is {self.lr}; it must be a positive number.")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"--ema-decay is {self.ema_decay}; it must be 0 (off) or lie below 1.")
+        if not self.checkpoint_minutes > 0:
+            raise UserError(f"--checkpoint-minutes is {self.checkpoint_minutes}; it must be positive.")
+        if not 1 <= self.sample_steps <= self.n_T:
+            raise UserError(f"--sample-steps is {self.sample_steps}; it must lie in 1..{self.n_T}.")
+        if self.resume and self.overwrite:
+            raise UserError("--resume keeps an earlier run and --overwrite deletes it: give one of them.")
+        if self.resume and self.init_from:
+            raise UserError("--resume continues a run and --init-from starts one: give one of them.")
+        for stage in self.stages:
+            if stage.epochs < 1:
+                raise UserError(f"{stage.name} has {stage.epochs} epochs; every stage needs at least 1.")
+        for name in ("sparsity_schedule", "lambda_schedule"):
+            if getattr(self, name) and len(getattr(self, name)) != len(self.stages):
+                raise UserError(f"{name} has {len(getattr(self, name))} entries for {len(self.stages)} stages.")
+        if list(self.sparsity_schedule) != sorted(self.sparsity_schedule, reverse=True):
+            raise UserError(
+                f"sparsity_schedule is {self.sparsity_schedule}; channels are only ever opened, so it must fall."
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide which numbers a run computes. A checkpoint continues only under equal ones."""
+        here = [item.name for item in fields(self)]
+        science = here[: here.index("crop") + 1]  # the machine's fields come after
+        return {name: value for name, value in self.to_dict().items() if name in science}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only: dicts, lists, strings, numbers."""
+        return _plain(asdict(self))
+
+
+def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> TrainConfig:
+    """The config of a script: its constants, then --demo, then .env and flags, the later winning.
+
+    ``doc`` is the script's docstring, shown by --help. Exits with code 2 and a message on a bad flag.
+    """
+    load_dotenv(Path.cwd() / ".env")  # does not override the environment
+    given = vars(_build_parser(doc, constants["stages"]).parse_args(argv))
+    epochs = given.pop("epochs_per_stage", None)
+    if given.get("demo"):
+        constants = {**constants, **DEMO}
+        epochs = epochs or _demo_epochs(len(constants["stages"]))
+    values = {**constants, **given}
+    values.setdefault("data_path", os.environ.get("CELEBA_PATH", ""))
+    if epochs is not None:
+        if len(epochs) != len(values["stages"]):
+            raise UserError(
+                f"--epochs-per-stage has {len(epochs)} numbers, but this script has {len(values['stages'])} stage(s)."
+            )
+        values["stages"] = [replace(stage, epochs=n) for stage, n in zip(values["stages"], epochs, strict=True)]
+    values["stages"] = tuple(values["stages"])
+    return TrainConfig(**values)
+
+
+def _demo_epochs(num_stages: int) -> list[int]:
+    return [sum(DEMO_EPOCHS)] if num_stages == 1 else list(DEMO_EPOCHS[:num_stages])
+
+
+def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default_epochs = " ".join(str(stage.epochs) for stage in stages)
+    parser.add_argument(
+        "--epochs-per-stage",
+        type=int,
+        nargs="+",
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help=f"one number per stage (default: {default_epochs})",
+    )
+    for item in fields(TrainConfig):
+        if not item.metadata:
+            continue
+        options = dict(item.metadata)
+        text = options.pop("help")
+        if item.default not in ("", None, False, MISSING):
+            text += f" (default: {item.default})"
+        parser.add_argument(_flag_name(item.name), default=argparse.SUPPRESS, help=text, **options)
+    return parser
+
+
+def _flag_name(field_name: str) -> str:
+    return "--" + field_name.replace("_", "-")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

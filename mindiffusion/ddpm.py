@@ -1,0 +1,173 @@
+"""Denoising diffusion probabilistic models (Ho, Jain and Abbeel 2020, arXiv 2006.11239)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from mindiffusion.errors import UserError
+
+BUFFERS = ("alpha_t", "oneover_sqrta", "sqrt_beta_t", "alphabar_t", "sqrtab", "sqrtmab", "mab_over_sqrtmab")
+
+
+def ddpm_schedules(beta1: float, beta2: float, n_T: int) -> dict[str, Tensor]:
+    """Linear betas beta_t = beta1 + (beta2 - beta1) * t / T at t = 0..T and what follows from them.
+
+    Computed in float64, returned as float32, each (T + 1,), under the names of minDiffusion: ``alpha_t`` = 1 - beta_t,
+    ``oneover_sqrta`` = 1 / sqrt(alpha_t), ``sqrt_beta_t``, ``alphabar_t`` = prod of alpha_0..alpha_t, ``sqrtab`` =
+    sqrt(alphabar_t), ``sqrtmab`` = sqrt(1 - alphabar_t), ``mab_over_sqrtmab`` = (1 - alpha_t) / sqrt(1 - alphabar_t).
+    """
+    if not 0.0 < beta1 < beta2 < 1.0:
+        raise UserError(f"betas are ({beta1}, {beta2}); they must satisfy 0 < beta1 < beta2 < 1.")
+    if n_T < 1:
+        raise UserError(f"n_T is {n_T}; it must be at least 1.")
+    beta_t = beta1 + (beta2 - beta1) * torch.arange(n_T + 1, dtype=torch.float64) / n_T
+    alpha_t = 1.0 - beta_t
+    alphabar_t = alpha_t.cumprod(0)
+    schedules = (
+        alpha_t,
+        alpha_t.rsqrt(),
+        beta_t.sqrt(),
+        alphabar_t,
+        alphabar_t.sqrt(),
+        (1.0 - alphabar_t).sqrt(),
+        beta_t / (1.0 - alphabar_t).sqrt(),
+    )
+    return {name: values.float() for name, values in zip(BUFFERS, schedules, strict=True)}
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Put ``module`` in eval mode for the block, and back as it was."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
+
+
+class DDPM(nn.Module):
+    """The forward process, the simple loss, and ancestral sampling, around a network that predicts the noise.
+
+    Args: ``eps_model(x_t, t / n_T)`` -> noise of x_t's shape; ``betas`` = (beta1, beta2) of the linear schedule;
+    ``n_T`` steps; ``criterion`` between the true and the predicted noise, by default the mean squared error.
+    The schedule's buffers are functions of betas and n_T and stay out of the state dict.
+    """
+
+    def __init__(
+        self,
+        eps_model: nn.Module,
+        betas: tuple[float, float] = (1e-4, 0.02),
+        n_T: int = 1000,
+        criterion: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.eps_model = eps_model
+        self.n_T = n_T
+        self.criterion = criterion if criterion is not None else nn.MSELoss()
+        for name, values in ddpm_schedules(*betas, n_T).items():
+            self.register_buffer(name, values, persistent=False)
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def sample_timesteps(self, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+        """Timesteps (B,) int64, uniform on 1..n_T."""
+        return torch.randint(1, self.n_T + 1, (batch_size,), generator=generator, device=self.sqrtab.device)
+
+    def q_sample(self, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """x_t = sqrt(alphabar_t) x_0 + sqrt(1 - alphabar_t) eps (eq. 4). x and eps (B, C, H, W), t (B,)."""
+        return self.sqrtab[t, None, None, None] * x + self.sqrtmab[t, None, None, None] * eps
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor | None = None,
+        eps: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The training loss of images x (B, C, H, W) in [-1, 1]: a scalar (Algorithm 1, eq. 14).
+
+        Timesteps ``t`` (B,) and noise ``eps`` (B, C, H, W) are drawn, in this order, unless given.
+        """
+        if t is None:
+            t = self.sample_timesteps(len(x), generator)
+        if eps is None:
+            eps = torch.randn(x.shape, generator=generator, device=x.device)
+        return self.criterion(eps, self.eps_model(self.q_sample(x, t, eps), t / self.n_T).float())
+
+    # --- sampling -------------------------------------------------------------------------------------------------
+
+    @property
+    def t_stop(self) -> int:
+        """The timestep that ``sample`` should be stopped at for this training range: 0, all the way to x_0."""
+        return 0
+
+    def predict(self, x: Tensor, step: int, clip_x0: bool) -> tuple[Tensor, Tensor]:
+        """(x0_hat, eps_hat), both like x (B, C, H, W), at one timestep for the whole batch.
+
+        With ``clip_x0`` the estimate of the clean image is clipped to [-1, 1], and eps_hat is the noise that agrees
+        with the clipped estimate.
+        """
+        t = torch.full((len(x),), step / self.n_T, device=x.device)
+        eps = self.eps_model(x, t).float()
+        x0 = (x - self.sqrtmab[step] * eps) / self.sqrtab[step]
+        if clip_x0:
+            x0 = x0.clamp(-1.0, 1.0)
+            eps = (x - self.sqrtab[step] * x0) / self.sqrtmab[step]
+        return x0, eps
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n_sample: int,
+        size: tuple[int, int, int],
+        device: torch.device | str | None = None,
+        generator: torch.Generator | None = None,
+        x_T: Tensor | None = None,
+        t_stop: int = 0,
+        clip_x0: bool = True,
+        on_step: Callable[[], None] | None = None,
+    ) -> Tensor:
+        """Ancestral sampling (Algorithm 2, sigma_t^2 = beta_t) -> images (n_sample, *size), in [-1, 1] when clipped.
+
+        ``x_T`` is the noise to start from, drawn unless given; ``on_step`` is called after each network evaluation.
+        ``t_stop`` > 0 ends the reverse process there and returns the posterior mean x0_hat: what a network that has
+        only been trained on t >= t_stop can say about the image.
+        """
+        self._check_t_stop(t_stop)
+        x = self._start(n_sample, size, device, generator, x_T)
+        with eval_mode(self):
+            for step in range(self.n_T, t_stop, -1):
+                _, eps = self.predict(x, step, clip_x0)
+                x = self.oneover_sqrta[step] * (x - self.mab_over_sqrtmab[step] * eps)
+                if step > 1:
+                    x = x + self.sqrt_beta_t[step] * torch.randn(x.shape, generator=generator, device=x.device)
+                if on_step:
+                    on_step()
+            if t_stop > 0:
+                x, _ = self.predict(x, t_stop, clip_x0)
+        return x
+
+    def _check_t_stop(self, t_stop: int) -> None:
+        if not 0 <= t_stop <= self.n_T:
+            raise UserError(f"t_stop is {t_stop}; it must lie in 0..{self.n_T}.")
+
+    def _start(
+        self,
+        n_sample: int,
+        size: tuple[int, int, int],
+        device: torch.device | str | None,
+        generator: torch.Generator | None,
+        x_T: Tensor | None,
+    ) -> Tensor:
+        """Noise (n_sample, *size) on this module's device, from x_T or drawn on the device of the generator."""
+        own_device = self.sqrtab.device
+        if device is not None and torch.device(device).type != own_device.type:
+            raise UserError(f"asked to sample on {device}, but the model is on {own_device}: move the model first.")
+        if x_T is None:
+            x_T = torch.randn(n_sample, *size, generator=generator, device=own_device)
+        elif x_T.shape != (n_sample, *size):
+            raise UserError(f"x_T has shape {tuple(x_T.shape)}, but {(n_sample, *size)} was asked for.")
+        return x_T.to(own_device)

@@ -1,0 +1,124 @@
+"""Who am I among the processes of this job, and the few things that processes do together."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mindiffusion.errors import UserError
+
+# Waiting for another rank to cache a data set or draw a grid is not a hang: such waits get a limit of their own.
+PATIENCE = timedelta(hours=24)
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among ``world_size`` of them. ``device`` is where its tensors live."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    device: torch.device = CPU
+    patient_group: dist.ProcessGroup | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """True on the one rank that writes files and prints."""
+        return self.rank == 0
+
+    def slice(self, total: int) -> slice:
+        """The part of a batch of ``total`` items that belongs to this rank. ``total`` divides by ``world_size``."""
+        share = total // self.world_size
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def barrier(self) -> None:
+        """Wait, for up to a day, until every rank is here."""
+        if self.world_size > 1:
+            dist.barrier(group=self.patient_group)
+
+    def from_main(self, work: Callable[[], Any]) -> Any:
+        """Call ``work`` on rank 0 alone and return its result on every rank; a UserError is raised on every rank."""
+        outcome: list = [None, None]
+        if self.is_main:
+            try:
+                outcome[0] = work()
+            except UserError as error:
+                if self.world_size == 1:
+                    raise
+                outcome[1] = str(error)
+        if self.world_size > 1:
+            dist.broadcast_object_list(outcome, src=0, group=self.patient_group)
+        if outcome[1] is not None:
+            raise UserError(outcome[1])
+        return outcome[0]
+
+    def average_(self, tensor: Tensor) -> Tensor:
+        """Replace ``tensor`` by its mean over ranks, in place, on every rank."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+            tensor /= self.world_size
+        return tensor
+
+    def any(self, flag: int) -> int:
+        """The largest ``flag`` of all ranks, on every rank. Goes over the CPU: no wait for the GPU's queue."""
+        if self.world_size == 1:
+            return flag
+        shared = torch.tensor([flag])
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=self.patient_group)
+        return int(shared)
+
+    def gather(self, part: Tensor) -> Tensor:
+        """Concatenate every rank's CPU tensor along the first axis, in rank order, on every rank.
+
+        Parts have one shape, but for the first axis, which may differ.
+        """
+        if self.world_size == 1:
+            return part
+        parts: list = [None] * self.world_size
+        dist.all_gather_object(parts, part, group=self.patient_group)
+        return torch.cat(parts)
+
+
+def pick_device(name: str, local_rank: int) -> torch.device:
+    """``auto`` is this rank's GPU where there is one, else the CPU. UserError if the asked-for device is absent."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return CPU
+    if not torch.cuda.is_available():
+        raise UserError("--device cuda was asked for, but PyTorch sees no CUDA GPU. Use --device cpu or --device auto.")
+    if local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"{local_rank + 1} or more processes on this machine, but only {torch.cuda.device_count()} CUDA GPU(s): "
+            "lower --nproc_per_node to the number of GPUs."
+        )
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def process_group(device_name: str = "auto") -> Iterator[Ranks]:
+    """Join the job that ``torchrun`` describes in the environment; a plain ``python`` is a job of one process.
+
+    NCCL carries CUDA tensors and gloo CPU tensors. The group is left when the block ends.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = pick_device(device_name, local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world_size == 1:
+        yield Ranks(device=device)
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    try:
+        yield Ranks(dist.get_rank(), local_rank, world_size, device, patient_group)
+    finally:
+        dist.destroy_process_group()

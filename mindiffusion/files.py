@@ -1,0 +1,46 @@
+"""Files that are either whole or absent, whatever happens while they are written."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mindiffusion.errors import UserError
+
+
+@contextmanager
+def write_errors_explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write ``path`` into a UserError that says what to do."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # PyTorch's zip writer reports a full disk as a RuntimeError
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise UserError(
+            f"cannot write {path}: {reason}. Free space or mend the permissions, or choose another --output-dir; "
+            "then go on with --resume. Files written before are intact."
+        ) from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` make a temporary file beside ``path``, push it to the disk, and rename it to ``path``.
+
+    At every moment ``path`` is the old file or the new one. UserError if it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    with write_errors_explained(path):
+        try:
+            write(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

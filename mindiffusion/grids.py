@@ -1,0 +1,43 @@
+"""Sample grids: what the model draws now, above real images."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.utils import make_grid, save_image
+
+from mindiffusion.config import TrainConfig
+from mindiffusion.data import ImageData
+from mindiffusion.ddim import DDIM
+from mindiffusion.distributed import Ranks
+from mindiffusion.files import write_atomically
+from mindiffusion.rng import make_generator
+
+COLUMNS = 8
+
+
+def draw_samples(
+    config: TrainConfig, ranks: Ranks, net: nn.Module, t_stop: int, on_step: Callable[[], None] | None = None
+) -> Tensor:
+    """``config.num_samples`` images (N, 3, S, S) on the CPU, from noise that depends on the seed alone.
+
+    DDIM, deterministic, down to ``t_stop``. Ranks share the work and all get the result.
+    """
+    shape = (3, config.image_size, config.image_size)
+    noise = torch.randn(config.num_samples, *shape, generator=make_generator(config.seed, "grid"))
+    mine = noise.tensor_split(ranks.world_size)[ranks.rank]
+    sampler = DDIM(net, config.betas, config.n_T, steps=config.sample_steps).to(ranks.device)
+    samples = sampler.sample(len(mine), shape, x_T=mine, t_stop=t_stop, on_step=on_step)
+    return ranks.gather(samples.cpu())
+
+
+def save_grid(path: Path, samples: Tensor, data: ImageData | None = None) -> None:
+    """Write samples (N, 3, S, S) in [-1, 1] as a PNG, 8 a row, with a row of the first real images below."""
+    rows = [samples.float().clamp(-1, 1)]
+    if data is not None:
+        filler = -len(samples) % COLUMNS
+        rows.append(-torch.ones(filler, *samples.shape[1:]))
+        rows.append(data.images[:COLUMNS].float() / 127.5 - 1.0)
+    grid = make_grid(torch.cat(rows), nrow=COLUMNS, normalize=True, value_range=(-1, 1), pad_value=1.0)
+    write_atomically(path, lambda temporary: save_image(grid, temporary))

@@ -1,0 +1,87 @@
+"""Networks out of files: checkpoints of this program, and bare state dicts of the original minDiffusion."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mindiffusion.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
+from mindiffusion.reg_unet import RegNaiveUnet
+from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.unet import NaiveUnet
+
+# minDiffusion saves the state dict of its DDPM, or of DDP around it; here only the network's part is of use.
+PREFIXES = ("module.", "eps_model.", "module.")
+FIRST_WEIGHT, LAST_WEIGHT = "init_conv.main.0.weight", "out.weight"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's state dict and the checkpoint it came from (None for a bare state dict)."""
+
+    path: Path
+    state: dict[str, Tensor]
+    checkpoint: dict[str, Any] | None
+
+
+def read_weights(path: Path, raw: bool = False) -> Weights:
+    """Weights from a file. Of a checkpoint the averaged ones, unless ``raw`` or none are kept.
+
+    BadCheckpoint if the file is damaged or holds neither a checkpoint nor a NaiveUnet's state dict.
+    """
+    content = load_plain(path)
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        checkpoint = load_checkpoint(path)
+        averaged = None if raw else checkpoint["ema"]
+        return Weights(path, averaged or checkpoint["model"], checkpoint)
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise BadCheckpoint(f"{path} holds neither a checkpoint of this program nor a bare state dict.")
+    state = {_strip(name): value for name, value in content.items()}
+    if FIRST_WEIGHT not in state or LAST_WEIGHT not in state:
+        raise BadCheckpoint(f"{path} is a state dict, but not a NaiveUnet's: it has no {FIRST_WEIGHT}.")
+    names = set(NaiveUnet(3, 3, 8).state_dict())
+    return Weights(path, {name: value for name, value in state.items() if name in names}, None)
+
+
+def build_network(weights: Weights) -> NaiveUnet:
+    """The network that the weights are of, with the weights in it, on the CPU, in eval mode."""
+    n_feat, in_channels = weights.state[FIRST_WEIGHT].shape[:2]
+    out_channels = weights.state[LAST_WEIGHT].shape[0]
+    checkpoint = weights.checkpoint or {"network": "NaiveUnet", "config": {}}
+    if checkpoint["network"] == "SparseNaiveUnet":
+        net = SparseNaiveUnet(in_channels, out_channels, n_feat, mask_scope=checkpoint["config"]["mask_scope"])
+    elif checkpoint["network"] == "RegNaiveUnet":
+        net = RegNaiveUnet(in_channels, out_channels, n_feat)
+    else:
+        net = NaiveUnet(in_channels, out_channels, n_feat)
+    try:
+        net.load_state_dict(weights.state)
+    except RuntimeError as error:
+        raise BadCheckpoint(f"{weights.path} does not fit {type(net).__name__}: {error}") from error
+    return net.eval()
+
+
+@torch.no_grad()
+def init_parameters(net: nn.Module, weights: Weights) -> None:
+    """Copy the weights into the parameters of ``net``; its buffers (a channel mask) stay as they are.
+
+    BadCheckpoint, with nothing copied, if a parameter is missing or of another shape.
+    """
+    parameters = dict(net.named_parameters())
+    for name, parameter in parameters.items():
+        shape = tuple(weights.state[name].shape) if name in weights.state else "absent"
+        if shape != tuple(parameter.shape):
+            raise BadCheckpoint(
+                f"{weights.path} does not fit this network: {name} is {shape} there and {tuple(parameter.shape)} here. "
+                "Check --n-feat."
+            )
+    for name, parameter in parameters.items():
+        parameter.copy_(weights.state[name])
+
+
+def _strip(name: str) -> str:
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name

@@ -1,0 +1,91 @@
+"""The two-feature data: exact patterns, within range, recoverable from 8-bit images, closed under flips."""
+
+import itertools
+
+import pytest
+import torch
+
+from mindiffusion.synthetic import coefficients, render, synthetic_images, two_feature_model
+
+
+def random_signs(count: int, width: int, seed: int) -> torch.Tensor:
+    return torch.randint(0, 2, (count, width), generator=torch.Generator().manual_seed(seed)) * 2.0 - 1
+
+
+def scaled(images: torch.Tensor) -> torch.Tensor:
+    return images.float() / 127.5 - 1
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_all_patterns_are_orthonormal(size):
+    model = two_feature_model(size)
+    patterns = torch.cat([model.coarse, model.fine])
+    assert patterns.shape == (20, 3 * size * size) and patterns.dtype == torch.float32
+    assert torch.allclose(patterns @ patterns.T, torch.eye(20), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_coarse_is_smooth_and_dominant_and_fine_is_not(size):
+    model = two_feature_model(size)
+
+    def roughness(patterns):  # energy of the differences between neighbours, of unit-norm patterns
+        maps = patterns.reshape(-1, 3, size, size)
+        return maps.diff(dim=2).square().sum((1, 2, 3)) + maps.diff(dim=3).square().sum((1, 2, 3))
+
+    assert roughness(model.coarse).max() < 0.05 and roughness(model.fine).min() > 0.4
+    assert 5 <= model.coarse_amplitude / model.fine_amplitude <= 10
+    assert render(model, random_signs(8, 4, 0), torch.zeros(8, 16)).square().mean().sqrt() == pytest.approx(0.36, 1e-3)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_values_stay_in_range(size):
+    model = two_feature_model(size)
+    corners = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4)))
+    assert render(model, corners, torch.zeros(16, 16)).abs().max() < 0.8
+    images = render(model, corners.repeat(64, 1), random_signs(1024, 16, 1))
+    assert (images.abs() > 1).double().mean() < 1e-4
+    assert images.abs().max() < 1.1
+
+
+def test_signs_are_recovered_from_8_bit_images():
+    images = synthetic_images(500, 32, seed=3)
+    assert images.shape == (500, 3, 32, 32) and images.dtype == torch.uint8
+    p1, p2, outside = coefficients(two_feature_model(32), scaled(images))
+    assert (p1.abs() - 1).abs().max() < 0.005 and (p2.abs() - 1).abs().max() < 0.02
+    assert outside.max() < 2e-5
+    assert p1.mean(0).abs().max() < 0.2 and p2.mean(0).abs().max() < 0.2  # every sign takes both values
+
+
+def test_coefficients_invert_render_and_measure_the_rest():
+    model = two_feature_model(32)
+    z1, z2 = random_signs(6, 4, 0), random_signs(6, 16, 1)
+    noise = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    basis = torch.cat([model.coarse, model.fine])
+    noise -= (noise.flatten(1) @ basis.T @ basis).reshape(noise.shape)
+    p1, p2, outside = coefficients(model, render(model, z1, z2) + 0.1 * noise)
+    assert torch.allclose(p1, z1, atol=1e-4) and torch.allclose(p2, z2, atol=1e-4)
+    assert torch.allclose(outside, 0.01 * noise.square().mean((1, 2, 3)), rtol=1e-3)
+
+
+def test_a_horizontal_flip_changes_signs_only():
+    model = two_feature_model(32)
+    for patterns in (model.coarse, model.fine):
+        flipped = patterns.reshape(-1, 3, 32, 32).flip(3).flatten(1)
+        overlap = (patterns * flipped).sum(1)
+        assert torch.allclose(overlap.abs(), torch.ones(len(patterns)), atol=1e-5)
+        assert overlap.min() < -0.9 < 0.9 < overlap.max()  # both kinds occur: flips are not a no-op
+    p1, p2, outside = coefficients(model, scaled(synthetic_images(64, 32, seed=0)).flip(3))
+    assert (p1.abs() - 1).abs().max() < 0.005 and (p2.abs() - 1).abs().max() < 0.02 and outside.max() < 2e-5
+
+
+def test_images_depend_on_the_seed_alone():
+    first = synthetic_images(1500, 32, seed=5)
+    assert torch.equal(first, synthetic_images(1500, 32, seed=5))
+    assert not torch.equal(first, synthetic_images(1500, 32, seed=6))
+    assert len(first.flatten(1).unique(dim=0)) > 1490
+
+
+@pytest.mark.parametrize("size", [0, 48, -32])
+def test_odd_sizes_are_refused(size):
+    with pytest.raises(ValueError, match="multiple of 32"):
+        two_feature_model(size)
