@@ -26,6 +26,12 @@ def set_backend_flags(precision: str) -> None:
     torch.backends.cudnn.benchmark = True
 
 
+def memory_format(precision: str, device: torch.device) -> torch.memory_format:
+    """channels_last, which the bf16 kernels and cuDNN want; but fp32 on a CPU without bf16 units is faster without: 184
+    against 130 images/s at n_feat 16, 51 against 45 at 32 (2 cores of an AMD EPYC, batch 64, interleaved medians)."""
+    return torch.contiguous_format if device.type == "cpu" and precision == "fp32" else torch.channels_last
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:
     """The context in which networks run: bf16 for convolutions and linear layers, or nothing special."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -43,7 +49,7 @@ def maybe_compile(config: TrainConfig, net: nn.Module, device: torch.device, spe
         print("compiling the network (once; up to two minutes, less when cached) ...", file=sys.stderr, flush=True)
     compiled = torch.compile(net)
     size = (config.micro_batch_size or config.global_batch_size, net.in_channels, config.image_size, config.image_size)
-    example = torch.zeros(size, device=device).to(memory_format=torch.channels_last)
+    example = torch.zeros(size, device=device).to(memory_format=memory_format(config.precision, device))
     try:
         with autocast(config.precision, device):
             compiled(example, torch.zeros(len(example), device=device)).sum().backward()

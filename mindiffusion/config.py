@@ -18,13 +18,13 @@ RESUME_NEWEST = "newest"
 DEMO = {
     "data_path": "synthetic",
     "n_feat": 16,
-    "global_batch_size": 64,
-    "lr": 1e-3,
+    "global_batch_size": 16,
+    "lr": 2e-3,
     "ema_decay": 0.99,
     "num_samples": 32,
     "sample_steps": 20,
 }
-DEMO_EPOCHS = (1, 1, 1, 1, 2)
+DEMO_EPOCHS = (1, 1, 1, 2, 2)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from mindiffusion.errors import UserError
 from mindiffusion.image_cache import CROPS, build_cache, cache_folder, open_cache
 from mindiffusion.synthetic import synthetic_images
 
+NUM_SYNTHETIC = 4096
 SYNTHETIC = "synthetic"  # the data_path that asks for generated images
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 CACHE_VERSION = 1  # raise it when the same files and options come to give other pixels
@@ -50,7 +51,7 @@ def load_images(
     seed: int,
     ranks: Ranks,
     skip_bad_images: bool = False,
-    num_synthetic: int = 8192,
+    num_synthetic: int = NUM_SYNTHETIC,
 ) -> ImageData:
     """The images of the folder ``data_path``, or ``num_synthetic`` generated ones if it is "synthetic".
 
@@ -196,6 +197,6 @@ def _raise_together(ranks: Ranks, mistake: str) -> None:
         raise UserError("\n".join(mistakes))
 
 
-def count_images(data_path: str | None, num_synthetic: int = 8192) -> int:
+def count_images(data_path: str | None, num_synthetic: int = NUM_SYNTHETIC) -> int:
     """How many images ``load_images`` would find, without reading them. UserError as there."""
     return num_synthetic if data_path == SYNTHETIC else len(find_images(_data_folder(data_path)))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mindiffusion.acceleration import autocast, maybe_compile, resolve_precision, set_backend_flags
+from mindiffusion.acceleration import autocast, maybe_compile, memory_format, resolve_precision, set_backend_flags
 from mindiffusion.config import TrainConfig
 from mindiffusion.data import count_images, device_images, get_batch, load_images
 from mindiffusion.ddpm import DDPM
@@ -53,7 +53,7 @@ def train(
     )
     schedule = Schedule(config, len(data))
 
-    net.to(ranks.device, memory_format=torch.channels_last)
+    net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device))
     diffusion.to(ranks.device)
     run = Run(config, ranks, schedule, data, net, diffusion)
     next_step = run.begin(found)
@@ -114,7 +114,8 @@ def draw_batch(
     shape = (size, 3, config.image_size, config.image_size)
     eps = torch.randn(shape, generator=make_generator(config.seed, "noise", step, device), device=device)
     x = get_batch(images, order[first : first + size][mine], flips[mine], device)
-    x, eps = (part.contiguous(memory_format=torch.channels_last) for part in (x, eps[mine]))
+    layout = memory_format(config.precision, device)
+    x, eps = (part.contiguous(memory_format=layout) for part in (x, eps[mine]))
     return x, t[mine], eps
 
 
