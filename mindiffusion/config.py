@@ -20,11 +20,11 @@ DEMO = {
     "n_feat": 16,
     "global_batch_size": 16,
     "lr": 2e-3,
-    "ema_decay": 0.99,
+    "ema_decay": 0.995,
     "num_samples": 32,
     "sample_steps": 20,
 }
-DEMO_EPOCHS = (1, 1, 1, 2, 2)
+DEMO_EPOCHS = (1, 1, 1, 1, 3)
 
 
 @dataclass(frozen=True)
