@@ -18,7 +18,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format .
 
 figure: .venv/installed-dev
-	$(BIN)/python docs/figure1_timeline.py
+	$(BIN)/python docs/figure1_timeline.py $(or $(RUN),contents_c_32)
 
 clean:
 	rm -rf .venv demo
