@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mindiffusion.config import TrainConfig
+from mindiffusion.distributed import Ranks
 from mindiffusion.errors import UserError
 
 
@@ -37,19 +38,21 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def maybe_compile(config: TrainConfig, net: nn.Module, device: torch.device, speaks: bool) -> nn.Module:
-    """``net`` compiled, tried out on one image so that a failure shows now; ``net`` itself if that is impossible.
+def maybe_compile(config: TrainConfig, net: nn.Module, ranks: Ranks) -> nn.Module:
+    """``net`` compiled, tried out on one batch so that a failure shows now; ``net`` itself if that is impossible.
 
     ``config.compile`` None means: on CUDA only. The compiled module shares its parameters with ``net``.
     """
+    device, speaks = ranks.device, ranks.is_main
     wanted = device.type == "cuda" if config.compile is None else config.compile
     if not wanted:
         return net
     if speaks:
         print("compiling the network (once; up to two minutes, less when cached) ...", file=sys.stderr, flush=True)
     compiled = torch.compile(net)
-    size = (config.micro_batch_size or config.global_batch_size, net.in_channels, config.image_size, config.image_size)
-    example = torch.zeros(size, device=device).to(memory_format=memory_format(config.precision, device))
+    batch = config.micro_batch_size or config.global_batch_size // ranks.world_size
+    example = torch.zeros(batch, net.in_channels, config.image_size, config.image_size, device=device)
+    example = example.to(memory_format=memory_format(config.precision, device))
     try:
         with autocast(config.precision, device):
             compiled(example, torch.zeros(len(example), device=device)).sum().backward()

@@ -110,7 +110,7 @@ class Run:
     def announce(self, stage: int) -> None:
         """One line that says what this stage changes."""
         here = self.config.stages[stage]
-        parts = [f"t in [{here.t_min:g}, {here.t_max:g}]", f"{here.epochs} epochs"]
+        parts = [f"t in [{here.t_min:g}, {here.t_max:g}]", f"{here.epochs} epoch(s)"]
         if self.config.sparsity_schedule:
             born = int((self.net.channel_birth_stage == stage + 1).sum())
             parts.append(f"{self.net.num_active}/{2 * self.config.n_feat} channels active, {born} of them new")

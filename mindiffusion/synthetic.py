@@ -16,16 +16,17 @@ from mindiffusion.rng import make_generator
 # (vertical frequency, horizontal frequency, RGB direction). The colours were chosen among simple ones so that the four
 # patterns of any signs keep within [-1, 1] and leave room for the stripes.
 COARSE = ((2, 0, (0.5, 1, -0.2)), (1, 0, (1, 0, -1)), (0, 1, (0, 0.5, 1)), (0, 2, (1, -1, 0)))
-FINE_FREQUENCIES = range(8, 12)  # half-waves per 32 pixels, each once as rows and once as columns
-COARSE_RMS = 0.34  # of a pixel, in [-1, 1], where no combination of signs is clipped
-AMPLITUDE_RATIO = 5  # a1 / a2
+FINE_FREQUENCY = 16  # half-waves per 32 pixels, so stripes repeat every 4; as rows and as columns, per primary colour
+PRIMARIES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+COARSE_RMS = 0.32  # of a pixel, in [-1, 1], where no combination of signs is clipped
+AMPLITUDE_RATIO = 4  # a1 / a2
 
 
 @dataclass(frozen=True)
 class TwoFeatureModel:
     """The patterns and amplitudes of the data, for images of ``image_size`` S.
 
-    ``coarse`` (4, 3·S·S) and ``fine`` (8, 3·S·S) are float32; all 12 rows together are orthonormal.
+    ``coarse`` (4, 3·S·S) and ``fine`` (6, 3·S·S) are float32; all 10 rows together are orthonormal.
     """
 
     coarse: Tensor
@@ -51,10 +52,9 @@ def two_feature_model(image_size: int = 32) -> TwoFeatureModel:
     if image_size <= 0 or image_size % 32:
         raise ValueError(f"image_size must be a multiple of 32, not {image_size}")
     scale = image_size // 32  # stripes keep their width in pixels, so they stay the finest detail at every size
-    primaries = ((1, 0, 0), (0, 1, 0), (0, 0, 1))  # one primary each: stripes of different colours don't add up
+    stripes = FINE_FREQUENCY * scale
     coarse = [_pattern(image_size, v, h, color) for v, h, color in COARSE]
-    fine = [_pattern(image_size, f * scale, 0, primaries[f % 3]) for f in FINE_FREQUENCIES]
-    fine += [_pattern(image_size, 0, f * scale, primaries[(f + 1) % 3]) for f in FINE_FREQUENCIES]
+    fine = [_pattern(image_size, v, h, color) for v, h in ((stripes, 0), (0, stripes)) for color in PRIMARIES]
     amplitude = COARSE_RMS * math.sqrt(3 * image_size**2 / len(coarse))
     return TwoFeatureModel(
         torch.stack(coarse).float(), torch.stack(fine).float(), amplitude, amplitude / AMPLITUDE_RATIO, image_size
@@ -62,7 +62,7 @@ def two_feature_model(image_size: int = 32) -> TwoFeatureModel:
 
 
 def render(model: TwoFeatureModel, z1: Tensor, z2: Tensor) -> Tensor:
-    """Images (N, 3, S, S), float32 in about [-1, 1], of coarse signs ``z1`` (N, 4) and fine signs ``z2`` (N, 8)."""
+    """Images (N, 3, S, S), float32 in about [-1, 1], of coarse signs ``z1`` (N, 4) and fine signs ``z2`` (N, 6)."""
     pixels = model.coarse_amplitude * (z1.float() @ model.coarse.to(z1.device))
     pixels += model.fine_amplitude * (z2.float() @ model.fine.to(z2.device))
     return pixels.reshape(-1, 3, model.image_size, model.image_size)
@@ -83,7 +83,7 @@ def synthetic_images(num_images: int, image_size: int, seed: int) -> Tensor:
 def coefficients(model: TwoFeatureModel, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How much of each pattern the float ``images`` (N, 3, S, S), in [-1, 1], contain.
 
-    Returns the coarse (N, 4) and fine (N, 8) projections in units of a1 and a2, which are the signs ±1 for real data,
+    Returns the coarse (N, 4) and fine (N, 6) projections in units of a1 and a2, which are the signs ±1 for real data,
     and the energy per value (N,) outside both: the squared norm of the rest divided by 3·S·S.
     """
     pixels = images.flatten(1).float()

@@ -57,7 +57,7 @@ def train(
     diffusion.to(ranks.device)
     run = Run(config, ranks, schedule, data, net, diffusion)
     next_step = run.begin(found)
-    diffusion.eps_model = maybe_compile(config, net, ranks.device, ranks.is_main)
+    diffusion.eps_model = maybe_compile(config, net, ranks)
     ddp = DistributedDataParallel(diffusion, broadcast_buffers=False) if ranks.world_size > 1 else diffusion
     images = device_images(data, ranks.device)
 

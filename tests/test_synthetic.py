@@ -20,8 +20,8 @@ def scaled(images: torch.Tensor) -> torch.Tensor:
 def test_all_patterns_are_orthonormal(size):
     model = two_feature_model(size)
     patterns = torch.cat([model.coarse, model.fine])
-    assert patterns.shape == (12, 3 * size * size) and patterns.dtype == torch.float32
-    assert torch.allclose(patterns @ patterns.T, torch.eye(12), atol=1e-5)
+    assert patterns.shape == (10, 3 * size * size) and patterns.dtype == torch.float32
+    assert torch.allclose(patterns @ patterns.T, torch.eye(10), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [32, 64])
@@ -33,18 +33,17 @@ def test_coarse_is_smooth_and_dominant_and_fine_is_not(size):
         return maps.diff(dim=2).square().sum((1, 2, 3)) + maps.diff(dim=3).square().sum((1, 2, 3))
 
     assert roughness(model.coarse).max() < 0.05 and roughness(model.fine).min() > 0.4
-    assert 5 <= model.coarse_amplitude / model.fine_amplitude <= 10
-    assert render(model, random_signs(8, 4, 0), torch.zeros(8, 8)).square().mean().sqrt() == pytest.approx(0.34, 1e-3)
+    assert model.coarse_amplitude == pytest.approx(4 * model.fine_amplitude)
+    assert render(model, random_signs(8, 4, 0), torch.zeros(8, 6)).square().mean().sqrt() == pytest.approx(0.32, 1e-3)
 
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_values_stay_in_range(size):
     model = two_feature_model(size)
     corners = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4)))
-    assert render(model, corners, torch.zeros(16, 8)).abs().max() < 0.85
-    images = render(model, corners.repeat(64, 1), random_signs(1024, 8, 1))
-    assert (images.abs() > 1).double().mean() < 1e-4
-    assert images.abs().max() < 1.1
+    assert render(model, corners, torch.zeros(16, 6)).abs().max() < 0.85
+    images = render(model, corners.repeat(64, 1), random_signs(1024, 6, 1))
+    assert images.abs().max() <= 1
 
 
 def test_signs_are_recovered_from_8_bit_images():
@@ -58,7 +57,7 @@ def test_signs_are_recovered_from_8_bit_images():
 
 def test_coefficients_invert_render_and_measure_the_rest():
     model = two_feature_model(32)
-    z1, z2 = random_signs(6, 4, 0), random_signs(6, 8, 1)
+    z1, z2 = random_signs(6, 4, 0), random_signs(6, 6, 1)
     noise = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     basis = torch.cat([model.coarse, model.fine])
     noise -= (noise.flatten(1) @ basis.T @ basis).reshape(noise.shape)
@@ -73,7 +72,8 @@ def test_a_horizontal_flip_changes_signs_only():
         flipped = patterns.reshape(-1, 3, 32, 32).flip(3).flatten(1)
         overlap = (patterns * flipped).sum(1)
         assert torch.allclose(overlap.abs(), torch.ones(len(patterns)), atol=1e-5)
-        assert overlap.min() < -0.9 < 0.9 < overlap.max()  # both kinds occur: flips are not a no-op
+    assert (overlap := (model.coarse * model.coarse.reshape(-1, 3, 32, 32).flip(3).flatten(1)).sum(1)).min() < -0.9
+    assert overlap.max() > 0.9  # both kinds occur: flips are not a no-op
     p1, p2, outside = coefficients(model, scaled(synthetic_images(64, 32, seed=0)).flip(3))
     assert (p1.abs() - 1).abs().max() < 0.005 and (p2.abs() - 1).abs().max() < 0.02 and outside.max() < 2e-5
 
@@ -82,7 +82,7 @@ def test_images_depend_on_the_seed_alone():
     first = synthetic_images(1500, 32, seed=5)
     assert torch.equal(first, synthetic_images(1500, 32, seed=5))
     assert not torch.equal(first, synthetic_images(1500, 32, seed=6))
-    assert len(first.flatten(1).unique(dim=0)) > 1200  # of 4096 combinations of signs
+    assert len(first.flatten(1).unique(dim=0)) > 700  # of 1024 combinations of signs
 
 
 @pytest.mark.parametrize("size", [0, 48, -32])

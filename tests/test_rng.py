@@ -1,0 +1,40 @@
+"""Seeds are a stable function of (seed, purpose, index), and generators depend on nothing else."""
+
+import torch
+
+from mindiffusion.rng import derive_seed, make_generator
+
+
+def test_seeds_are_the_same_on_every_machine_and_in_every_version():
+    assert derive_seed(0, "noise", 0) == 9_144_587_515_262_914_129
+    assert derive_seed(1234, "timesteps", 56) == 9_206_133_255_842_964_417
+
+
+def test_seeds_differ_by_seed_purpose_and_index():
+    purposes = ["noise", "timesteps", "flips", "order", "noise/1"]
+    seeds = {derive_seed(seed, purpose, i) for seed in range(12) for purpose in purposes for i in range(200)}
+    assert len(seeds) == 12 * len(purposes) * 200
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert max(seeds) > 0.99 * 2**63  # the whole range is used
+
+
+def test_index_defaults_to_zero():
+    assert derive_seed(3, "grid") == derive_seed(3, "grid", 0)
+
+
+def test_generators_are_independent_of_the_global_state_and_leave_it_alone():
+    torch.manual_seed(0)
+    untouched = torch.rand(3)
+    torch.manual_seed(0)
+    first = torch.randn(5, generator=make_generator(7, "noise", 3))
+    assert torch.equal(torch.rand(3), untouched)
+    torch.manual_seed(99)
+    assert torch.equal(torch.randn(5, generator=make_generator(7, "noise", 3)), first)
+    for other in ((8, "noise", 3), (7, "flips", 3), (7, "noise", 4)):
+        assert not torch.equal(torch.randn(5, generator=make_generator(*other)), first)
+
+
+def test_neighbouring_steps_are_uncorrelated():
+    draws = torch.stack([torch.randn(1000, generator=make_generator(0, "noise", step)) for step in range(20)])
+    correlations = torch.corrcoef(draws) - torch.eye(20)
+    assert correlations.abs().max() < 5 / 1000**0.5

@@ -1,0 +1,114 @@
+"""Networks out of files of the original minDiffusion, and what is said of files that hold none."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from mindiffusion.checkpoint import BadCheckpoint
+from mindiffusion.ddpm import DDPM
+from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.unet import NaiveUnet
+from mindiffusion.weights import Weights, build_network, init_parameters, read_weights
+
+# Buffers that minDiffusion's DDPM keeps in its state dict
+SCHEDULES = ["alpha_t", "oneover_sqrta", "sqrt_beta_t", "alphabar_t", "sqrtab", "sqrtmab", "mab_over_sqrtmab"]
+
+
+def make_net(n_feat: int = 8, channels: tuple[int, int] = (3, 3)) -> NaiveUnet:
+    torch.manual_seed(0)
+    return NaiveUnet(*channels, n_feat)
+
+
+def save(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "eps_model.", "module.", "module.eps_model.", "eps_model.module."])
+@torch.no_grad()
+def test_state_dicts_of_the_original_give_identical_outputs(tmp_path, prefix):
+    net = make_net()
+    state = {f"{prefix}{name}": value for name, value in net.state_dict().items()}
+    buffers = {prefix.replace("eps_model.", "") + name: torch.zeros(1001) for name in SCHEDULES}
+    weights = read_weights(save(tmp_path / "ddpm.pth", state | buffers if prefix else state))
+    assert weights.checkpoint is None and set(weights.state) == set(net.state_dict())
+    loaded = build_network(weights)
+    assert type(loaded) is NaiveUnet and not loaded.training
+    x, t = torch.randn(1, 3, 32, 32), torch.rand(1)
+    assert torch.equal(loaded(x, t), net(x, t))
+
+
+def test_the_state_dict_of_a_ddpm_of_ours_loads_too(tmp_path):
+    diffusion = DDPM(make_net())
+    loaded = build_network(read_weights(save(tmp_path / "ours.pth", diffusion.state_dict())))
+    assert all(torch.equal(p, q) for p, q in zip(loaded.parameters(), diffusion.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("n_feat", "channels"), [(16, (3, 3)), (8, (1, 2))])
+def test_width_and_channels_come_from_the_file(tmp_path, n_feat, channels):
+    net = make_net(n_feat, channels)
+    loaded = build_network(read_weights(save(tmp_path / "wide.pth", net.state_dict())))
+    assert (loaded.n_feat, loaded.in_channels, loaded.out_channels) == (n_feat, *channels)
+    assert torch.equal(loaded.out.weight, net.out.weight)
+
+
+@pytest.mark.parametrize(
+    "content", [{"fc.weight": torch.zeros(2, 2)}, {}, torch.zeros(3), [1, 2], {"init_conv.main.0.weight": "text"}]
+)
+def test_other_content_is_a_bad_checkpoint_named_by_its_file(tmp_path, content):
+    with pytest.raises(BadCheckpoint, match=r"other\.pth"):
+        read_weights(save(tmp_path / "other.pth", content))
+
+
+def test_garbage_truncated_and_missing_files_are_bad_checkpoints_named_by_their_file(tmp_path):
+    whole = save(tmp_path / "whole.pth", make_net().state_dict()).read_bytes()
+    for name, content in (("garbage.pth", b"\x00garbage" * 99), ("cut.pth", whole[: len(whole) // 2]), ("0.pth", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadCheckpoint, match=name):
+            read_weights(tmp_path / name)
+    with pytest.raises(BadCheckpoint, match=r"absent\.pth"):
+        read_weights(tmp_path / "absent.pth")
+
+
+def test_nothing_in_a_file_is_executed(tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "executed",))
+
+    with pytest.raises(BadCheckpoint, match=r"evil\.pth"):
+        read_weights(save(tmp_path / "evil.pth", {"init_conv.main.0.weight": Malicious()}))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_naive_unet_that_lacks_a_layer_or_has_another_shape_is_a_bad_checkpoint(tmp_path):
+    state = make_net().state_dict()
+    without = {name: value for name, value in state.items() if name != "up2.model.0.bias"}
+    for wrong in (without, state | {"up2.model.0.bias": torch.zeros(5)}):
+        weights = read_weights(save(tmp_path / "partial.pth", wrong))
+        with pytest.raises(BadCheckpoint, match=r"(?s)partial\.pth.*up2\.model\.0\.bias"):
+            build_network(weights)
+
+
+def test_init_parameters_copies_parameters_and_leaves_the_mask_alone():
+    source = SparseNaiveUnet(3, 3, 8, 0.5, mask_seed=1)
+    target = SparseNaiveUnet(3, 3, 8, 0.8, mask_seed=2)
+    mask, births = target.channel_mask.clone(), target.channel_birth_stage.clone()
+    init_parameters(target, Weights(Path("source.pt"), source.state_dict(), None))
+    assert all(torch.equal(p, q) for p, q in zip(target.parameters(), source.parameters(), strict=True))
+    assert torch.equal(target.channel_mask, mask) and torch.equal(target.channel_birth_stage, births)
+    assert all(p.requires_grad for p in target.parameters())
+
+
+def test_init_parameters_of_a_misfit_copies_nothing():
+    net = SparseNaiveUnet(3, 3, 8, 0.5)
+    before = copy.deepcopy(net.state_dict())
+    torch.manual_seed(1)
+    wider = NaiveUnet(3, 3, 16).state_dict()
+    last_differs = NaiveUnet(3, 3, 8).state_dict() | {"out.bias": torch.zeros(4)}
+    last_absent = {name: value for name, value in last_differs.items() if name != "out.bias"}
+    for state in (wider, last_differs, last_absent):
+        with pytest.raises(BadCheckpoint, match=r"misfit\.pth.*--n-feat"):
+            init_parameters(net, Weights(Path("misfit.pth"), state, None))
+        assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
