@@ -40,9 +40,7 @@ def main() -> None:
         ranges.fill_between(
             borders[index : index + 2], stage.t_min, stage.t_max, color=COLORS["train_celeba_c_32"], alpha=0.75, lw=0
         )
-        ranges.text(
-            middle, 0.89, f"{stage.epochs} epochs", ha="center", va="center", fontsize=7, color="w"
-        )
+        ranges.text(middle, 0.89, f"{stage.epochs} epochs", ha="center", va="center", fontsize=7, color="w")
     uniform = control.STAGES[0]
     ranges.hlines([uniform.t_min, uniform.t_max], 0, borders[-1], color=COLORS["train_celeba_32"], ls="--", lw=1.5)
     ranges.set(
