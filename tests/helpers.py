@@ -1,0 +1,125 @@
+"""Launching the training scripts inside the test process, on data small enough for a second a run."""
+
+import functools
+import importlib.util
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mindiffusion import training
+from mindiffusion.checkpoint import load_checkpoint
+from mindiffusion.errors import run_script
+from mindiffusion.metrics_log import read_metrics
+from mindiffusion.run import Run
+
+ROOT = Path(__file__).parents[1]
+VARIANTS = {"train_celeba_32": "", "train_celeba_c_32": "c", "train_celeba_cs_32": "cs", "train_celeba_cr_32": "cr"}
+SCRIPTS = tuple(VARIANTS)
+NUM_IMAGES = 24
+STEPS_PER_EPOCH = 3  # of 8 images each
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing in the program catches it."""
+
+
+def load_script(name: str) -> ModuleType:
+    """The script as a module; its main is not called."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def tiny_flags(name: str, folder: Path) -> list[str]:
+    """A whole run of the script in about a second, on the synthetic data, with its outputs in ``folder``."""
+    epochs = ["1"] * (1 if name == "train_celeba_32" else 5)
+    text = "--data-path synthetic --n-feat 8 --image-size 16 --global-batch-size 8 --num-samples 0 --device cpu"
+    return [*text.split(), "--output-dir", str(folder), "--epochs-per-stage", *epochs]
+
+
+def launch(name: str, folder: Path, *flags: str) -> None:
+    """Run the script's main as ``python name.py <tiny flags> <flags>`` would; its exceptions come through."""
+    with pytest.MonkeyPatch.context() as patch:
+        small = functools.partial(training.load_images, num_synthetic=NUM_IMAGES)
+        patch.setattr(training, "load_images", small)
+        patch.setattr(training, "count_images", functools.partial(training.count_images, num_synthetic=NUM_IMAGES))
+        patch.setattr(sys, "argv", [f"{name}.py", *tiny_flags(name, folder), *flags])
+        load_script(name).main()
+
+
+def exit_code(name: str, folder: Path, *flags: str) -> int:
+    """The exit code of the same launch, with its message on stderr."""
+    try:
+        run_script(lambda: launch(name, folder, *flags))
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def end_at(patch: pytest.MonkeyPatch, step: int, kind: str) -> None:
+    """Let the next runs end after optimizer step ``step``: "stopped" by SIGTERM, or "killed" with nothing saved."""
+    finish_step = Run.finish_step
+
+    def finish_and_end(self, here, mse, penalty, grad_norm, stop):
+        if here == step and kind == "killed":
+            raise Killed
+        if here == step:
+            stop.received = signal.SIGTERM
+        finish_step(self, here, mse, penalty, grad_norm, stop)
+
+    patch.setattr(Run, "finish_step", finish_and_end)
+
+
+def contents(name: str, folder: Path, size: int = 16) -> Path:
+    """The folder of grids and metrics of a run."""
+    return folder / "_".join(part for part in ("contents", VARIANTS[name], str(size)) if part)
+
+
+def checkpoints(name: str, folder: Path, size: int = 16) -> Path:
+    """The folder of checkpoints of a run."""
+    return folder / "_".join(part for part in ("checkpoints", VARIANTS[name], str(size)) if part)
+
+
+def final_state(name: str, folder: Path) -> dict:
+    """All of latest.pt but where it was made: what a resumed run must repeat bit for bit."""
+    content = load_checkpoint(checkpoints(name, folder) / "latest.pt")
+    return {key: value for key, value in content.items() if key not in ("config", "checksum")}
+
+
+def metrics(name: str, folder: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv without the one column that is a stopwatch."""
+    rows = read_metrics(contents(name, folder) / "metrics.csv")
+    return [{key: value for key, value in row.items() if key != "images_per_s"} for row in rows]
+
+
+def assert_identical(a: object, b: object, where: str = "state") -> None:
+    """Equal in structure, and every tensor equal bit for bit."""
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert list(a) == list(b), where
+        for key in a:
+            assert_identical(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for index, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_identical(x, y, f"{where}[{index}]")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+def write_pngs(folder: Path, count: int = NUM_IMAGES, size: int = 16) -> Path:
+    """``count`` small random PNGs, the same every time."""
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{index:03d}.png")
+    return folder
