@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import BATCH, ROOT
+from tiny_runs import BATCH, ROOT
+
+pytest_plugins = ["tiny_runs"]
 
 
 def start(*command, faces):

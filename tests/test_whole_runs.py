@@ -14,6 +14,9 @@ from mindiffusion.metrics_log import COLUMNS
 from mindiffusion.run import Run
 from mindiffusion.unet import NaiveUnet
 
+pytest_plugins = ["tiny_runs"]
+
+
 VARIANTS = ("", "c_", "cs_", "cr_")
 
 
