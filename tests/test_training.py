@@ -1,0 +1,324 @@
+"""Whole runs of the four scripts: what they write, how they go on after an end, and what they refuse."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from helpers import (
+    SCRIPTS,
+    STEPS_PER_EPOCH,
+    VARIANTS,
+    Killed,
+    assert_close_curves,
+    assert_identical,
+    checkpoints,
+    contents,
+    end_at,
+    exit_code,
+    final_state,
+    launch,
+    load_script,
+    metrics,
+    write_pngs,
+)
+
+from mindiffusion.checkpoint import load_checkpoint
+from mindiffusion.config import TrainConfig
+from mindiffusion.errors import Stopped, UserError
+from mindiffusion.metrics_log import COLUMNS, read_metrics
+from mindiffusion.run import Run
+from mindiffusion.sparse_unet import num_active_channels
+from mindiffusion.unet import NaiveUnet
+
+C, CS, CR = SCRIPTS[1:]
+CHANNELS = 16  # at the bottleneck of n_feat 8
+GRIDS = ("--num-samples", "2", "--sample-steps", "2")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of an uninterrupted run of a script, with grids; made once."""
+    folders = {}
+
+    def run(name):
+        if name not in folders:
+            folder = tmp_path_factory.mktemp(name)
+            launch(name, folder, *GRIDS)
+            folders[name] = folder
+        return folders[name]
+
+    return run
+
+
+def num_stages(name: str) -> int:
+    return len(load_script(name).STAGES)
+
+
+def files(folder) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- what a run writes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_run_leaves_its_grids_and_checkpoints_and_nothing_else(name, finished):
+    stages = range(1, num_stages(name) + 1)
+    grids = {f"stage{stage}_epoch{stage:03d}.png" for stage in stages}
+    assert {path.name for path in contents(name, finished(name)).iterdir()} == grids | {
+        "metrics.csv",
+        "recovery.csv",
+        "config.json",
+    }
+    expected = {"latest.pt", *(f"stage{stage}.pt" for stage in stages)} | (
+        {"previous.pt"} if len(stages) > 1 else set()
+    )
+    assert {path.name for path in checkpoints(name, finished(name)).iterdir()} == expected
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_metrics_have_the_promised_columns_and_a_row_per_epoch(name, finished):
+    rows = read_metrics(contents(name, finished(name)) / "metrics.csv")
+    assert tuple(rows[0]) == COLUMNS
+    epochs = range(1, num_stages(name) + 1)
+    assert [(int(row["stage"]), int(row["epoch"])) for row in rows] == [(epoch, epoch) for epoch in epochs]
+    assert [int(row["step"]) for row in rows] == [STEPS_PER_EPOCH * epoch for epoch in epochs]
+    assert [int(row["images"]) for row in rows] == [8 * STEPS_PER_EPOCH * epoch for epoch in epochs]
+    for row in rows:
+        assert float(row["loss"]) == pytest.approx(float(row["mse"]) + float(row["penalty"]), rel=1e-4)
+        assert 0 < float(row["mse"]) < 10
+        assert float(row["grad_norm"]) > 0
+        assert float(row["images_per_s"]) > 0
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_config_json_holds_every_option_resolved_and_the_data(name, finished):
+    config = json.loads((contents(name, finished(name)) / "config.json").read_text())
+    assert set(TrainConfig.__dataclass_fields__) <= set(config)
+    assert (config["variant"], config["n_feat"], config["precision"]) == (VARIANTS[name], 8, "fp32")
+    assert config["data"]["images"] == 24
+    assert config["world_size"] == 1
+
+
+def test_a_folder_of_images_trains_and_a_stage_s_last_checkpoint_says_what_is_next(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
+    data = write_pngs(tmp_path / "images")
+    launch(C, tmp_path, "--data-path", str(data), "--epochs-per-stage", "2", "1", "1", "1", "1")
+    assert not (contents(C, tmp_path) / "recovery.csv").exists()
+    saved = load_checkpoint(checkpoints(C, tmp_path) / "stage1.pt")
+    assert (saved["next_stage"], saved["next_epoch"], saved["next_step"]) == (1, 2, 2 * STEPS_PER_EPOCH)
+
+
+# --- the variants -----------------------------------------------------------------------------------------------
+
+
+def test_cs_opens_its_channels_stage_by_stage(finished):
+    schedule = load_script(CS).SPARSITY_SCHEDULE
+    active = [num_active_channels(CHANNELS, sparsity) for sparsity in schedule]
+    assert [int(row["active_channels"]) for row in metrics(CS, finished(CS))] == active
+    births = final_state(CS, finished(CS))["model"]["channel_birth_stage"].tolist()
+    assert [sum(birth <= stage for birth in births) for stage in (1, 2, 3, 4, 5)] == active
+    assert sum(birth == 0 for birth in births) == active[0]
+    assert active[-1] == CHANNELS
+
+
+def test_cr_penalizes_early_and_not_at_all_in_the_last_stage(finished):
+    penalties = [float(row["penalty"]) for row in metrics(CR, finished(CR))]
+    assert all(penalty > 0 for penalty in penalties[:-1])
+    assert penalties == sorted(penalties, reverse=True)
+    assert penalties[-1] == 0
+
+
+def test_the_others_have_no_penalty_and_all_channels(finished):
+    for name in (SCRIPTS[0], C):
+        rows = metrics(name, finished(name))
+        assert {(float(row["penalty"]), int(row["active_channels"])) for row in rows} == {(0.0, CHANNELS)}
+
+
+# --- an end, and going on ---------------------------------------------------------------------------------------
+
+MID_EPOCH, STAGE_BORDER, FIRST, LAST = 7, 2 * STEPS_PER_EPOCH - 1, 0, 5 * STEPS_PER_EPOCH - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "step"),
+    [
+        (CS, "stopped", MID_EPOCH),
+        (CS, "stopped", STAGE_BORDER),
+        (CS, "stopped", FIRST),
+        (CS, "stopped", LAST),
+        (CS, "killed", MID_EPOCH),
+        (CS, "killed", FIRST),
+        (C, "stopped", MID_EPOCH),
+        (CR, "stopped", MID_EPOCH),
+    ],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, kind, step, finished, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        end_at(patch, step, kind)
+        with pytest.raises(Stopped if kind == "stopped" else Killed):
+            launch(name, tmp_path, *GRIDS)
+    launch(name, tmp_path, *GRIDS, "--resume")
+    assert_identical(final_state(name, tmp_path), final_state(name, finished(name)))
+    assert metrics(name, tmp_path) == metrics(name, finished(name))
+    expected, made = files(contents(name, finished(name))), files(contents(name, tmp_path))
+    pictures = [path for path in expected if path.endswith(".png") or path == "recovery.csv"]
+    assert {path: made[path] for path in pictures} == {path: expected[path] for path in pictures}
+    for stage in range(1, 6):
+        ours, theirs = (checkpoints(name, f) / f"stage{stage}.pt" for f in (tmp_path, finished(name)))
+        assert_identical(load_checkpoint(ours)["model"], load_checkpoint(theirs)["model"])
+
+
+def test_a_stopped_run_says_so_and_has_saved_the_very_step(tmp_path, monkeypatch):
+    end_at(monkeypatch, MID_EPOCH, "stopped")
+    with pytest.raises(Stopped, match=f"stopped by signal 15; step {MID_EPOCH + 1} is saved.*--resume") as caught:
+        launch(CS, tmp_path)
+    assert caught.value.exit_code == 143
+    assert load_checkpoint(checkpoints(CS, tmp_path) / "latest.pt")["next_step"] == MID_EPOCH + 1
+
+
+def test_checkpoint_minutes_saves_within_an_epoch(tmp_path, monkeypatch):
+    end_at(monkeypatch, 1, "killed")
+    with pytest.raises(Killed):
+        launch(C, tmp_path, "--checkpoint-minutes", "1e-9")
+    assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["next_step"] == 1
+
+
+def test_resume_from_a_path_goes_on_from_there(finished, tmp_path):
+    shutil.copytree(finished(CS), tmp_path, dirs_exist_ok=True)
+    launch(CS, tmp_path, *GRIDS, "--resume", str(checkpoints(CS, tmp_path) / "stage3.pt"))
+    assert_identical(final_state(CS, tmp_path), final_state(CS, finished(CS)))
+    assert metrics(CS, tmp_path) == metrics(CS, finished(CS))
+
+
+def test_resume_goes_on_from_previous_when_latest_is_damaged(finished, tmp_path, capsys):
+    shutil.copytree(finished(CS), tmp_path, dirs_exist_ok=True)
+    (checkpoints(CS, tmp_path) / "latest.pt").write_bytes(b"cut off")
+    launch(CS, tmp_path, *GRIDS, "--resume")
+    assert "latest.pt" in capsys.readouterr().err
+    assert_identical(final_state(CS, tmp_path), final_state(CS, finished(CS)))
+
+
+def test_resume_of_a_finished_run_changes_no_result(finished, tmp_path):
+    shutil.copytree(finished(CS), tmp_path, dirs_exist_ok=True)
+    before = files(tmp_path)
+    launch(CS, tmp_path, *GRIDS, "--resume")
+    after = files(tmp_path)
+    changed = {path for path in after if after[path] != before.get(path)}
+    assert changed <= {"contents_cs_32/config.json"}
+
+
+def test_resume_without_a_run_starts_one(tmp_path, finished):
+    launch(C, tmp_path, "--resume")
+    assert_identical(final_state(C, tmp_path), final_state(C, finished(C)))
+
+
+def test_resume_of_a_missing_path_fails(tmp_path):
+    with pytest.raises(UserError, match=r"missing\.pt does not exist"):
+        launch(C, tmp_path, "--resume", str(tmp_path / "missing.pt"))
+
+
+def test_resume_of_another_configuration_lists_the_fields_and_changes_nothing(finished, tmp_path):
+    shutil.copytree(finished(C), tmp_path, dirs_exist_ok=True)
+    before = files(tmp_path)
+    with pytest.raises(UserError) as caught:
+        launch(C, tmp_path, "--resume", "--lr", "0.5", "--seed", "3")
+    text = str(caught.value)
+    assert "lr: 2e-05 in the checkpoint, 0.5 now" in text
+    assert "seed: 0 in the checkpoint, 3 now" in text
+    assert "n_feat" not in text
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_second_launch_refuses_and_changes_nothing(name, finished, capsys):
+    before = files(finished(name))
+    assert exit_code(name, finished(name)) == 2
+    message = capsys.readouterr().err
+    assert "--resume" in message
+    assert "--overwrite" in message
+    assert files(finished(name)) == before
+
+
+def test_overwrite_starts_anew_and_spares_other_files(finished, tmp_path):
+    shutil.copytree(finished(C), tmp_path, dirs_exist_ok=True)
+    (contents(C, tmp_path) / "notes.txt").write_text("mine")
+    launch(C, tmp_path, "--overwrite", "--seed", "1", "--epochs-per-stage", "1", "1", "1", "1", "2")
+    assert len(metrics(C, tmp_path)) == 6
+    assert not list(contents(C, tmp_path).glob("*.png"))  # the earlier run's are gone, this one drew none
+    assert (contents(C, tmp_path) / "notes.txt").read_text() == "mine"
+    assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["config"]["seed"] == 1
+
+
+# --- starting ---------------------------------------------------------------------------------------------------
+
+
+def test_too_few_images_for_a_batch_are_an_error(tmp_path):
+    with pytest.raises(UserError, match="the data has 24 images, fewer than one global batch of 32"):
+        launch(C, tmp_path, "--global-batch-size", "32")
+
+
+def test_micro_batches_that_do_not_fit_and_a_missing_path_are_errors(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="does not divide the 8 images"):
+        launch(C, tmp_path, "--micro-batch-size", "3")
+    monkeypatch.delenv("CELEBA_PATH", raising=False)
+    with pytest.raises(UserError, match="CELEBA_PATH"):
+        launch(C, tmp_path, "--data-path", "")
+
+
+def test_init_from_starts_with_the_weights_of_a_bare_state_dict(tmp_path):
+    torch.manual_seed(99)
+    start = NaiveUnet(3, 3, 8).state_dict()
+    torch.save({f"eps_model.{key}": value for key, value in start.items()}, tmp_path / "bare.pth")
+    launch(C, tmp_path, "--init-from", str(tmp_path / "bare.pth"), "--lr", "1e-12")
+    trained = final_state(C, tmp_path)["model"]
+    for key, value in start.items():
+        torch.testing.assert_close(trained[key], value, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_dry_run_prints_the_plan_and_writes_nothing(name, tmp_path, capsys):
+    launch(name, tmp_path, "--dry-run")
+    plan = capsys.readouterr().out
+    stages = load_script(name).STAGES
+    assert all(stage.name in plan for stage in stages)
+    total = [line.split() for line in plan.splitlines() if line.startswith("total")]
+    assert total == [["total", str(len(stages)), str(3 * len(stages)), str(24 * len(stages))]]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_micro_batches_give_the_loss_of_the_whole_batch(finished, tmp_path):
+    for name in (C, CR):
+        launch(name, tmp_path, "--micro-batch-size", "2")
+        assert_close_curves(metrics(name, tmp_path), metrics(name, finished(name)))
+
+
+# --- a loss that is no number -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("minutes", ["10", "1e-9"])
+def test_a_broken_loss_stops_with_a_message_and_leaves_good_checkpoints(minutes, tmp_path, monkeypatch):
+    optimizer_step = Run.optimizer_step
+    calls = []
+
+    def break_the_fifth_gradient(self):
+        calls.append(1)
+        if len(calls) == 5:
+            next(self.net.parameters()).grad.fill_(float("nan"))
+        return optimizer_step(self)
+
+    monkeypatch.setattr(Run, "optimizer_step", break_the_fifth_gradient)
+    with pytest.raises(UserError, match=r"the loss is .* of stage 2, epoch 2.*Lower --lr"):
+        launch(CS, tmp_path, "--checkpoint-minutes", minutes)
+    for path in checkpoints(CS, tmp_path).iterdir():
+        saved = load_checkpoint(path)
+        assert all(value.isfinite().all() for part in ("model", "ema") for value in saved[part].values())
+    assert load_checkpoint(checkpoints(CS, tmp_path) / "latest.pt")["next_step"] == (3 if minutes == "10" else 4)
+    assert len(metrics(CS, tmp_path)) == 1
+
+
+def test_an_absurd_learning_rate_ends_with_exit_code_2_and_no_checkpoint(tmp_path, capsys):
+    assert exit_code(C, tmp_path, "--lr", "1e30") == 2
+    assert "Lower --lr" in capsys.readouterr().err
+    assert list(checkpoints(C, tmp_path).iterdir()) == []
