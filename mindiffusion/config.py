@@ -145,8 +145,8 @@ class TrainConfig:
             raise UserError(f"--sample-steps is {self.sample_steps}; it must lie in 1..{self.n_T}.")
         if self.resume and self.overwrite:
             raise UserError("--resume keeps an earlier run and --overwrite deletes it: give one of them.")
-        if self.resume and self.init_from:
-            raise UserError("--resume continues a run and --init-from starts one: give one of them.")
+        if self.resume not in ("", RESUME_NEWEST) and self.init_from:
+            raise UserError("--resume PATH continues a run and --init-from starts one: give one of them.")
         for stage in self.stages:
             if stage.epochs < 1:
                 raise UserError(f"{stage.name} has {stage.epochs} epochs; every stage needs at least 1.")

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from mindiffusion.errors import UserError
 
-# Waiting for another rank to cache a data set or draw a grid is not a hang: such waits get a limit of their own.
+# Within a step all ranks are equally fast, so one that is not heard of for this long is lost, and the job must end.
+STEP_TIMEOUT = timedelta(minutes=10)
+# Waiting for another rank to cache a data set, draw a grid or write a file is not a hang: such waits may last longer.
 PATIENCE = timedelta(hours=24)
 CPU = torch.device("cpu")
 
@@ -71,7 +73,7 @@ class Ranks:
         if self.world_size == 1:
             return flag
         shared = torch.tensor([flag])
-        dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=self.patient_group)
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
         return int(shared)
 
     def gather(self, part: Tensor) -> Tensor:
@@ -116,7 +118,7 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     if world_size == 1:
         yield Ranks(device=device)
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=STEP_TIMEOUT)
     patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
     try:
         yield Ranks(dist.get_rank(), local_rank, world_size, device, patient_group)
