@@ -109,7 +109,7 @@ class Job:
 
     @property
     def log(self) -> str:
-        return self.log_path.read_text()
+        return self.log_path.read_text() if self.log_path.exists() else ""
 
     def wait_for(self, happened, timeout: float = 60) -> None:
         """Poll until ``happened()``, while the processes live."""
