@@ -159,9 +159,15 @@ def set_aside(bad: Iterable[Path]) -> None:
         path.replace(path.with_name(path.name + ".bad"))
 
 
-def check_same_run(found: Found, identity: dict[str, Any], data: dict[str, Any]) -> None:
-    """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data."""
-    theirs = {**found.content["config"], **{f"data.{k}": v for k, v in found.content["data"].items()}}
+def check_same_run(
+    found: Found, identity: dict[str, Any], data: dict[str, Any], defaults: dict[str, Any] | None = None
+) -> None:
+    """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data.
+
+    A field that an older checkpoint lacks counts as its default.
+    """
+    their_data = found.content["data"]
+    theirs = {**(defaults or {}), **found.content["config"], **{f"data.{k}": v for k, v in their_data.items()}}
     ours = {**identity, **{f"data.{k}": v for k, v in data.items()}}
     differing = [
         f"  {name}: {theirs.get(name)!r} in the checkpoint, {value!r} now"

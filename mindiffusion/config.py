@@ -164,6 +164,12 @@ class TrainConfig:
         science = here[: here.index("crop") + 1]  # the machine's fields come after
         return {name: value for name, value in self.to_dict().items() if name in science}
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The fields that have a default, as ``to_dict`` shows them: what a checkpoint meant that was written before a
+        field existed."""
+        return _plain({item.name: item.default for item in fields(cls) if item.default is not MISSING})
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types only: dicts, lists, strings, numbers."""
         return _plain(asdict(self))

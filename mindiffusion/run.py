@@ -64,7 +64,7 @@ class Run:
         """
         next_step = 0
         if found:
-            check_same_run(found, self.config.identity(), self.data.fingerprint)
+            check_same_run(found, self.config.identity(), self.data.fingerprint, TrainConfig.defaults())
             next_step = found.content["next_step"]
             self.net.load_state_dict(found.content["model"])
         elif self.config.init_from:

@@ -3,12 +3,15 @@
 A fault is a plain dict, so that it can travel to another process:
     kill       {"place": name of PLACES, "nth": call, counted from 1, "after": (place, nth) from which on to count}:
                SIGKILL to itself just before that call
+    fill       {"place", "nth", "folder", "spare"}: leave only that many bytes free there just before that call
     slow       {place: seconds} to wait before each call, on rank 0 only
+    lock_patience    seconds to wait for another run that writes in the same folder
     timeout    seconds until a rank that does not take part in a step counts as lost
     float64    True: train in double precision
     attempt    act only in this attempt of an elastic job (0 = the first), on rank ``rank`` only if that is given
 """
 
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -23,7 +26,7 @@ from pathlib import Path
 import helpers
 import torch
 
-from mindiffusion import checkpoint, distributed, grids, image_cache, run, training
+from mindiffusion import checkpoint, distributed, grids, image_cache, run, run_folder, training
 from mindiffusion.ddim import DDIM
 from mindiffusion.metrics_log import MetricsFile
 from mindiffusion.run import Run
@@ -52,6 +55,8 @@ def apply(fault: dict) -> None:
     """Patch this process for good."""
     if fault.get("float64"):
         torch.set_default_dtype(torch.float64)
+    if "lock_patience" in fault:
+        run_folder.LOCK_PATIENCE = fault["lock_patience"]
     if "timeout" in fault:
         distributed.STEP_TIMEOUT = timedelta(seconds=fault["timeout"])
     if os.environ.get("RANK", "0") == "0":
@@ -59,17 +64,28 @@ def apply(fault: dict) -> None:
             _before(place, lambda seconds=seconds: time.sleep(seconds))
     here = fault.get("rank", os.environ.get("RANK")) == os.environ.get("RANK")
     if "kill" in fault and here and str(fault.get("attempt", 0)) == os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"):
-        _kill_at(**fault["kill"])
+        _act_at(lambda: os.kill(os.getpid(), signal.SIGKILL), **fault["kill"])
+    if "fill" in fault and os.environ.get("RANK", "0") == "0":
+        where = dict(fault["fill"])
+        folder, spare = Path(where.pop("folder")), where.pop("spare")
+        _act_at(lambda: fill(folder, spare), **where)
 
 
-def _kill_at(place: str, nth: int, after: tuple[str, int] | None = None) -> None:
+def fill(folder: Path, spare: int) -> None:
+    """Leave ``spare`` bytes of the file system free."""
+    status = os.statvfs(folder)
+    with open(folder / "ballast", "wb") as file:
+        file.write(bytes(max(0, status.f_bavail * status.f_frsize - spare)))
+
+
+def _act_at(act, place: str, nth: int, after: tuple[str, int] | None = None) -> None:
     calls = {"before": 0, "here": 0}
 
     def count_here() -> None:
         if after is None or calls["before"] >= after[1]:
             calls["here"] += 1
         if calls["here"] == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
+            act()
 
     def count_before() -> None:
         calls["before"] += 1
@@ -125,10 +141,12 @@ class Job:
                 os.kill(process.pid, number)
 
 
-def start(name: str, folder: Path, *flags: str, world_size: int = 1, fault: dict | None = None) -> Job:
+def start(
+    name: str, folder: Path, *flags: str, world_size: int = 1, fault: dict | None = None, log: Path | None = None
+) -> Job:
     """Start a tiny run of the script as ``world_size`` processes, forked from a server that has imported everything."""
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "log.txt"
+    log = log or folder / "log.txt"
     env = {"OMP_NUM_THREADS": "1"}
     if world_size > 1:
         env |= {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -168,6 +186,7 @@ def _child(name: str, folder: Path, flags: tuple[str, ...], fault: dict, env: di
     output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    faulthandler.dump_traceback_later(25, file=sys.stderr)  # for a run that hangs
     torch.set_num_threads(1)
     apply(fault)
     sys.exit(helpers.exit_code(name, folder, *flags))

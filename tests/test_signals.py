@@ -40,12 +40,13 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
 
 
-def moment(name, folder):
+def moment(name, job):
     """How to see from outside that a run is at some moment."""
+    folder = job.log_path.parent
     return {
         "caching": lambda: any((folder / "cache").glob("*.tmp")),
         "sampling": lambda: (checkpoints(C, folder) / "stage2.pt").exists(),
-        "training": lambda: "stage 2/5" in (folder / "log.txt").read_text(),
+        "training": lambda: "stage 2/5" in job.log,
         "saving": lambda: any(checkpoints(C, folder).glob(".latest*.tmp*")),
     }[name]
 
@@ -74,7 +75,7 @@ SLOW = {
 )
 def test_a_signal_ends_a_run_in_order_and_it_goes_on(where, number, world_size, to_all, data, whole, tmp_path):
     job = faults.start(C, tmp_path, *GRIDS, *data, world_size=world_size, fault={"slow": SLOW[where]})
-    job.wait_for(moment(where, tmp_path))
+    job.wait_for(moment(where, job))
     if not to_all:
         job.processes = job.processes[1:]  # one worker alone, and not the one that writes
         everyone = [*faults.multiprocessing.active_children()]
@@ -97,7 +98,7 @@ def test_a_signal_ends_a_run_in_order_and_it_goes_on(where, number, world_size, 
 
 def test_ctrl_c_passed_on_by_torchrun_does_not_cut_the_save_short(data, tmp_path):
     job = faults.start(C, tmp_path, *data, fault={"slow": {"step": 0.3}})
-    job.wait_for(moment("training", tmp_path))
+    job.wait_for(moment("training", job))
     job.send(INT)
     time.sleep(0.05)
     job.send(INT)
