@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mindiffusion.acceleration import load_optimizer, make_optimizer
 from mindiffusion.checkpoint import Found, check_same_run, save_checkpoint, save_latest
 from mindiffusion.config import TrainConfig
 from mindiffusion.data import SYNTHETIC, ImageData
@@ -44,7 +45,7 @@ class Run:
         self.net = net
         self.diffusion = diffusion
         self.ema: Ema | None = None
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
+        self.optimizer = make_optimizer(net, config.lr, ranks.device)
         self.meter = IntervalMeter(ranks)
         self.metrics_file = MetricsFile(config.contents_dir / "metrics.csv")
         self.recovery_file = RecoveryFile(config.contents_dir / "recovery.csv", config.image_size)
@@ -82,7 +83,7 @@ class Run:
     def _restore_rest(self, found: Found) -> None:
         if self.ema:
             self.ema.net.load_state_dict(found.content["ema"])
-        self.optimizer.load_state_dict(found.content["optimizer"])
+        load_optimizer(self.optimizer, found.content["optimizer"])
         self.meter.load_state(found.content["interval"])
         for name, value in (found.content["regrowth"] or {}).items():
             self.net.get_buffer(name).copy_(value)
@@ -127,10 +128,12 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
+    def ema_weight(self, step: int) -> float:
+        """How far the moving average goes towards the weights in optimizer step ``step``."""
+        return self.ema.weight(step) if self.ema else 0.0
+
     def finish_step(self, step: int, mse: Tensor, penalty: Tensor, grad_norm: Tensor, stop: StopSignals) -> None:
         """Average, log and save after optimizer step ``step``. Raises Stopped, with all saved, if a signal came."""
-        if self.ema:
-            self.ema.update(self.net, step)
         self.meter.add(mse, penalty, grad_norm)
         self.bar.update(self.config.global_batch_size)
         done = step + 1
