@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from mindiffusion.config import TrainConfig
@@ -18,7 +18,11 @@ COLUMNS = 8
 
 
 def draw_samples(
-    config: TrainConfig, ranks: Ranks, net: nn.Module, t_stop: int, on_step: Callable[[], None] | None = None
+    config: TrainConfig,
+    ranks: Ranks,
+    eps_model: Callable[[Tensor, Tensor], Tensor],
+    t_stop: int,
+    on_step: Callable[[], None] | None = None,
 ) -> Tensor:
     """``config.num_samples`` images (N, 3, S, S) on the CPU, from noise that depends on the seed alone.
 
@@ -27,7 +31,7 @@ def draw_samples(
     shape = (3, config.image_size, config.image_size)
     noise = torch.randn(config.num_samples, *shape, generator=make_generator(config.seed, "grid"))
     mine = noise.tensor_split(ranks.world_size)[ranks.rank]
-    sampler = DDIM(net, config.betas, config.n_T, steps=config.sample_steps).to(ranks.device)
+    sampler = DDIM(eps_model, config.betas, config.n_T, steps=config.sample_steps).to(ranks.device)
     samples = sampler.sample(len(mine), shape, x_T=mine, t_stop=t_stop, on_step=on_step)
     return ranks.gather(samples.cpu())
 

@@ -3,7 +3,7 @@
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mindiffusion.acceleration import load_optimizer, make_optimizer
+from mindiffusion.acceleration import denoiser, load_optimizer, make_optimizer
 from mindiffusion.checkpoint import Found, check_same_run, save_checkpoint, save_latest
 from mindiffusion.config import TrainConfig
 from mindiffusion.data import SYNTHETIC, ImageData
@@ -49,6 +49,7 @@ class Run:
         self.meter = IntervalMeter(ranks)
         self.metrics_file = MetricsFile(config.contents_dir / "metrics.csv")
         self.recovery_file = RecoveryFile(config.contents_dir / "recovery.csv", config.image_size)
+        self.denoiser: Callable[[Tensor, Tensor], Tensor] | None = None
         self.saved_step = -1
         self.saved_at = time.monotonic()
         self.bar = tqdm(disable=True)
@@ -167,8 +168,10 @@ class Run:
     # --- details --------------------------------------------------------------------------------------------------
 
     def _draw_grid(self, path: Path, finished_stage: int | None, stop: StopSignals) -> None:
-        net = self.ema.net if self.ema else self.net
-        samples = draw_samples(self.config, self.ranks, net, self.diffusion.t_stop, lambda: self._check(stop))
+        if self.denoiser is None:  # kept, so that its CUDA graph is recorded once
+            net = self.ema.net if self.ema else self.net
+            self.denoiser = denoiser(net, self.config.precision, self.ranks.device, compiled=False)
+        samples = draw_samples(self.config, self.ranks, self.denoiser, self.diffusion.t_stop, lambda: self._check(stop))
         if not self.ranks.is_main:
             return
         if finished_stage is not None and self.data.fingerprint["kind"] == SYNTHETIC:

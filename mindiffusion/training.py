@@ -51,7 +51,7 @@ def train(
         config.data_path, config.image_size, config.crop, config.seed, ranks, skip_bad_images=config.skip_bad_images
     )
     config = resolve_auto(config, len(data), ranks.device)
-    set_backend_flags(config.precision)
+    set_backend_flags(config.precision, ranks.device)
     schedule = Schedule(config, len(data))
 
     net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device))
