@@ -87,7 +87,7 @@ def refuse_to_overwrite(output: Path, overwrite: bool) -> None:
 
 
 def draw(args: argparse.Namespace, ranks: Ranks, first: int, count: int) -> Tensor:
-    """Images ``first`` .. ``first + count - 1`` (count, C, S, S), on the CPU. Each depends on seed and number."""
+    """Images ``first`` .. ``first + count - 1`` (count, C, S, S), on the CPU. Each depends on seed and number alone, up to rounding."""
     weights = read_weights(args.checkpoint, raw=args.raw_weights)
     net = build_network(weights)
     config = weights.checkpoint["config"] if weights.checkpoint else {}
