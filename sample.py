@@ -87,7 +87,8 @@ def refuse_to_overwrite(output: Path, overwrite: bool) -> None:
 
 
 def draw(args: argparse.Namespace, ranks: Ranks, first: int, count: int) -> Tensor:
-    """Images ``first`` .. ``first + count - 1`` (count, C, S, S), on the CPU. Each depends on seed and number alone, up to rounding."""
+    """Images ``first`` .. ``first + count - 1``, (count, C, S, S) on the CPU. Each is a function of the seed and its
+    number alone, up to rounding, which depends on the batch size."""
     weights = read_weights(args.checkpoint, raw=args.raw_weights)
     net = build_network(weights)
     config = weights.checkpoint["config"] if weights.checkpoint else {}
