@@ -1,10 +1,12 @@
-"""python sample.py checkpoints_c_32/latest.pt -o samples.png
+"""torchrun --nproc_per_node=1 sample.py checkpoints_c_32/latest.pt -o samples.png
 
 Draw images from a checkpoint of this program or from a bare state dict of the original minDiffusion. The output is a
-grid if its name ends in .png, else a folder that gets one PNG per image.
+grid if its name ends in .png, else a folder that gets one PNG per image. Processes share the work: image i depends on
+the seed and i alone, not on how many there are. Plain `python` is one process.
 """
 
 import argparse
+import time
 from pathlib import Path
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 from tqdm import tqdm
 
-from mindiffusion.acceleration import autocast, resolve_precision, set_backend_flags
+from mindiffusion.acceleration import denoiser, memory_format, resolve_precision, set_backend_flags
 from mindiffusion.config import Stage
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.ddim import DDIM
@@ -21,7 +23,7 @@ from mindiffusion.distributed import Ranks, process_group
 from mindiffusion.errors import UserError, run_script
 from mindiffusion.files import write_atomically, write_errors_explained
 from mindiffusion.grids import save_grid
-from mindiffusion.rng import make_generator
+from mindiffusion.rng import BlockNoise
 from mindiffusion.weights import build_network, read_weights
 
 
@@ -41,6 +43,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, help="pixels per side (default: the checkpoint's, else 32)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="fp32", help="default: fp32")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile first: pays from about 15 minutes of sampling on"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is there already")
     args = parser.parse_args(argv)
     if args.sampler == "ddpm" and (args.steps is not None or args.eta is not None):
@@ -54,17 +59,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Load, draw, write."""
     args = parse_args()
-    refuse_to_overwrite(args.output, args.overwrite)
     with process_group(args.device) as ranks:
-        if ranks.world_size > 1:
-            raise UserError("sample.py runs as one process: start it with plain python.")
-        images = draw(args, ranks)
-    if args.output.suffix == ".png":
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        save_grid(args.output, images)
-    else:
-        save_folder(args.output, images)
-    print(f"{len(images)} images in {args.output}")
+        ranks.from_main(lambda: refuse_to_overwrite(args.output, args.overwrite))
+        mine = torch.arange(args.num_samples).tensor_split(ranks.world_size)[ranks.rank].tolist()
+        began = time.monotonic()
+        images = draw(args, ranks, mine[0] if mine else 0, len(mine))
+        ranks.barrier()
+        seconds = time.monotonic() - began
+        if args.output.suffix == ".png":
+            images = ranks.gather(images)
+            ranks.from_main(lambda: save_single_grid(args.output, images))
+        else:
+            ranks.from_main(lambda: make_folder(args.output))
+            save_folder(args.output, images, mine[0] if mine else 0)
+            ranks.barrier()
+        if ranks.is_main:
+            print(f"{args.num_samples} images in {args.output}, {args.num_samples / seconds:.1f} images/s")
 
 
 def refuse_to_overwrite(output: Path, overwrite: bool) -> None:
@@ -76,37 +86,43 @@ def refuse_to_overwrite(output: Path, overwrite: bool) -> None:
         raise UserError(f"{output} is there already: choose another --output, or replace it with --overwrite.")
 
 
-def draw(args: argparse.Namespace, ranks: Ranks) -> Tensor:
-    """The samples (N, C, S, S) on the CPU. Image i depends on the seed and i alone, not on the batch size, as long as
-    the sampler adds no noise of its own (DDIM with eta 0)."""
+def draw(args: argparse.Namespace, ranks: Ranks, first: int, count: int) -> Tensor:
+    """Images ``first`` .. ``first + count - 1``, (count, C, S, S) on the CPU. Each is a function of the seed and its
+    number alone, up to rounding, which depends on the batch size."""
     weights = read_weights(args.checkpoint, raw=args.raw_weights)
     net = build_network(weights)
     config = weights.checkpoint["config"] if weights.checkpoint else {}
     size = args.image_size or config.get("image_size", 32)
     shape = (net.in_channels, size, size)
-    process = (net, tuple(config.get("betas", (1e-4, 0.02))), config.get("n_T", 1000))
+    precision = resolve_precision(args.precision, ranks.device)
+    set_backend_flags(precision, ranks.device)
+    net.to(ranks.device, memory_format=memory_format(precision, ranks.device))
+    eps_model = denoiser(net, precision, ranks.device, args.compile)
+    process = (eps_model, tuple(config.get("betas", (1e-4, 0.02))), config.get("n_T", 1000))
     if args.sampler == "ddim":
         sampler = DDIM(*process, steps=50 if args.steps is None else args.steps, eta=args.eta or 0.0)
     else:
         sampler = DDPM(*process)
     sampler.to(ranks.device)
-    precision = resolve_precision(args.precision, ranks.device)
-    set_backend_flags(precision)
     t_stop = trained_down_to(weights.checkpoint)
-    if t_stop:
+    if t_stop and ranks.is_main:
         print(f"this network has been trained on t >= {t_stop} only: showing x0_hat there")
 
-    noise = torch.randn(args.num_samples, *shape, generator=make_generator(args.seed, "sample"))
-    batches = noise.split(args.batch_size)
+    starts = range(first, first + count, args.batch_size)
     evaluations = len(sampler.timesteps(t_stop)) if isinstance(sampler, DDIM) else sampler.n_T - max(t_stop - 1, 0)
-    done = []
-    with tqdm(total=len(batches) * evaluations, unit="step", disable=None) as bar, autocast(precision, ranks.device):
-        for index, x_T in enumerate(batches):
-            generator = make_generator(args.seed, "sampler noise", index, ranks.device)
+    done = [torch.empty(0, *shape)]
+    with tqdm(total=len(starts) * evaluations, unit="step", disable=None if ranks.is_main else True) as bar:
+        for start in starts:
+            batch = min(args.batch_size, first + count - start)
             images = sampler.sample(
-                len(x_T), shape, generator=generator, x_T=x_T, t_stop=t_stop, clip_x0=not args.no_clip,
+                batch,
+                shape,
+                generator=BlockNoise(args.seed, "sampler noise", start, batch, ranks.device),
+                x_T=BlockNoise(args.seed, "sample", start, batch).draw(shape),
+                t_stop=t_stop,
+                clip_x0=not args.no_clip,
                 on_step=bar.update,
-            )  # fmt: skip
+            )
             done.append(images.float().cpu())
     return torch.cat(done)
 
@@ -127,13 +143,23 @@ def trained_down_to(checkpoint: dict | None) -> int:
     return process.t_stop
 
 
-def save_folder(folder: Path, images: Tensor) -> None:
-    """Write images (N, C, S, S) in [-1, 1] as 000000.png, 000001.png, ..."""
+def save_single_grid(path: Path, images: Tensor) -> None:
+    """Write images (N, C, S, S) in [-1, 1] as one PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_grid(path, images)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder, without the images of an earlier run."""
     with write_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("[0-9]*.png"):
             old.unlink()
-    for index, image in enumerate(images):
+
+
+def save_folder(folder: Path, images: Tensor, first: int) -> None:
+    """Write images (N, C, S, S) in [-1, 1], numbered from ``first``, as 000000.png, 000001.png, ..."""
+    for index, image in enumerate(images, start=first):
         path = folder / f"{index:06d}.png"
         write_atomically(path, lambda temporary, image=image: save_image(image.clamp(-1, 1) / 2 + 0.5, temporary))
 

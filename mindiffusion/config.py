@@ -65,7 +65,9 @@ class TrainConfig:
     lr: float = flag(2e-5, "learning rate of Adam", type=float)
     ema_decay: float = flag(0.999, "decay of the weights' moving average, used for sampling; 0 = off", type=float)
     precision: str = flag(
-        "auto", "bf16 autocast or fp32; auto is bf16 where the GPU has it", choices=("auto", "fp32", "bf16")
+        "auto",
+        "bf16 autocast or fp32; auto is bf16 where the GPU, or in a long run the CPU, has it",
+        choices=("auto", "fp32", "bf16"),
     )
     crop: str = flag("square", "part of the image that is used; 'none' squashes all of it", choices=tuple(CROPS))
 
@@ -76,7 +78,9 @@ class TrainConfig:
     device: str = flag("auto", "where to train", choices=("auto", "cpu", "cuda"))
     micro_batch_size: int = flag(0, "images per forward pass and process, to save memory; 0 = all at once", type=int)
     compile: bool | None = flag(
-        None, "torch.compile the network; default: on CUDA only", action=argparse.BooleanOptionalAction
+        None,
+        "torch.compile the step; default: on CUDA, and on a CPU in runs of more than about 15 minutes",
+        action=argparse.BooleanOptionalAction,
     )
     num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
     sample_steps: int = flag(50, "DDIM steps per sample grid", type=int)

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mindiffusion.ddpm import DDPM, eval_mode
+from mindiffusion.ddpm import DDPM, eval_mode, noise_like
 from mindiffusion.errors import UserError
+from mindiffusion.rng import BlockNoise
 
 
 class DDIM(DDPM):
@@ -45,7 +46,7 @@ class DDIM(DDPM):
         n_sample: int,
         size: tuple[int, int, int],
         device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | BlockNoise | None = None,
         x_T: Tensor | None = None,
         t_stop: int = 0,
         clip_x0: bool = True,
@@ -67,12 +68,14 @@ class DDIM(DDPM):
                     on_step()
         return x
 
-    def _jump(self, x0: Tensor, eps: Tensor, step: int, target: int, generator: torch.Generator | None) -> Tensor:
+    def _jump(
+        self, x0: Tensor, eps: Tensor, step: int, target: int, generator: torch.Generator | BlockNoise | None
+    ) -> Tensor:
         """x at ``target`` from the estimates at ``step`` (eq. 12, with sigma of eq. 16)."""
         alphabar, alphabar_target = self.alphabar_t[step], self.alphabar_t[target]
         variance = (1 - alphabar_target) / (1 - alphabar) * (1 - alphabar / alphabar_target)
         sigma = self.eta * variance.sqrt()
         x = self.sqrtab[target] * x0 + (1 - alphabar_target - sigma**2).clamp(min=0).sqrt() * eps
         if self.eta > 0:
-            x = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)
+            x = x + sigma * noise_like(x, generator)
         return x

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.errors import UserError
+from mindiffusion.rng import BlockNoise
 
 BUFFERS = ("alpha_t", "oneover_sqrta", "sqrt_beta_t", "alphabar_t", "sqrtab", "sqrtmab", "mab_over_sqrtmab")
 
@@ -46,6 +47,13 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.train(was_training)
+
+
+def noise_like(x: Tensor, generator: torch.Generator | BlockNoise | None) -> Tensor:
+    """Gaussian noise of x's shape (B, C, H, W), on its device."""
+    if isinstance(generator, BlockNoise):
+        return generator.draw(x.shape[1:])
+    return torch.randn(x.shape, generator=generator, device=x.device)
 
 
 class DDPM(nn.Module):
@@ -124,7 +132,7 @@ class DDPM(nn.Module):
         n_sample: int,
         size: tuple[int, int, int],
         device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | BlockNoise | None = None,
         x_T: Tensor | None = None,
         t_stop: int = 0,
         clip_x0: bool = True,
@@ -143,7 +151,7 @@ class DDPM(nn.Module):
                 _, eps = self.predict(x, step, clip_x0)
                 x = self.oneover_sqrta[step] * (x - self.mab_over_sqrtmab[step] * eps)
                 if step > 1:
-                    x = x + self.sqrt_beta_t[step] * torch.randn(x.shape, generator=generator, device=x.device)
+                    x = x + self.sqrt_beta_t[step] * noise_like(x, generator)
                 if on_step:
                     on_step()
             if t_stop > 0:
@@ -159,7 +167,7 @@ class DDPM(nn.Module):
         n_sample: int,
         size: tuple[int, int, int],
         device: torch.device | str | None,
-        generator: torch.Generator | None,
+        generator: torch.Generator | BlockNoise | None,
         x_T: Tensor | None,
     ) -> Tensor:
         """Noise (n_sample, *size) on this module's device, from x_T or drawn on the device of the generator."""
@@ -167,7 +175,7 @@ class DDPM(nn.Module):
         if device is not None and torch.device(device).type != own_device.type:
             raise UserError(f"asked to sample on {device}, but the model is on {own_device}: move the model first.")
         if x_T is None:
-            x_T = torch.randn(n_sample, *size, generator=generator, device=own_device)
+            x_T = noise_like(torch.empty(n_sample, *size, device=own_device), generator)
         elif x_T.shape != (n_sample, *size):
             raise UserError(f"x_T has shape {tuple(x_T.shape)}, but {(n_sample, *size)} was asked for.")
         return x_T.to(own_device)

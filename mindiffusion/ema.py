@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Ema:
@@ -15,11 +15,21 @@ class Ema:
     def __init__(self, net: nn.Module, decay: float):
         self.decay = decay
         self.net = copy.deepcopy(net).requires_grad_(False).eval()
+        self._pairs = list(self.net.parameters()), list(net.parameters())
+        self._buffers = list(zip(self.net.buffers(), net.buffers(), strict=True))
+
+    def weight(self, num_updates: int) -> float:
+        """1 - d of the ``num_updates``-th update (from 0)."""
+        return 1.0 - min(self.decay, (1 + num_updates) / (10 + num_updates))
 
     @torch.no_grad()
-    def update(self, net: nn.Module, num_updates: int) -> None:
-        """Follow ``net`` one step, the ``num_updates``-th (from 0)."""
-        decay = min(self.decay, (1 + num_updates) / (10 + num_updates))
-        torch._foreach_lerp_(list(self.net.parameters()), list(net.parameters()), 1.0 - decay)
-        for mine, theirs in zip(self.net.buffers(), net.buffers(), strict=True):
-            mine.copy_(theirs)
+    def update(self, weight: float | Tensor) -> None:
+        """Follow the network one step. ``weight`` is 1 - d: a number, or a scalar on the device, which a CUDA graph
+        reads anew at each replay."""
+        mine, theirs = self._pairs
+        if isinstance(weight, Tensor):
+            torch._foreach_add_(mine, torch._foreach_mul(torch._foreach_sub(theirs, mine), weight))
+        else:
+            torch._foreach_lerp_(mine, theirs, weight)
+        for copied, original in self._buffers:
+            copied.copy_(original)

@@ -1,10 +1,11 @@
 """Sample grids: what the model draws now, above real images."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from mindiffusion.config import TrainConfig
@@ -23,7 +24,11 @@ class _Interrupted(Exception):
 
 
 def draw_samples(
-    config: TrainConfig, ranks: Ranks, net: nn.Module, t_stop: int, stop: StopSignals | None = None
+    config: TrainConfig,
+    ranks: Ranks,
+    eps_model: Callable[[Tensor, Tensor], Tensor],
+    t_stop: int,
+    stop: StopSignals | None = None,
 ) -> Tensor | None:
     """``config.num_samples`` images (N, 3, S, S) on the CPU, from noise that depends on the seed alone.
 
@@ -38,7 +43,7 @@ def draw_samples(
     shape = (3, config.image_size, config.image_size)
     noise = torch.randn(config.num_samples, *shape, generator=make_generator(config.seed, "grid"))
     mine = noise.tensor_split(ranks.world_size)[ranks.rank]
-    sampler = DDIM(net, config.betas, config.n_T, steps=config.sample_steps).to(ranks.device)
+    sampler = DDIM(eps_model, config.betas, config.n_T, steps=config.sample_steps).to(ranks.device)
     samples = torch.empty(0, *shape)
     if len(mine):
         with suppress(_Interrupted):

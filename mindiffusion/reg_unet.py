@@ -59,7 +59,11 @@ class RegNaiveUnet(NaiveUnet):
         """lam * sum over layers and output channels of ||W_c||_2, a scalar. Free when lam is 0."""
         if lam == 0:
             return self.out.weight.new_zeros(())
-        return lam * torch.cat(list(self.channel_norms().values())).sum()
+        alike: dict[tuple, list[Tensor]] = {}  # layers of one shape are summed together: a third of the kernels
+        for _, layer, axis in self.get_conv_layers():
+            alike.setdefault((axis, layer.weight.shape), []).append(layer.weight)
+        norms = [_group_norms(torch.stack(weights), axis + 1, 0) for (axis, _), weights in alike.items()]
+        return lam * torch.cat([norm.flatten() for norm in norms]).sum()
 
     def penalty(self) -> Tensor:
         """The penalty at the lambda in force, a scalar; without gradient for method "proximal", where it is only a
@@ -85,7 +89,7 @@ class RegNaiveUnet(NaiveUnet):
             layer.weight.mul_((1.0 - threshold / norms).clamp_(min=0.0))
 
 
-def _group_norms(weight: Tensor, axis: int) -> Tensor:
-    """L2 norm over all axes but ``axis``, kept as axes of length 1 to broadcast against ``weight``."""
-    others = [i for i in range(weight.dim()) if i != axis]
+def _group_norms(weight: Tensor, *axes: int) -> Tensor:
+    """L2 norm over all axes but ``axes``, kept as axes of length 1 to broadcast against ``weight``."""
+    others = [i for i in range(weight.dim()) if i not in axes]
     return torch.linalg.vector_norm(weight, dim=others, keepdim=True)

@@ -21,3 +21,21 @@ def make_generator(seed: int, purpose: str, index: int = 0, device: torch.device
     CPU and CUDA generators give different numbers for the same seed, so a run is reproducible per kind of device.
     """
     return torch.Generator(device).manual_seed(derive_seed(seed, purpose, index))
+
+
+class BlockNoise:
+    """Gaussian noise for images ``first`` .. ``first + count - 1``. That of image i depends on (seed, purpose, i)
+    alone: every BLOCK images have one generator, which draws for all of them, wanted or not."""
+
+    BLOCK = 64
+
+    def __init__(self, seed: int, purpose: str, first: int, count: int, device: torch.device | str = "cpu"):
+        self.device = device
+        self.offset, self.count = first % self.BLOCK, count
+        blocks = range(first // self.BLOCK, (first + count - 1) // self.BLOCK + 1)
+        self.generators = [make_generator(seed, purpose, block, device) for block in blocks]
+
+    def draw(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """The next noise of each image: (count, *shape) on the device."""
+        parts = [torch.randn(self.BLOCK, *shape, generator=each, device=self.device) for each in self.generators]
+        return torch.cat(parts)[self.offset : self.offset + self.count]

@@ -3,7 +3,7 @@
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mindiffusion.acceleration import denoiser, load_optimizer, make_optimizer
 from mindiffusion.checkpoint import LATEST, Found, check_same_run, save_checkpoint, save_latest, set_aside
 from mindiffusion.config import TrainConfig
 from mindiffusion.data import SYNTHETIC, ImageData
@@ -45,10 +46,11 @@ class Run:
         self.net = net
         self.diffusion = diffusion
         self.ema: Ema | None = None
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
+        self.optimizer = make_optimizer(net, config.lr, ranks.device)
         self.meter = IntervalMeter(ranks)
         self.metrics_file = MetricsFile(config.contents_dir / "metrics.csv")
         self.recovery_file = RecoveryFile(config.contents_dir / "recovery.csv", config.image_size)
+        self.denoiser: Callable[[Tensor, Tensor], Tensor] | None = None
         self.saved_step = -1
         self.saved_path: Path | None = None
         self.saved_at = time.monotonic()
@@ -88,7 +90,7 @@ class Run:
     def _restore_rest(self, found: Found) -> None:
         if self.ema:
             self.ema.net.load_state_dict(found.content["ema"])
-        self.optimizer.load_state_dict(found.content["optimizer"])
+        load_optimizer(self.optimizer, found.content["optimizer"])
         self.meter.load_state(found.content["interval"])
         for name, value in (found.content["regrowth"] or {}).items():
             self.net.get_buffer(name).copy_(value)
@@ -133,10 +135,12 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
+    def ema_weight(self, step: int) -> float:
+        """How far the moving average goes towards the weights in optimizer step ``step``."""
+        return self.ema.weight(step) if self.ema else 0.0
+
     def finish_step(self, step: int, mse: Tensor, penalty: Tensor, grad_norm: Tensor, stop: StopSignals) -> None:
         """Average, log and save after optimizer step ``step``. Raises Stopped, with all saved, if a signal came."""
-        if self.ema:
-            self.ema.update(self.net, step)
         self.meter.add(mse, penalty, grad_norm)
         self.bar.update(self.config.global_batch_size)
         done = step + 1
@@ -161,7 +165,7 @@ class Run:
         grid_path = self.config.contents_dir / f"stage{stage + 1}_epoch{epoch + 1:03d}.png"
         if self.config.num_samples and not self.ranks.from_main(grid_path.exists):
             with self.meter.paused():
-                samples = draw_samples(self.config, self.ranks, self.sampling_net, self.diffusion.t_stop, stop)
+                samples = draw_samples(self.config, self.ranks, self._denoiser(), self.diffusion.t_stop, stop)
                 if samples is None:
                     self._stop(done, self.ranks.any(stop.received))
                 self.ranks.from_main(lambda: self._write_grid(grid_path, samples, stage if last_of_stage else None))
@@ -171,12 +175,14 @@ class Run:
         if self.ranks.is_main:
             tqdm.write(text)
 
-    @property
-    def sampling_net(self) -> nn.Module:
-        """The network that samples: the average of the weights, where one is kept."""
-        return self.ema.net if self.ema else self.net
-
     # --- details --------------------------------------------------------------------------------------------------
+
+    def _denoiser(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The averaged network, where there is one, for sampling; kept, so that its CUDA graph is recorded once."""
+        if self.denoiser is None:
+            net = self.ema.net if self.ema else self.net
+            self.denoiser = denoiser(net, self.config.precision, self.ranks.device, compiled=False)
+        return self.denoiser
 
     def _write_grid(self, path: Path, samples: Tensor, finished_stage: int | None) -> None:
         if finished_stage is not None and self.data.fingerprint["kind"] == SYNTHETIC:

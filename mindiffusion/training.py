@@ -1,14 +1,12 @@
 """The staged training loop that all scripts share."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mindiffusion.acceleration import autocast, maybe_compile, memory_format, resolve_precision, set_backend_flags
+from mindiffusion.acceleration import maybe_compile, memory_format, resolve_auto, set_backend_flags
 from mindiffusion.config import TrainConfig
 from mindiffusion.data import count_images, device_images, get_batch, load_images
 from mindiffusion.ddpm import DDPM
@@ -20,6 +18,7 @@ from mindiffusion.run import Run
 from mindiffusion.run_folder import as_restarted, open_run, reserved_folders
 from mindiffusion.schedule import Schedule
 from mindiffusion.signals import StopSignals
+from mindiffusion.step import Step, graphed, make_step
 
 
 def train(
@@ -40,58 +39,50 @@ def train(
     ``after_step(lr)`` when the optimizer has stepped.
     UserError for what the user can mend, Stopped after a signal, with everything saved.
     """
-    config = replace(config, precision=resolve_precision(config.precision, ranks.device))
     check_batch(config, ranks.world_size)
     if config.dry_run:
         if ranks.is_main:
-            print(describe_plan(config, net, count_images(config.data_path), ranks.world_size))
+            num_images = count_images(config.data_path)
+            config = resolve_auto(config, num_images, ranks.device)
+            print(describe_plan(config, net, num_images, ranks.world_size))
         return
-    set_backend_flags(config.precision)
     config = as_restarted(config)
     with reserved_folders(config, ranks):
         found = ranks.from_main(lambda: open_run(config))
         data = load_images(
             config.data_path, config.image_size, config.crop, config.seed, ranks, skip_bad_images=config.skip_bad_images
         )
+        config = resolve_auto(config, len(data), ranks.device)
+        set_backend_flags(config.precision, ranks.device)
         net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device))
         diffusion.to(ranks.device)
         run = Run(config, ranks, Schedule(config, len(data)), data, net, diffusion)
         next_step = run.begin(found)
-        diffusion.eps_model = maybe_compile(config, net, ranks)
+        loss = maybe_compile(config, diffusion, net, ranks)
+        ddp = DistributedDataParallel(loss, broadcast_buffers=False) if ranks.world_size > 1 else loss
+        step_function = make_step(config, ranks, run, ddp, penalty, after_backward, after_step)
         with StopSignals() as stop, run.progress(next_step):
-            _train_stages(run, next_step, start_stage, penalty, after_backward, after_step, stop)
+            _train_stages(run, step_function, start_stage, next_step, stop)
     run.say(f"done: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
 
 
 def _train_stages(
-    run: Run,
-    next_step: int,
-    start_stage: Callable[[int], None],
-    penalty: Callable[[], Tensor] | None,
-    after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None,
-    after_step: Callable[[float], None] | None,
-    stop: StopSignals,
+    run: Run, step_function: Step, start_stage: Callable[[int], None], next_step: int, stop: StopSignals
 ) -> None:
     """The loop over stages, epochs and steps, from ``next_step`` to the end."""
-    config, ranks, schedule, diffusion = run.config, run.ranks, run.schedule, run.diffusion
-    ddp = DistributedDataParallel(diffusion, broadcast_buffers=False) if ranks.world_size > 1 else diffusion
+    config, ranks, schedule = run.config, run.ranks, run.schedule
     images = device_images(run.data, ranks.device)
     # Re-enter the epoch of the last step done, which may have been killed before its grid was drawn.
     here = schedule.position(max(next_step - 1, 0))
     for stage in range(here.stage, len(config.stages)):
         start_stage(stage)
         run.announce(stage)
+        train_step = graphed(step_function, config, ranks, run)
         for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
-            order = schedule.order(epoch)
+            order = schedule.order(epoch).to(images.device)
             for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
-                batch = draw_batch(config, ranks, schedule, images, diffusion, order, step)
-                mse, reg = backward_pass(config, ranks, ddp, batch, penalty)
-                if after_backward:
-                    after_backward(ranks.average_)
-                grad_norm = run.optimizer_step()
-                if after_step:
-                    after_step(config.lr)
-                run.finish_step(step, mse, reg, grad_norm, stop)
+                batch = draw_batch(config, ranks, schedule, images, run.diffusion, order, step)
+                run.finish_step(step, *train_step(*batch, run.ema_weight(step)), stop)
             run.finish_epoch(stage, epoch, stop)
 
 
@@ -130,30 +121,3 @@ def draw_batch(
     layout = memory_format(config.precision, device)
     x, eps = (part.contiguous(memory_format=layout) for part in (x, eps[mine]))
     return x, t[mine], eps
-
-
-def backward_pass(
-    config: TrainConfig,
-    ranks: Ranks,
-    ddp: nn.Module,
-    batch: tuple[Tensor, Tensor, Tensor],
-    penalty: Callable[[], Tensor] | None,
-) -> tuple[Tensor, Tensor]:
-    """Leave the gradient of mean loss + penalty in the parameters, averaged over ranks. Returns (mse, penalty), two
-    scalars on the device, mse of this rank's share. Micro-batches are equal in size, so their mean is the mean."""
-    per_pass = config.micro_batch_size or len(batch[0])
-    passes = list(zip(*(part.split(per_pass) for part in batch), strict=True))
-    mse_sum = torch.zeros((), device=ranks.device)
-    reg = torch.zeros((), device=ranks.device)
-    for index, (x, t, eps) in enumerate(passes):
-        last = index == len(passes) - 1
-        with nullcontext() if last or ranks.world_size == 1 else ddp.no_sync():
-            with autocast(config.precision, ranks.device):
-                mse = ddp(x, t, eps)
-            loss = mse / len(passes)
-            if last and penalty:
-                reg = penalty()
-                loss = loss + reg
-            loss.backward()
-        mse_sum += mse.detach()
-    return mse_sum / len(passes), reg.detach()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.errors import UserError
+from mindiffusion.group_norm import GroupNorm
 
 NORM_GROUPS = 8
 SIZE_MULTIPLE = 32  # three 2x poolings and the 4x4 average pooling of the bottleneck
@@ -17,7 +18,7 @@ def conv_norm_relu(in_channels: int, out_channels: int) -> list[nn.Module]:
     """A 3x3 convolution that keeps the size, group normalisation, ReLU."""
     return [
         nn.Conv2d(in_channels, out_channels, 3, 1, 1),
-        nn.GroupNorm(NORM_GROUPS, out_channels),
+        GroupNorm(NORM_GROUPS, out_channels),
         nn.ReLU(),
     ]
 
@@ -105,7 +106,7 @@ class NaiveUnet(nn.Module):
         self.timeembed = TimeSiren(2 * n_feat)
         self.up0 = nn.Sequential(
             nn.ConvTranspose2d(2 * n_feat, 2 * n_feat, 4, 4),
-            nn.GroupNorm(NORM_GROUPS, 2 * n_feat),
+            GroupNorm(NORM_GROUPS, 2 * n_feat),
             nn.ReLU(),
         )
         self.up1 = UnetUp(4 * n_feat, 2 * n_feat)

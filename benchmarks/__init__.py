@@ -1,0 +1,1 @@
+"""Benchmarks: what the program's speed is compared with, and how."""

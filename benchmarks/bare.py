@@ -1,0 +1,76 @@
+"""The training step without the loop around it, and what the hardware could do at most."""
+
+import time
+from types import SimpleNamespace
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mindiffusion import acceleration
+from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.curriculum_ddpm import CurriculumDDPM
+from mindiffusion.ddpm import DDPM
+from mindiffusion.distributed import Ranks
+from mindiffusion.ema import Ema
+from mindiffusion.run import Run
+from mindiffusion.step import graphed, make_step
+from mindiffusion.unet import NaiveUnet
+
+
+def make_bare_step(options: SimpleNamespace, device: torch.device):
+    """A function without arguments that does one step of C on a fixed batch, as the program would in a long run."""
+    config = TrainConfig(
+        variant="c",
+        stages=(Stage(0.8, 1.0, "bare", 1),),
+        n_feat=options.n_feat,
+        image_size=options.image_size,
+        global_batch_size=options.batch_size,
+        precision=options.precision,
+        compile=options.compile,
+    )
+    config = acceleration.resolve_auto(config, 10**9, device)
+    acceleration.set_backend_flags(config.precision, device)
+    ranks = Ranks(device=device)
+    layout = acceleration.memory_format(config.precision, device)
+    net = NaiveUnet(3, 3, config.n_feat).to(device, memory_format=layout)
+    diffusion = CurriculumDDPM(net).to(device)
+    run = Run.__new__(Run)  # without folders, data and logs
+    run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, config.ema_decay)
+    run.optimizer = acceleration.make_optimizer(net, config.lr, device)
+    loss = acceleration.maybe_compile(config, diffusion, net, ranks)
+    step = graphed(make_step(config, ranks, run, loss, None, None, None), config, ranks, run)
+    shape = (config.global_batch_size, 3, config.image_size, config.image_size)
+    x, eps = (torch.randn(shape, device=device).contiguous(memory_format=layout) for _ in range(2))
+    t = torch.randint(1, 1001, (len(x),), device=device)
+    return lambda: step(x, t, eps, 1e-3)
+
+
+def training_flops(n_feat: int, image_size: int) -> int:
+    """Floating point operations of the forward and backward pass of one image, convolutions and products only."""
+    diffusion = DDPM(NaiveUnet(3, 3, n_feat))
+    with FlopCounterMode(display=False) as counter:
+        diffusion(torch.zeros(1, 3, image_size, image_size)).backward()
+    return counter.get_total_flops()
+
+
+def ceiling(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> tuple[float, float]:
+    """(operations per second of a large matrix product, bytes per second of a large copy), the best of many."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    source = torch.zeros(2**28 if device.type == "cuda" else 2**25, device=device)
+    target = torch.empty_like(source)
+    product = best_time(lambda: a @ b, device, seconds)
+    copy = best_time(lambda: target.copy_(source), device, seconds)
+    return 2 * size**3 / product, 2 * source.nbytes / copy
+
+
+def best_time(work, device: torch.device, seconds: float) -> float:
+    """The shortest of the calls of ``work`` that fit into ``seconds``."""
+    end, best = time.perf_counter() + seconds, float("inf")
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - began)
+    return best

@@ -1,0 +1,273 @@
+"""python benchmarks/contenders.py NAME OPTIONS: one training loop in a process of its own, driven by throughput.py.
+
+It builds its loop, then for each line "K" on stdin trains K steps and answers with a line of JSON on stdout:
+{"images": ..., "seconds": ..., "memory": ...}. NAME is a key of CONTENDERS, OPTIONS a JSON dict.
+"""
+
+import importlib.util
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # benchmarks and mindiffusion, from any folder
+
+from mindiffusion.ddpm import DDPM  # noqa: E402
+from mindiffusion.run import Run  # noqa: E402
+from mindiffusion.unet import NaiveUnet  # noqa: E402
+
+Loop = Callable[[int], None]  # trains so many steps
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+WORKERS = max(2, min(16, os.cpu_count() or 1))
+LR = 2e-5
+
+
+class Pace:
+    """Runs a loop as far as stdin says, and answers with the time it took."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self.answers = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)  # what libraries print must not mix with the answers
+
+    def next_steps(self) -> int:
+        """Wait for an order; ends the process when there are no more."""
+        line = sys.stdin.readline()
+        if not line.strip():
+            os._exit(0)  # at once, with all that a loop holds: data loaders, run folders
+        synchronize()
+        self.began = time.perf_counter()
+        self.steps = int(line)
+        return self.steps
+
+    def answer(self) -> None:
+        """Report that the ordered steps are done."""
+        synchronize()
+        seconds = time.perf_counter() - self.began
+        report = {"images": self.steps * self.batch_size, "seconds": seconds, "memory": peak_memory()}
+        self.answers.write(json.dumps(report) + "\n")
+        self.answers.flush()
+
+
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory() -> int:
+    """Bytes: of the GPU's allocator, or of this process."""
+    if DEVICE.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def published_style(options: dict) -> Loop:
+    """(a) How published DDPM repositories train: ImageFolder, DataLoader workers, eager fp32, ``.item()`` each step."""
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    size, batch = options["image_size"], options["batch_size"]
+    transform = transforms.Compose(
+        [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
+    )
+    data = ImageFolder(options["data_path"], transform)
+    loader = torch.utils.data.DataLoader(
+        data, batch, shuffle=True, num_workers=WORKERS, drop_last=True, pin_memory=DEVICE.type == "cuda"
+    )
+    diffusion = DDPM(NaiveUnet(3, 3, options["n_feat"])).to(DEVICE)
+    optimizer = torch.optim.Adam(diffusion.parameters(), lr=LR)
+    batches = forever(loader)
+
+    def loop(steps: int) -> None:
+        for _ in range(steps):
+            images, _ = next(batches)
+            optimizer.zero_grad()
+            loss = diffusion(images.to(DEVICE))
+            loss.backward()
+            loss.item()
+            optimizer.step()
+
+    return loop
+
+
+def forever(loader):
+    """The batches of a loader, epoch after epoch."""
+    while True:
+        yield from loader
+
+
+class PluggedUnet(NaiveUnet):
+    """NaiveUnet with what denoising-diffusion-pytorch asks of a model."""
+
+    channels = out_dim = 3
+    self_condition = False
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, x_self_cond: None = None) -> torch.Tensor:
+        return super().forward(x, t.float() / 1000)
+
+
+def denoising_diffusion_pytorch(options: dict) -> Loop:
+    """(b) The Trainer of the denoising-diffusion-pytorch package around this program's network."""
+    from denoising_diffusion_pytorch import GaussianDiffusion, Trainer
+
+    model = PluggedUnet(3, 3, options["n_feat"])
+    diffusion = GaussianDiffusion(
+        model, image_size=options["image_size"], objective="pred_noise", beta_schedule="linear"
+    )
+    trainer = Trainer(
+        diffusion,
+        options["data_path"],
+        train_batch_size=options["batch_size"],
+        train_lr=LR,
+        train_num_steps=0,
+        save_and_sample_every=10**9,
+        results_folder=tempfile.mkdtemp(),
+        calculate_fid=False,
+        amp=DEVICE.type == "cuda",
+        mixed_precision_type="bf16",
+    )
+
+    def loop(steps: int) -> None:
+        trainer.train_num_steps = trainer.step + steps
+        trainer.train()
+
+    return loop
+
+
+def diffusers_style(options: dict) -> Loop:
+    """(c) accelerate + datasets + UNet2DModel of about as many parameters: another network, so a rough comparison."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from accelerate import Accelerator
+    from datasets import load_dataset
+    from diffusers import DDPMScheduler, UNet2DModel
+    from torchvision import transforms
+
+    size, n = options["image_size"], options["n_feat"]
+    accelerator = Accelerator(mixed_precision="bf16" if DEVICE.type == "cuda" else "no")
+    data = load_dataset("imagefolder", data_dir=options["data_path"], split="train", cache_dir=options["scratch"])
+    transform = transforms.Compose(
+        [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
+    )
+    data.set_transform(lambda rows: {"input": [transform(image.convert("RGB")) for image in rows["image"]]})
+    loader = torch.utils.data.DataLoader(data, options["batch_size"], shuffle=True, drop_last=True, num_workers=WORKERS)
+    model = UNet2DModel(
+        sample_size=size,
+        layers_per_block=2,
+        block_out_channels=(n, n, 2 * n),
+        down_block_types=("DownBlock2D",) * 3,
+        up_block_types=("UpBlock2D",) * 3,
+        norm_num_groups=8,
+        attention_head_dim=None,
+        add_attention=False,
+    )
+    print(f"UNet2DModel: {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR)
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
+    batches = forever(loader)
+
+    def loop(steps: int) -> None:
+        for _ in range(steps):
+            images = next(batches)["input"]
+            noise = torch.randn_like(images)
+            t = torch.randint(0, 1000, (len(images),), device=images.device)
+            with accelerator.accumulate(model):
+                loss = torch.nn.functional.mse_loss(model(scheduler.add_noise(images, noise, t), t).sample, noise)
+                accelerator.backward(loss)
+                accelerator.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+            loss.detach().item()
+
+    return loop
+
+
+def ours(script: str, *flags: str) -> Callable[[dict], None]:
+    """The program itself: its script, its loop; only the end of a step waits for orders."""
+
+    def build(options: dict) -> None:
+        pace: Pace = options["pace"]
+        finish_step = Run.finish_step
+        left = pace.next_steps()
+
+        def finish_and_wait(self, *args) -> None:
+            nonlocal left
+            finish_step(self, *args)
+            left -= 1
+            if left == 0:
+                pace.answer()
+                left = pace.next_steps()
+
+        Run.finish_step = finish_and_wait
+        launch(script, options, flags)
+
+    return build
+
+
+def launch(script: str, options: dict, flags: tuple[str, ...]) -> None:
+    """Run a training script as its command line would, for ever."""
+    path = ROOT / f"{script}.py"
+    spec = importlib.util.spec_from_file_location(script, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    values = {
+        "data-path": options["train_path"],
+        "global-batch-size": options["batch_size"],
+        "n-feat": options["n_feat"],
+        "image-size": options["image_size"],
+        "output-dir": tempfile.mkdtemp(),
+        "num-samples": options.get("num_samples", 0),
+    }
+    stages = "9999" if script == "train_celeba_32" else "9999 1 1 1 1"
+    given = [part for name, value in values.items() for part in (f"--{name}", str(value))]
+    sys.argv = [str(path), *given, "--epochs-per-stage", *stages.split(), *flags, *options.get("flags", [])]
+    module.main()
+
+
+def bare_step(options: dict) -> Loop:
+    """(f) The step of "ours full" on one batch that is there already: no data, no noise, no log, no checkpoint."""
+    from benchmarks.bare import make_bare_step
+
+    step = make_bare_step(SimpleNamespace(**{"precision": "auto", "compile": None, **options}), DEVICE)
+
+    def loop(steps: int) -> None:
+        for _ in range(steps):
+            step()
+
+    return loop
+
+
+CONTENDERS = {
+    "a": published_style,
+    "b": denoising_diffusion_pytorch,
+    "c": diffusers_style,
+    "d": ours("train_celeba_c_32", "--precision", "fp32", "--no-compile"),
+    "e": ours("train_celeba_c_32"),
+    "e_cs": ours("train_celeba_cs_32"),
+    "e_cr": ours("train_celeba_cr_32"),
+    "f": bare_step,
+}
+
+
+def main() -> None:
+    """Build the loop, then obey."""
+    name, options = sys.argv[1], json.loads(sys.argv[2])
+    pace = Pace(options["batch_size"])
+    torch.manual_seed(0)
+    loop = CONTENDERS[name]({**options, "pace": pace})
+    while True:
+        loop(pace.next_steps())
+        pace.answer()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""sample.py over several processes and batches: image i depends on the seed and i alone."""
+
+import sys
+
+import pytest
+import torch
+from helpers import load_script
+from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
+
+from mindiffusion.distributed import Ranks
+from mindiffusion.rng import BlockNoise
+from mindiffusion.unet import NaiveUnet
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "bare.pth"
+    torch.save(NaiveUnet(3, 3, 8).state_dict(), path)
+    return path
+
+
+def draw(weights, first: int, count: int, *flags: str) -> torch.Tensor:
+    sample = load_script("sample")
+    return sample.draw(sample.parse_args([str(weights), *flags]), Ranks(), first, count)
+
+
+@pytest.mark.parametrize(
+    "flags", [("--steps", "3"), ("--steps", "3", "--eta", "1"), ("--steps", "2", "--precision", "bf16")]
+)
+def test_shards_and_batches_give_the_images_of_one_process(weights, flags):
+    whole = draw(weights, 0, 5, *flags)
+    first, second = draw(weights, 0, 3, *flags, "--batch-size", "2"), draw(weights, 3, 2, *flags)
+    torch.testing.assert_close(
+        torch.cat([first, second]), whole, atol=1e-2, rtol=0
+    )  # rounding at t = T is amplified 150-fold
+    assert (whole[0] - whole[1]).abs().max() > 0.1
+    assert draw(weights, 5, 0, *flags).shape == (0, 3, 32, 32)
+
+
+def test_noise_of_an_image_is_the_same_in_every_range_across_blocks():
+    shape = (2,)
+    whole = BlockNoise(0, "x", 0, 200)
+    part = BlockNoise(0, "x", 60, 80)
+    for _ in range(2):
+        assert torch.equal(whole.draw(shape)[60:140], part.draw(shape))
+
+
+def test_ranks_write_their_share_of_a_folder_under_global_numbers(weights, tmp_path, monkeypatch, capsys):
+    sample = load_script("sample")
+
+    def launch(folder: str, *flags: str) -> list[torch.Tensor]:
+        argv = ["sample.py", str(weights), "-o", str(tmp_path / folder), "-n", "3", "--steps", "2", *flags]
+        monkeypatch.setattr(sys, "argv", [*argv, "--device", "cpu"])
+        sample.main()
+        return [pil_to_tensor(Image.open(path)) for path in sorted((tmp_path / folder).glob("*.png"))]
+
+    images = launch("one")
+    assert len(images) == 3
+    assert "3 images in" in (line := capsys.readouterr().out)
+    assert "images/s" in line
+    sample.save_folder(tmp_path, draw(weights, 2, 1, "--steps", "2"), 2)
+    again = pil_to_tensor(Image.open(tmp_path / "000002.png"))
+    torch.testing.assert_close(again, images[2], atol=2, rtol=0)  # of 255

@@ -1,0 +1,294 @@
+"""The step as one function: the same numbers as the parts it was made of, on every path."""
+
+import copy
+
+import pytest
+import torch
+
+from mindiffusion import acceleration, cuda_graph
+from mindiffusion.acceleration import cpu_has_bf16, maybe_compile, resolve_auto
+from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.cuda_graph import CudaGraph
+from mindiffusion.curriculum_ddpm import CurriculumDDPM
+from mindiffusion.distributed import Ranks
+from mindiffusion.ema import Ema
+from mindiffusion.group_norm import GroupNorm
+from mindiffusion.reg_unet import RegNaiveUnet
+from mindiffusion.run import Run
+from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.step import graphed, make_step
+from mindiffusion.unet import NaiveUnet
+
+CPU = torch.device("cpu")
+STAGES = (Stage(0.0, 1.0, "all", 1),)
+VARIANTS = ("c", "cs", "cr", "cr-proximal")
+
+
+def make_config(**changes) -> TrainConfig:
+    values = {"n_feat": 8, "global_batch_size": 4, "lr": 1e-2, "precision": "fp32", "compile": False, **changes}
+    return TrainConfig(variant="c", stages=STAGES, **values)
+
+
+def make_net(variant: str) -> NaiveUnet:
+    torch.manual_seed(0)
+    if variant == "cs":
+        return SparseNaiveUnet(3, 3, 8, 0.5)
+    if variant == "c":
+        return NaiveUnet(3, 3, 8)
+    net = RegNaiveUnet(3, 3, 8, "proximal" if variant == "cr-proximal" else "loss")
+    net.lam = 0.5
+    return net
+
+
+def batches(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    shape = (4, 3, 32, 32)
+    return [
+        (
+            torch.rand(shape, generator=generator) * 2 - 1,
+            torch.randint(1, 1001, (4,), generator=generator),
+            torch.randn(shape, generator=generator),
+        )
+        for _ in range(count)
+    ]
+
+
+def train(variant: str, config: TrainConfig, wrap=lambda step: step) -> tuple[NaiveUnet, Ema, list]:
+    """Three steps of the program's step function."""
+    net, ranks = make_net(variant), Ranks()
+    run = Run.__new__(Run)  # without folders, data and logs, which a step does not touch
+    run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, 0.9)
+    run.optimizer = acceleration.make_optimizer(net, config.lr, CPU)
+    diffusion = CurriculumDDPM(net)
+    penalty = net.penalty if variant.startswith("cr") else None
+    after_step = net.after_step if variant.startswith("cr") else None
+    after_backward = net.accumulate_channel_gradients if variant == "cs" else None
+    step = wrap(make_step(config, ranks, run, diffusion, penalty, after_backward, after_step))
+    return net, run.ema, [step(*batch, run.ema_weight(n)) for n, batch in enumerate(batches())]
+
+
+def train_by_hand(variant: str, config: TrainConfig) -> tuple[NaiveUnet, NaiveUnet, list]:
+    """The same steps, written out with plain PyTorch."""
+    net = make_net(variant)
+    average = copy.deepcopy(net)
+    optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
+    diffusion = CurriculumDDPM(net)
+    readings = []
+    for n, (x, t, eps) in enumerate(batches()):
+        mse = diffusion(x, t, eps)
+        penalty = net.penalty() if variant.startswith("cr") else torch.zeros(())
+        (mse + penalty).backward()
+        if variant == "cs":
+            net.accumulate_channel_gradients()
+        norm = torch.stack([p.grad.norm() for p in net.parameters()]).norm()
+        optimizer.step()
+        optimizer.zero_grad()
+        if variant.startswith("cr"):
+            net.after_step(config.lr)
+        decay = min(0.9, (1 + n) / (10 + n))
+        with torch.no_grad():
+            for mine, theirs in zip(average.parameters(), net.parameters(), strict=True):
+                mine.lerp_(theirs, 1 - decay)
+        readings.append((mse, penalty, norm))
+    return net, average, readings
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_step_function_equals_the_written_out_step_bit_for_bit(variant):
+    config = make_config()
+    net, ema, readings = train(variant, config)
+    expected, average, expected_readings = train_by_hand(variant, config)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value), name
+    for mine, theirs in zip(ema.net.parameters(), average.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    for mine, theirs in zip(readings, expected_readings, strict=True):
+        assert torch.equal(mine[0], theirs[0])
+        assert torch.equal(mine[1], theirs[1])
+        torch.testing.assert_close(mine[2], theirs[2])
+    if variant == "cs":
+        assert torch.equal(net.gradient_sum, expected.gradient_sum)
+        assert net.gradient_sum.min() > 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bf16_is_close_to_fp32(variant):
+    _, _, exact = train(variant, make_config())
+    _, _, rounded = train(variant, make_config(precision="bf16"))
+    for a, b in zip(exact, rounded, strict=True):
+        assert not torch.equal(a[0], b[0])
+        torch.testing.assert_close(a[0], b[0], rtol=2e-2, atol=0)
+
+
+def test_the_average_follows_a_weight_on_the_device_as_it_does_a_number():
+    torch.manual_seed(0)
+    net = NaiveUnet(3, 3, 8)
+    one, other = Ema(net, 0.9), Ema(net, 0.9)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    one.update(0.7)
+    other.update(torch.tensor(0.7))
+    for a, b, p in zip(one.net.parameters(), other.net.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+        assert not torch.equal(a, p)
+
+
+# --- the CUDA graph, with CUDA played by a stand-in ---------------------------------------------------------------
+
+
+class Recording:
+    """Stands for torch.cuda.graph: records, or fails as an operation that cannot be recorded does."""
+
+    fails = False
+
+    def __init__(self, graph):
+        pass
+
+    def __enter__(self):
+        if self.fails:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+
+    def __exit__(self, *_):
+        pass
+
+
+class Stream:
+    def __init__(self, *_):
+        pass
+
+    def wait_stream(self, other):
+        pass
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    replays = []
+
+    class Graph:
+        def replay(self):
+            replays.append(1)
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: torch.autocast("cpu", enabled=False))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", Recording)
+    return replays
+
+
+def test_a_step_that_cannot_be_recorded_goes_on_with_equal_results_and_one_message(fake_cuda, monkeypatch):
+    monkeypatch.setattr(Recording, "fails", True)
+    monkeypatch.setattr(cuda_graph, "WARM_UP", 1)
+    messages = []
+    config = make_config()
+    net, ema, readings = train("cs", config, lambda step: CudaGraph(step, CPU, messages.append))
+    expected, expected_ema, expected_readings = train("cs", config)
+    assert len(messages) == 1
+    for name, value in expected.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value), name
+    for mine, theirs in zip(ema.net.parameters(), expected_ema.net.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert torch.equal(torch.stack([r[0] for r in readings]), torch.stack([r[0] for r in expected_readings]))
+    assert fake_cuda == []
+
+
+def test_a_recorded_function_is_replayed_on_the_new_inputs(fake_cuda):
+    calls = []
+    graph = CudaGraph(lambda x, w: calls.append((x, w)) or x * w, CPU, pytest.fail)
+    for n in range(6):
+        graph(torch.full((2,), float(n)), n)
+    assert len(calls) == cuda_graph.WARM_UP + 1  # the last one recorded
+    assert len(fake_cuda) == 3  # at once, and twice more
+    x, w = calls[-1]
+    assert (x.tolist(), float(w)) == ([5.0, 5.0], 5.0)  # where the graph looks are the newest inputs
+    assert graph(torch.ones(3), 2.0).tolist() == [2.0] * 3  # another shape: not the graph's
+
+
+def test_only_one_gpu_with_compilation_gets_a_graph():
+    def step(*_):
+        raise AssertionError
+
+    gpu = torch.device("cuda", 0)
+    on, off = make_config(compile=True), make_config(compile=False)
+    assert graphed(step, on, Ranks(), None) is step
+    assert graphed(step, on, Ranks(world_size=2, device=gpu), None) is step
+    assert graphed(step, off, Ranks(device=gpu), None) is step
+    assert isinstance(graphed(step, on, Ranks(device=gpu), None), CudaGraph)
+
+
+# --- what is decided for the machine ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_cpu_gets_bf16_and_compilation_in_long_runs_only(has_bf16, monkeypatch):
+    monkeypatch.setattr(acceleration, "cpu_has_bf16", lambda: has_bf16)
+    config = make_config(precision="auto", compile=None, n_feat=32)
+
+    def decided(images: int, **changes) -> tuple[str, bool]:
+        result = resolve_auto(TrainConfig(**{**vars(config), **changes}), images, CPU)
+        return result.precision, result.compile
+
+    fast = ("bf16" if has_bf16 else "fp32", True)
+    assert decided(acceleration.LONG_RUN) == fast
+    assert decided(acceleration.LONG_RUN - 1) == ("fp32", False)
+    assert decided(acceleration.LONG_RUN, n_feat=16) == ("fp32", False)
+    assert decided(acceleration.LONG_RUN // 4, image_size=64) == fast
+    assert decided(4096, n_feat=16) == ("fp32", False)  # the demo
+    assert decided(acceleration.LONG_RUN, precision="fp32", compile=False) == ("fp32", False)
+    assert decided(24, precision="bf16", compile=True) == ("bf16", True)
+
+
+def test_cpu_support_is_read_from_the_instruction_sets(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    assert not cpu_has_bf16()
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert cpu_has_bf16()
+
+
+def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(monkeypatch, tmp_path, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("no C++ compiler found\nlong explanation")
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch, "compile", fail)
+    net = make_net("cs")
+    diffusion = CurriculumDDPM(net)
+    assert maybe_compile(make_config(compile=True), diffusion, net, Ranks()) is diffusion
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == "cannot compile here, going on uncompiled: no C++ compiler found"
+    assert str(tmp_path) in lines[0]
+
+
+def test_the_trial_of_the_compiled_step_leaves_no_gradients(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
+    net = make_net("cs")
+    maybe_compile(make_config(compile=True), CurriculumDDPM(net), net, Ranks())
+    assert net.mask_probe.grad is None
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+# --- the formula for compilers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-3)])
+def test_the_group_norm_for_compilers_is_group_norm(dtype, tolerance, monkeypatch):
+    torch.manual_seed(0)
+    norm = GroupNorm(8, 16)
+    norm.weight.data.uniform_(0.5, 2)
+    norm.bias.data.normal_()
+    exact = copy.deepcopy(norm).double()
+    x = (torch.randn(4, 16, 6, 6) * 2 + 3).to(dtype)
+    seed = torch.randn(4, 16, 6, 6).to(dtype)
+
+    def outcome(module, x, seed):
+        x = x.clone().requires_grad_()
+        out = module(x)
+        return [out, *torch.autograd.grad(out, [x, module.weight, module.bias], seed)]
+
+    expected = outcome(exact, x.double(), seed.double())
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    for mine, theirs in zip(outcome(norm, x, seed), expected, strict=True):
+        assert float((mine.double() - theirs).norm() / theirs.norm()) < tolerance
