@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.utils import save_image
 from tqdm import tqdm
 
 from mindiffusion.acceleration import autocast, resolve_precision, set_backend_flags
@@ -129,6 +128,8 @@ def trained_down_to(checkpoint: dict | None) -> int:
 
 def save_folder(folder: Path, images: Tensor) -> None:
     """Write images (N, C, S, S) in [-1, 1] as 000000.png, 000001.png, ..."""
+    from torchvision.utils import save_image  # a second of loading that --help should not wait for
+
     with write_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("[0-9]*.png"):
