@@ -10,6 +10,7 @@ from dotenv import load_dotenv
 
 from mindiffusion.data import CROPS
 from mindiffusion.errors import UserError
+from mindiffusion.optional import require
 from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE
 
 RESUME_NEWEST = "newest"
@@ -80,6 +81,8 @@ class TrainConfig:
     )
     num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
     sample_steps: int = flag(50, "DDIM steps per sample grid", type=int)
+    figures: bool = flag(True, "draw figures at stage ends (default)", action=argparse.BooleanOptionalAction)
+    tensorboard: bool = flag(False, "log scalars and grids for TensorBoard too", action="store_true")
     checkpoint_minutes: float = flag(10.0, "save latest.pt this often, besides every epoch", type=float)
     resume: str = flag(
         "",
@@ -143,6 +146,8 @@ class TrainConfig:
             raise UserError(f"--checkpoint-minutes is {self.checkpoint_minutes}; it must be positive.")
         if not 1 <= self.sample_steps <= self.n_T:
             raise UserError(f"--sample-steps is {self.sample_steps}; it must lie in 1..{self.n_T}.")
+        if self.tensorboard:
+            require("tensorboard", "--tensorboard")
         if self.resume and self.overwrite:
             raise UserError("--resume keeps an earlier run and --overwrite deletes it: give one of them.")
         if self.resume and self.init_from:

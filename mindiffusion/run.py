@@ -22,6 +22,7 @@ from mindiffusion.errors import Stopped, UserError
 from mindiffusion.grids import draw_samples, save_grid
 from mindiffusion.metrics_log import IntervalMeter, MetricsFile
 from mindiffusion.recovery_log import RecoveryFile
+from mindiffusion.reports import Reports
 from mindiffusion.run_folder import clear_run, write_config
 from mindiffusion.schedule import Schedule
 from mindiffusion.signals import StopSignals
@@ -48,6 +49,7 @@ class Run:
         self.meter = IntervalMeter(ranks)
         self.metrics_file = MetricsFile(config.contents_dir / "metrics.csv")
         self.recovery_file = RecoveryFile(config.contents_dir / "recovery.csv", config.image_size)
+        self.reports = Reports(config, data, self.say)
         self.saved_step = -1
         self.saved_at = time.monotonic()
         self.bar = tqdm(disable=True)
@@ -77,6 +79,7 @@ class Run:
             machine = {"torch": torch.__version__, "device": self._device_name(), "world_size": self.ranks.world_size}
             write_config(self.config, self.data.fingerprint, machine)
             self.metrics_file.keep_up_to(next_step)
+            self.reports.begin(next_step)
         return next_step
 
     def _restore_rest(self, found: Found) -> None:
@@ -104,6 +107,7 @@ class Run:
             yield
         finally:
             self.bar.close()
+            self.reports.close()
 
     # --- in the loop ----------------------------------------------------------------------------------------------
 
@@ -155,6 +159,13 @@ class Run:
         if self.config.num_samples and not self.ranks.from_main(grid_path.exists):
             with self.meter.paused():
                 self._draw_grid(grid_path, stage if last_of_stage else None, stop)
+        with self.meter.paused():
+            position = {"stage": stage + 1, "epoch": epoch + 1, "step": done}
+            position["images"] = done * self.config.global_batch_size
+            net = self.ema.net if self.ema else self.net
+            self.ranks.from_main(
+                lambda: self.reports.finish_epoch(net, self.diffusion, position, grid_path, last_of_stage)
+            )
 
     def say(self, text: str) -> None:
         """Print a line on rank 0, above the bar."""
@@ -186,19 +197,19 @@ class Run:
         if self.ranks.is_main:
             images = done * self.config.global_batch_size
             active = getattr(self.net, "num_active", 2 * self.config.n_feat)
-            self.metrics_file.append(
-                {
-                    "stage": self.stage + 1,
-                    "epoch": epoch + 1,
-                    "step": done,
-                    "images": images,
-                    "loss": loss,
-                    **means,
-                    "lr": self.config.lr,
-                    "images_per_s": speed,
-                    "active_channels": active,
-                }
-            )
+            row = {
+                "stage": self.stage + 1,
+                "epoch": epoch + 1,
+                "step": done,
+                "images": images,
+                "loss": loss,
+                **means,
+                "lr": self.config.lr,
+                "images_per_s": speed,
+                "active_channels": active,
+            }
+            self.metrics_file.append(row)
+            self.reports.log(row)
             name = self.config.stages[self.stage].name
             progress = f"{name} epoch {epoch + 1}/{self.config.total_epochs}"
             self.bar.set_description(progress, refresh=False)
