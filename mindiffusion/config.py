@@ -165,13 +165,17 @@ class TrainConfig:
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide which numbers a run computes. A checkpoint continues only under equal ones."""
-        here = [item.name for item in fields(self)]
-        science = here[: here.index("crop") + 1]  # the machine's fields come after
-        return {name: value for name, value in self.to_dict().items() if name in science}
+        return {name: value for name, value in self.to_dict().items() if name in identity_fields()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only: dicts, lists, strings, numbers."""
         return _plain(asdict(self))
+
+
+def identity_fields() -> tuple[str, ...]:
+    """The names of the fields that ``TrainConfig.identity`` takes."""
+    names = [item.name for item in fields(TrainConfig)]
+    return tuple(names[: names.index("crop") + 1])  # the machine's fields come after
 
 
 def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> TrainConfig:

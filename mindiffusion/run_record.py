@@ -25,11 +25,6 @@ class RunRecord:
     bands: dict[str, list[float]]
 
     @property
-    def name(self) -> str:
-        """The folder's name without what all such names share: "c_32" for contents_c_32."""
-        return self.folder.resolve().name.removeprefix("contents_")
-
-    @property
     def title(self) -> str:
         """The variant as people call it."""
         variant = self.config["variant"]
