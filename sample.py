@@ -1,7 +1,8 @@
 """python sample.py checkpoints_c_32/latest.pt -o samples.png
 
 Draw images from a checkpoint of this program or from a bare state dict of the original minDiffusion. The output is a
-grid if its name ends in .png, else a folder that gets one PNG per image.
+grid if its name ends in .png, else a folder that gets one PNG per image. With --export DIR the model is written to a
+folder instead, to be passed on; such a folder can be sampled from in turn.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
 from mindiffusion.distributed import Ranks, process_group
 from mindiffusion.errors import UserError, run_script
+from mindiffusion.export import export
 from mindiffusion.files import write_atomically, write_errors_explained
 from mindiffusion.grids import save_grid
 from mindiffusion.rng import make_generator
@@ -27,7 +29,7 @@ from mindiffusion.weights import build_network, read_weights
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line. Exits with code 2 and a message on a bad one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="a .pt file")
+    parser.add_argument("checkpoint", type=Path, help="a .pt file, or a folder that --export made")
     parser.add_argument("-o", "--output", type=Path, default=Path("samples.png"), help="grid.png, or a folder")
     parser.add_argument("-n", "--num-samples", type=int, default=64, help="how many images (default: 64)")
     parser.add_argument("--sampler", choices=("ddim", "ddpm"), default="ddim", help="default: ddim")
@@ -40,6 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, help="pixels per side (default: the checkpoint's, else 32)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="fp32", help="default: fp32")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="draw nothing: write the model with its card to DIR")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is there already")
     args = parser.parse_args(argv)
     if args.sampler == "ddpm" and (args.steps is not None or args.eta is not None):
@@ -53,6 +56,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Load, draw, write."""
     args = parse_args()
+    if args.export:
+        export(read_weights(args.checkpoint, raw=args.raw_weights), args.export, args.raw_weights, args.overwrite)
+        print(f"model, configuration and model card in {args.export}/: sample with python sample.py {args.export}")
+        return
     refuse_to_overwrite(args.output, args.overwrite)
     with process_group(args.device) as ranks:
         if ranks.world_size > 1:
