@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from mindiffusion.terminal import error_text
+
 USER_ERROR_EXIT_CODE = 2
 
 
@@ -32,7 +34,7 @@ def run_script(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         if speaks:
-            print(f"error: {error}", file=sys.stderr)
+            print(error_text(error, sys.stderr), file=sys.stderr)
         sys.exit(USER_ERROR_EXIT_CODE)
     except Stopped as stopped:
         if speaks:
