@@ -2,7 +2,8 @@
 
 Draw images from a checkpoint of this program or from a bare state dict of the original minDiffusion. The output is a
 grid if its name ends in .png, else a folder that gets one PNG per image. Processes share the work: image i depends on
-the seed and i alone, not on how many there are. Plain `python` is one process.
+the seed and i alone, not on how many there are. Plain `python` is one process. With --export DIR the model is
+written to a folder instead, to be passed on; such a folder can be sampled from in turn.
 """
 
 import argparse
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.utils import save_image
 from tqdm import tqdm
 
 from mindiffusion.acceleration import denoiser, memory_format, resolve_precision, set_backend_flags
@@ -21,6 +21,7 @@ from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
 from mindiffusion.distributed import Ranks, process_group
 from mindiffusion.errors import UserError, run_script
+from mindiffusion.export import export
 from mindiffusion.files import write_atomically, write_errors_explained
 from mindiffusion.grids import save_grid
 from mindiffusion.rng import BlockNoise
@@ -30,7 +31,7 @@ from mindiffusion.weights import build_network, read_weights
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line. Exits with code 2 and a message on a bad one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="a .pt file")
+    parser.add_argument("checkpoint", type=Path, help="a .pt file, or a folder that --export made")
     parser.add_argument("-o", "--output", type=Path, default=Path("samples.png"), help="grid.png, or a folder")
     parser.add_argument("-n", "--num-samples", type=int, default=64, help="how many images (default: 64)")
     parser.add_argument("--sampler", choices=("ddim", "ddpm"), default="ddim", help="default: ddim")
@@ -46,6 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--compile", action="store_true", help="compile first: pays from about 15 minutes of sampling on"
     )
+    parser.add_argument("--export", type=Path, metavar="DIR", help="draw nothing: write the model with its card to DIR")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is there already")
     args = parser.parse_args(argv)
     if args.sampler == "ddpm" and (args.steps is not None or args.eta is not None):
@@ -59,6 +61,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Load, draw, write."""
     args = parse_args()
+    if args.export:
+        export(read_weights(args.checkpoint, raw=args.raw_weights), args.export, args.raw_weights, args.overwrite)
+        print(f"model, configuration and model card in {args.export}/: sample with python sample.py {args.export}")
+        return
     with process_group(args.device) as ranks:
         ranks.from_main(lambda: refuse_to_overwrite(args.output, args.overwrite))
         mine = torch.arange(args.num_samples).tensor_split(ranks.world_size)[ranks.rank].tolist()
@@ -159,6 +165,8 @@ def make_folder(folder: Path) -> None:
 
 def save_folder(folder: Path, images: Tensor, first: int) -> None:
     """Write images (N, C, S, S) in [-1, 1], numbered from ``first``, as 000000.png, 000001.png, ..."""
+    from torchvision.utils import save_image  # a second of loading that --help should not wait for
+
     for index, image in enumerate(images, start=first):
         path = folder / f"{index:06d}.png"
         write_atomically(path, lambda temporary, image=image: save_image(image.clamp(-1, 1) / 2 + 0.5, temporary))

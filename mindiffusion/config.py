@@ -10,6 +10,7 @@ from dotenv import load_dotenv
 
 from mindiffusion.data import CROPS
 from mindiffusion.errors import UserError
+from mindiffusion.optional import require
 from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE
 
 RESUME_NEWEST = "newest"
@@ -84,6 +85,8 @@ class TrainConfig:
     )
     num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
     sample_steps: int = flag(50, "DDIM steps per sample grid", type=int)
+    figures: bool = flag(True, "draw figures at stage ends (default)", action=argparse.BooleanOptionalAction)
+    tensorboard: bool = flag(False, "log scalars and grids for TensorBoard too", action="store_true")
     checkpoint_minutes: float = flag(10.0, "save latest.pt this often, besides every epoch", type=float)
     resume: str = flag(
         "",
@@ -147,6 +150,8 @@ class TrainConfig:
             raise UserError(f"--checkpoint-minutes is {self.checkpoint_minutes}; it must be positive.")
         if not 1 <= self.sample_steps <= self.n_T:
             raise UserError(f"--sample-steps is {self.sample_steps}; it must lie in 1..{self.n_T}.")
+        if self.tensorboard:
+            require("tensorboard", "--tensorboard")
         if self.resume and self.overwrite:
             raise UserError("--resume keeps an earlier run and --overwrite deletes it: give one of them.")
         if self.resume not in ("", RESUME_NEWEST) and self.init_from:
@@ -164,9 +169,7 @@ class TrainConfig:
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide which numbers a run computes. A checkpoint continues only under equal ones."""
-        here = [item.name for item in fields(self)]
-        science = here[: here.index("crop") + 1]  # the machine's fields come after
-        return {name: value for name, value in self.to_dict().items() if name in science}
+        return {name: value for name, value in self.to_dict().items() if name in identity_fields()}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -177,6 +180,12 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain types only: dicts, lists, strings, numbers."""
         return _plain(asdict(self))
+
+
+def identity_fields() -> tuple[str, ...]:
+    """The names of the fields that ``TrainConfig.identity`` takes."""
+    names = [item.name for item in fields(TrainConfig)]
+    return tuple(names[: names.index("crop") + 1])  # the machine's fields come after
 
 
 def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> TrainConfig:

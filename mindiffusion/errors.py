@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mindiffusion.terminal import error_text
+
 USER_ERROR_EXIT_CODE = 2
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -55,7 +57,7 @@ def run_script(main: Callable[[], None]) -> None:
             main()
         except UserError as error:
             if speaks:
-                print(f"error: {error}", file=sys.stderr)
+                print(error_text(error, sys.stderr), file=sys.stderr)
             sys.exit(USER_ERROR_EXIT_CODE)
         except Stopped as stopped:
             if speaks:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid, save_image
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.data import ImageData
@@ -56,6 +55,8 @@ def draw_samples(
 
 def save_grid(path: Path, samples: Tensor, data: ImageData | None = None) -> None:
     """Write samples (N, 3, S, S) in [-1, 1] as a PNG, 8 a row, with a row of the first real images below."""
+    from torchvision.utils import make_grid, save_image  # a second of loading that --help should not wait for
+
     rows = [samples.float().clamp(-1, 1)]
     if data is not None:
         filler = -len(samples) % COLUMNS

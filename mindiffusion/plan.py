@@ -16,18 +16,24 @@ def describe_plan(config: TrainConfig, net: nn.Module, num_images: int, world_si
     """A table of stages, then totals and the memory that training takes on each process."""
     schedule = Schedule(config, num_images)
     channels = 2 * config.n_feat
-    lines = [f"{'stage':<24}{'t range':>14}{'epochs':>8}{'steps':>9}{'images':>12}{'channels':>10}{'lambda':>10}"]
+    width = max(len(stage.name) for stage in config.stages) + 1
+    header = f"{'stage':<{width}}{'t/T':>10}{'epochs':>8}{'steps':>9}{'images':>13}{'channels':>10}"
+    lines = [header + (f"{'lambda':>10}" if config.lambda_schedule else "")]
     for index, stage in enumerate(config.stages):
         steps = stage.epochs * schedule.steps_per_epoch
         sparsity = config.sparsity_schedule[index] if config.sparsity_schedule else 0.0
-        lam = f"{config.lambda_schedule[index]:.3g}" if config.lambda_schedule else "-"
+        lam = f"{config.lambda_schedule[index]:>10.3g}" if config.lambda_schedule else ""
         lines.append(
-            f"{stage.name:<24}{f'[{stage.t_min:g}, {stage.t_max:g}]':>14}{stage.epochs:>8}{steps:>9,}"
-            f"{steps * config.global_batch_size:>12,}"
-            f"{f'{num_active_channels(channels, sparsity)}/{channels}':>10}{lam:>10}"
+            f"{stage.name:<{width}}{f'{stage.t_min:g} to {stage.t_max:g}':>10}{stage.epochs:>8}{steps:>9,}"
+            f"{steps * config.global_batch_size:>13,}"
+            f"{f'{num_active_channels(channels, sparsity)}/{channels}':>10}{lam}"
         )
     total = schedule.total_steps
-    lines.append(f"{'total':<24}{'':>14}{config.total_epochs:>8}{total:>9,}{total * config.global_batch_size:>12,}")
+    rule = "-" * len(lines[0])
+    lines = [lines[0], rule, *lines[1:], rule]
+    lines.append(
+        f"{'total':<{width}}{'':>10}{config.total_epochs:>8}{total:>9,}{total * config.global_batch_size:>13,}"
+    )
     parameters = sum(p.numel() for p in net.parameters())
     states = 5 if config.ema_decay else 4  # weights, gradients, two moments, average
     batch = config.global_batch_size // world_size
@@ -39,9 +45,10 @@ def describe_plan(config: TrainConfig, net: nn.Module, num_images: int, world_si
         f"network      {type(net).__name__}, {parameters:,} parameters, {config.precision}",
         f"data         {num_images:,} images of {config.image_size}x{config.image_size}, "
         f"{schedule.steps_per_epoch} steps per epoch",
-        f"batch        {config.global_batch_size} = {world_size} process(es) x {batch}, {per_pass} per forward pass",
-        f"memory       weights and optimizer {4 * states * parameters / MIB:.0f} MiB, data {pixels / MIB:.0f} MiB, "
-        f"activations about {activations / MIB:.0f} MiB in fp32 (half in bf16)",
+        f"batch        {config.global_batch_size} = {world_size} process{'es' * (world_size > 1)} x {batch}, "
+        f"{per_pass} per forward pass",
+        f"memory       weights and optimizer {4 * states * parameters / MIB:,.0f} MiB, data {pixels / MIB:,.0f} MiB,",
+        f"             activations about {activations / MIB:,.0f} MiB in fp32 (half in bf16)",
         f"outputs      {config.contents_dir}/ and {config.checkpoints_dir}/",
     ]
     return "\n".join(lines)

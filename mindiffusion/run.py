@@ -2,6 +2,7 @@
 
 import math
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,9 +24,11 @@ from mindiffusion.errors import Stopped, UserError
 from mindiffusion.grids import draw_samples, save_grid
 from mindiffusion.metrics_log import IntervalMeter, MetricsFile
 from mindiffusion.recovery_log import RecoveryFile
+from mindiffusion.reports import Reports
 from mindiffusion.run_folder import clear_run, write_config
 from mindiffusion.schedule import Schedule
 from mindiffusion.signals import StopSignals
+from mindiffusion.terminal import BOLD, TrainingBar, fit, human_time, paint
 from mindiffusion.weights import init_parameters, read_weights
 
 LOG_EVERY = 50  # steps between two rows of metrics.csv; the end of an epoch has one too
@@ -51,6 +54,7 @@ class Run:
         self.metrics_file = MetricsFile(config.contents_dir / "metrics.csv")
         self.recovery_file = RecoveryFile(config.contents_dir / "recovery.csv", config.image_size)
         self.denoiser: Callable[[Tensor, Tensor], Tensor] | None = None
+        self.reports = Reports(config, data, self.say)
         self.saved_step = -1
         self.saved_path: Path | None = None
         self.saved_at = time.monotonic()
@@ -86,6 +90,7 @@ class Run:
         machine = {"torch": torch.__version__, "device": self._device_name(), "world_size": self.ranks.world_size}
         write_config(self.config, self.data.fingerprint, machine)
         self.metrics_file.keep_up_to(next_step)
+        self.reports.begin(next_step)
 
     def _restore_rest(self, found: Found) -> None:
         if self.ema:
@@ -99,33 +104,29 @@ class Run:
     @contextmanager
     def progress(self, next_step: int) -> Iterator[None]:
         """Show a bar on rank 0 while the block runs; in a log file, where a bar is noise, a line per epoch instead."""
-        self.bar = tqdm(
-            total=self.schedule.total_steps * self.config.global_batch_size,
-            initial=next_step * self.config.global_batch_size,
-            unit="img",
-            unit_scale=True,
-            disable=None if self.ranks.is_main else True,
-            dynamic_ncols=True,
-        )
+        size = self.config.global_batch_size
+        self.bar = TrainingBar(self.schedule.total_steps * size, next_step * size, shown=self.ranks.is_main)
         self.meter.reset_clock()
         try:
             yield
         finally:
             self.bar.close()
+            self.reports.close()
 
     # --- in the loop ----------------------------------------------------------------------------------------------
 
     def announce(self, stage: int) -> None:
         """One line that says what this stage changes."""
         here = self.config.stages[stage]
-        parts = [f"t in [{here.t_min:g}, {here.t_max:g}]", f"{here.epochs} epoch(s)"]
+        parts = [f"t/T {here.t_min:g} to {here.t_max:g}", f"{here.epochs} epoch{'s' * (here.epochs > 1)}"]
         if self.config.sparsity_schedule:
             born = int((self.net.channel_birth_stage == stage + 1).sum())
-            parts.append(f"{self.net.num_active}/{2 * self.config.n_feat} channels active, {born} of them new")
+            parts.append(f"{self.net.num_active}/{2 * self.config.n_feat} channels ({born} new)")
         if self.config.lambda_schedule:
             parts.append(f"lambda {self.config.lambda_schedule[stage]:.3g}")
-        self.say(f"stage {stage + 1}/{len(self.config.stages)} {here.name}: {', '.join(parts)}")
+        self.say(f"stage {stage + 1}/{len(self.config.stages)} {here.name}: {', '.join(parts)}", BOLD)
         self.stage = stage
+        self.bar.set_description(self._progress(self.bar.n // self.config.global_batch_size), refresh=False)
 
     def optimizer_step(self) -> Tensor:
         """Step Adam and clear the gradients; returns the L2 norm of the whole gradient, a scalar on the device."""
@@ -169,11 +170,20 @@ class Run:
                 if samples is None:
                     self._stop(done, self.ranks.any(stop.received))
                 self.ranks.from_main(lambda: self._write_grid(grid_path, samples, stage if last_of_stage else None))
+        with self.meter.paused():
+            position = {"stage": stage + 1, "epoch": epoch + 1, "step": done}
+            position["images"] = done * self.config.global_batch_size
+            net = self.ema.net if self.ema else self.net
+            self.ranks.from_main(
+                lambda: self.reports.finish_epoch(net, self.diffusion, position, grid_path, last_of_stage)
+            )
+        self.bar.set_description(self._progress(done), refresh=False)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "") -> None:
         """Print a line on rank 0, above the bar."""
         if self.ranks.is_main:
-            tqdm.write(text)
+            text = fit(text, sys.stdout)
+            tqdm.write(paint(text, style, sys.stdout) if style else text)
 
     # --- details --------------------------------------------------------------------------------------------------
 
@@ -188,6 +198,11 @@ class Run:
         if finished_stage is not None and self.data.fingerprint["kind"] == SYNTHETIC:
             self.say(self.recovery_file.add(finished_stage, samples))
         save_grid(path, samples, self.data)
+
+    def _progress(self, step: int) -> str:
+        """Where ``step`` lies, for people."""
+        here = self.schedule.position(min(step, self.schedule.total_steps - 1))
+        return f"stage {here.stage + 1}/{len(self.config.stages)}, epoch {here.epoch + 1}/{self.config.total_epochs}"
 
     def _log(self, done: int) -> None:
         means = self.meter.means()
@@ -205,26 +220,23 @@ class Run:
         self.meter.reset()
 
     def _write_row(self, done: int, epoch: int, loss: float, means: dict[str, float], speed: float) -> None:
-        self.metrics_file.append(
-            {
-                "stage": self.stage + 1,
-                "epoch": epoch + 1,
-                "step": done,
-                "images": done * self.config.global_batch_size,
-                "loss": loss,
-                **means,
-                "lr": self.config.lr,
-                "images_per_s": speed,
-                "active_channels": getattr(self.net, "num_active", 2 * self.config.n_feat),
-            }
-        )
-        name = self.config.stages[self.stage].name
-        progress = f"{name} epoch {epoch + 1}/{self.config.total_epochs}"
-        self.bar.set_description(progress, refresh=False)
-        self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        row = {
+            "stage": self.stage + 1,
+            "epoch": epoch + 1,
+            "step": done,
+            "images": done * self.config.global_batch_size,
+            "loss": loss,
+            **means,
+            "lr": self.config.lr,
+            "images_per_s": speed,
+            "active_channels": getattr(self.net, "num_active", 2 * self.config.n_feat),
+        }
+        self.metrics_file.append(row)
+        self.reports.log(row)
+        self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         if self.bar.disable and done % self.schedule.steps_per_epoch == 0:
             left = (self.schedule.total_steps - done) * self.config.global_batch_size / speed
-            self.say(f"{progress}: loss {loss:.4f}, {speed:.0f} images/s, {tqdm.format_interval(left)} left")
+            self.say(f"{self._progress(done - 1)}: loss {loss:.4f}, {speed:.0f} images/s, {human_time(left)} left")
 
     def _save(self, done: int, path: Path | None = None) -> None:
         """Save the state before step ``done`` to latest.pt, unless it is there, or to ``path``. All ranks take part."""

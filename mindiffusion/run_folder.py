@@ -17,7 +17,15 @@ from mindiffusion.errors import UserError
 from mindiffusion.files import remove_leftovers, write_atomically
 
 # What a run writes, and so what --overwrite deletes: nothing else in the folders is touched.
-CONTENTS_PATTERNS = ("stage*_epoch*.png", "metrics.csv", "recovery.csv", "config.json")
+CONTENTS_PATTERNS = (
+    "stage*_epoch*.png",
+    "metrics.csv",
+    "recovery.csv",
+    "bands.csv",
+    "config.json",
+    "figure_*.png",
+    "tensorboard/events.*",
+)
 CHECKPOINT_PATTERNS = ("*.pt",)
 
 

@@ -1,5 +1,6 @@
-"""Networks out of files: checkpoints of this program, and bare state dicts of the original minDiffusion."""
+"""Networks out of files: checkpoints of this program, exported folders, bare state dicts of minDiffusion."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
+from mindiffusion.optional import require
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
@@ -16,10 +18,15 @@ from mindiffusion.unet import NaiveUnet
 PREFIXES = ("module.", "eps_model.", "module.")
 FIRST_WEIGHT, LAST_WEIGHT = "init_conv.main.0.weight", "out.weight"
 
+# What export.py writes into a folder.
+EXPORT_FORMAT, EXPORT_VERSION = "mindiffusion-export", 1
+EXPORT_WEIGHTS, EXPORT_CONFIG = "model.safetensors", "config.json"
+
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's state dict and the checkpoint it came from (None for a bare state dict)."""
+    """A network's state dict and the checkpoint it came from (None for a bare state dict). Of an export ``checkpoint``
+    is its config.json, which has the fields that say how to sample."""
 
     path: Path
     state: dict[str, Tensor]
@@ -27,10 +34,13 @@ class Weights:
 
 
 def read_weights(path: Path, raw: bool = False) -> Weights:
-    """Weights from a file. Of a checkpoint the averaged ones, unless ``raw`` or none are kept.
+    """Weights from a file, or from an exported folder. Of a checkpoint the averaged ones, unless ``raw`` or none are
+    kept.
 
     BadCheckpoint if the file is damaged or holds neither a checkpoint nor a NaiveUnet's state dict.
     """
+    if path.is_dir():
+        return _read_export(path, raw)
     content = load_plain(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
         checkpoint = load_checkpoint(path)
@@ -79,6 +89,25 @@ def init_parameters(net: nn.Module, weights: Weights) -> None:
             )
     for name, parameter in parameters.items():
         parameter.copy_(weights.state[name])
+
+
+def _read_export(folder: Path, raw: bool) -> Weights:
+    require("safetensors", f"reading {folder}")
+    from safetensors.torch import load_file
+
+    try:
+        about = json.loads((folder / EXPORT_CONFIG).read_text())
+        if about["format"] != EXPORT_FORMAT or about["format_version"] > EXPORT_VERSION:
+            raise ValueError(f"its format is {about['format']} {about['format_version']}")
+        state = load_file(folder / EXPORT_WEIGHTS)
+        if missing := {FIRST_WEIGHT, LAST_WEIGHT} - set(state):
+            raise ValueError(f"it has no {missing.pop()}")
+    except Exception as error:  # missing, damaged, of another kind: safetensors has errors of its own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadCheckpoint(f"{folder} cannot be read as an export of this program: {reason}") from error
+    if raw and about["weights"] == "averaged":
+        raise BadCheckpoint(f"{folder} holds the averaged weights only: leave --raw-weights out.")
+    return Weights(folder, state, about if about["config"] else None)
 
 
 def _strip(name: str) -> str:

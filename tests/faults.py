@@ -26,7 +26,7 @@ from pathlib import Path
 import helpers
 import torch
 
-from mindiffusion import checkpoint, distributed, grids, image_cache, run, run_folder, training
+from mindiffusion import checkpoint, distributed, image_cache, run, run_folder, training
 from mindiffusion.ddim import DDIM
 from mindiffusion.metrics_log import MetricsFile
 from mindiffusion.run import Run
@@ -38,7 +38,7 @@ PLACES = {
     "stage border": (Run, "announce"),
     "regrowth": (SparseNaiveUnet, "regrow_channels"),
     "sampling": (DDIM, "predict"),
-    "grid": (grids, "save_image"),
+    "grid": (run, "save_grid"),
     "row": (MetricsFile, "append"),
     "checkpoint": (checkpoint, "_file_image"),
     "write": (Path, "write_bytes"),

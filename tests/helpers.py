@@ -40,7 +40,7 @@ def load_script(name: str) -> ModuleType:
 def tiny_flags(name: str, folder: Path) -> list[str]:
     """A whole run of the script in about a second, on the synthetic data, with its outputs in ``folder``."""
     epochs = ["1"] * (1 if name == "train_celeba_32" else 5)
-    text = "--data-path synthetic --n-feat 8 --global-batch-size 8 --num-samples 0 --device cpu"
+    text = "--data-path synthetic --n-feat 8 --global-batch-size 8 --num-samples 0 --no-figures --device cpu"
     return [*text.split(), "--output-dir", str(folder), "--epochs-per-stage", *epochs]
 
 

@@ -69,6 +69,7 @@ def test_a_run_leaves_its_grids_and_checkpoints_and_nothing_else(name, finished)
     assert {path.name for path in contents(name, finished(name)).iterdir()} == grids | {
         "metrics.csv",
         "recovery.csv",
+        "bands.csv",
         "config.json",
     }
     expected = {"latest.pt", *(f"stage{stage}.pt" for stage in stages)} | (
@@ -163,7 +164,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, kind, step,
     assert_identical(final_state(name, tmp_path), final_state(name, finished(name)))
     assert metrics(name, tmp_path) == metrics(name, finished(name))
     expected, made = files(contents(name, finished(name))), files(contents(name, tmp_path))
-    pictures = [path for path in expected if path.endswith(".png") or path == "recovery.csv"]
+    pictures = [path for path in expected if path.endswith(".png") or path in ("recovery.csv", "bands.csv")]
     assert {path: made[path] for path in pictures} == {path: expected[path] for path in pictures}
     for stage in range(1, 6):
         ours, theirs = (checkpoints(name, f) / f"stage{stage}.pt" for f in (tmp_path, finished(name)))

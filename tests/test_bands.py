@@ -1,0 +1,77 @@
+"""bands.csv: where the timesteps lie, what is measured, and that it is the same whoever measures it."""
+
+import pytest
+import torch
+from helpers import STEPS_PER_EPOCH, contents, launch
+
+from mindiffusion.bands import COLUMNS, NUM_BANDS, BandFile, band_names, band_timesteps, read_bands
+from mindiffusion.ddpm import DDPM
+from mindiffusion.unet import NaiveUnet
+
+POSITION = {"stage": 1, "epoch": 1, "step": 3, "images": 24}
+
+
+class Oracle(torch.nn.Module):
+    """Knows the clean image, which is black, so the noise in x_t; errs by 2 where t/T is above 0.7."""
+
+    def forward(self, x, t):
+        step = (t * 1000).round().long()
+        schedule = DDPM(torch.nn.Identity())
+        eps = (x + schedule.sqrtab[step, None, None, None]) / schedule.sqrtmab[step, None, None, None]
+        return eps + 2.0 * (t > 0.7).float()[:, None, None, None]
+
+
+def band_file(tmp_path, images=None, batch_size=16, seed=0):
+    images = torch.zeros(20, 3, 32, 32, dtype=torch.uint8) if images is None else images
+    return BandFile(tmp_path / "bands.csv", images, batch_size, seed)
+
+
+@pytest.mark.parametrize("n_T", [1000, 50])
+@pytest.mark.parametrize("num_images", [1, 8, 64])
+def test_timesteps_lie_in_their_bands(num_images, n_T):
+    t = band_timesteps(num_images, n_T)
+    assert t.shape == (NUM_BANDS, num_images)
+    for index, row in enumerate(t.double() / n_T):
+        assert index / NUM_BANDS < row.min() and row.max() <= (index + 1) / NUM_BANDS + 1e-9
+
+
+def test_columns_are_named_by_the_top_of_the_band():
+    assert band_names()[0] == "t<=0.1" and band_names()[-1] == "t<=1"
+    assert ("stage", "epoch", "step", "images", *band_names()) == COLUMNS
+
+
+def test_an_error_above_a_timestep_shows_in_the_bands_above_it_alone(tmp_path):
+    losses = band_file(tmp_path).measure(Oracle(), DDPM(torch.nn.Identity()))
+    assert losses[:7] == pytest.approx([0.0] * 7, abs=1e-4)
+    assert losses[7:] == pytest.approx([4.0] * 3, abs=1e-4)
+
+
+def test_measuring_draws_nothing_from_the_global_state_and_depends_on_the_seed(tmp_path):
+    images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
+    net = NaiveUnet(3, 3, 8)
+    before = torch.get_rng_state()
+    one, again, other = (
+        band_file(tmp_path, images, seed=seed).measure(net, DDPM(torch.nn.Identity())) for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert one == again != other
+    assert net.training and all(p.grad is None for p in net.parameters())
+
+
+def test_rows_of_later_steps_are_forgotten(tmp_path):
+    file = band_file(tmp_path)
+    file.keep_up_to(0)
+    for step in (3, 6, 9):
+        file.add({**POSITION, "step": step}, [0.5] * NUM_BANDS)
+    file.keep_up_to(6)
+    assert [row["step"] for row in read_bands(file.path)] == ["3", "6"]
+    assert file.has(6) and not file.has(9)
+
+
+def test_a_run_measures_every_epoch_the_same_with_and_without_grids(tmp_path):
+    name = "train_celeba_cs_32"
+    launch(name, tmp_path / "a")
+    launch(name, tmp_path / "b", "--num-samples", "2", "--sample-steps", "2")
+    rows = read_bands(contents(name, tmp_path / "a") / "bands.csv")
+    assert [(row["stage"], row["step"]) for row in rows] == [(str(i), str(STEPS_PER_EPOCH * i)) for i in range(1, 6)]
+    assert rows == read_bands(contents(name, tmp_path / "b") / "bands.csv")

@@ -1,0 +1,212 @@
+"""compare.py: what its page holds, and that a browser shows it."""
+
+import json
+import re
+import sys
+
+import pytest
+from chromium import chromium
+from helpers import launch
+from PIL import Image
+
+import compare
+from mindiffusion.bands import COLUMNS as BAND_COLUMNS
+from mindiffusion.bands import NUM_BANDS
+from mindiffusion.compare_page import build_page, notes, thin, titles
+from mindiffusion.errors import UserError, run_script
+from mindiffusion.metrics_log import COLUMNS
+from mindiffusion.run_record import read_evaluation, read_record
+
+STAGES = [(0.8, 1.0, "stage1", 30), (0.0, 1.0, "stage2", 50)]
+
+
+def fake_run(folder, variant, epochs=80, batch=256, shade=0, **changes):
+    """A contents folder of a finished run, without the run: grids of one colour each, plausible curves."""
+    folder.mkdir(parents=True)
+    stages = [{"t_min": a, "t_max": b, "name": name, "epochs": n} for a, b, name, n in STAGES]
+    config = {"variant": variant, "stages": stages, "seed": 0, "lr": 2e-5, "global_batch_size": batch}
+    data = {"images": 9000, "kind": "folder"}
+    (folder / "config.json").write_text(json.dumps({**config, "data": data, "output_dir": str(folder), **changes}))
+    metrics, bands = [",".join(COLUMNS)], [",".join(BAND_COLUMNS)]
+    for epoch in range(1, epochs + 1):
+        stage, step = 1 if epoch <= 30 else 2, epoch * (9000 // batch)
+        position = f"{stage},{epoch},{step},{step * batch}"
+        metrics.append(f"{position},{1 / epoch},{1 / epoch},0,2e-05,1,2900,64")
+        bands.append(position + f",{2 / epoch}" * NUM_BANDS)
+        image = Image.new("RGB", (274, 172), (epoch, shade, 0))
+        image.save(folder / f"stage{stage}_epoch{epoch:03d}.png")
+    (folder / "metrics.csv").write_text("\n".join(metrics) + "\n")
+    (folder / "bands.csv").write_text("\n".join(bands) + "\n")
+    return folder
+
+
+def page_of(*folders, **options):
+    return build_page([read_record(folder) for folder in folders], [], **options)
+
+
+def embedded(page):
+    return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.S)[1])
+
+
+def test_the_page_refers_to_nothing_outside_itself(tmp_path):
+    page = page_of(fake_run(tmp_path / "contents_c_32", "c", epochs=2))
+    page = page.replace('createElementNS("http://www.w3.org/2000/svg"', "")  # a name, not an address
+    assert not re.search(r"https?://|@import|url\(|<link[^>]+href=\"(?!data:)|src=\"(?!data:)", page)
+    assert "<!--" not in page.split("<script id")[0]  # every part was filled in
+
+
+def test_grids_lie_at_the_images_seen_of_their_own_run(tmp_path):
+    folders = fake_run(tmp_path / "a", "", epochs=3), fake_run(tmp_path / "b", "c", epochs=3, batch=4000)
+    small, large = embedded(page_of(*folders))["runs"]
+    assert [grid["images"] for grid in small["grids"]] == [8960, 17920, 26880]
+    assert [grid["images"] for grid in large["grids"]] == [8000, 16000, 24000]
+
+
+def test_jpeg_makes_the_page_smaller_and_the_default_keeps_every_byte(tmp_path):
+    folder = fake_run(tmp_path / "a", "", epochs=1)
+    Image.effect_noise((274, 172), 80).convert("RGB").save(folder / "stage1_epoch001.png")
+    exact, small = page_of(folder), page_of(folder, jpeg=60)
+    assert "data:image/png" in exact and "data:image/jpeg" in small
+    assert len(small) < len(exact)
+
+
+def test_differences_of_the_configuration_come_first_and_science_is_highlighted(tmp_path):
+    page = page_of(fake_run(tmp_path / "a", "", 1), fake_run(tmp_path / "b", "c", 1, lr=0.5))
+    rows = re.findall(r'<tr class="(\w+)"><th>([\w.]+)</th>', page)
+    assert rows[:3] == [("science", "variant"), ("science", "lr"), ("place", "output_dir")]
+    assert ("same", "seed") in rows and ("same", "data.images") in rows
+
+
+def test_text_from_files_cannot_break_the_page(tmp_path):
+    evil = "</script><script>alert(1)</script>"
+    folder = fake_run(tmp_path / "a", evil, 1)
+    (tmp_path / "evaluation.csv").write_text(f"name,FID\n{evil},3\n")
+    page = build_page([read_record(folder)], [tmp_path / "evaluation.csv"])
+    assert evil not in page
+    assert embedded(page)["runs"][0]["title"] == evil.upper()
+
+
+def test_other_noise_or_data_is_noted(tmp_path):
+    same, seed = fake_run(tmp_path / "a", "", 1), fake_run(tmp_path / "b", "c", 1, seed=3)
+    data = fake_run(tmp_path / "c", "c", 1, data={"images": 9000, "kind": "synthetic"})
+    assert notes([read_record(same), read_record(same)]) == []
+    assert notes([read_record(same), read_record(seed)]) == [
+        "The grids are not from the same noise and steps: seed is 0, 3."
+    ]
+    assert notes([read_record(same), read_record(data)]) == ["The runs are not of the same data."]
+
+
+def test_two_runs_of_a_variant_are_told_apart_by_their_folders(tmp_path):
+    folders = fake_run(tmp_path / "s0" / "contents_c_32", "c", 1), fake_run(tmp_path / "s1" / "contents_c_32", "c", 1)
+    assert titles([read_record(folder) for folder in folders]) == ["C in s0", "C in s1"]
+
+
+def test_long_curves_are_averaged_in_groups():
+    points = [(float(i), float(i % 2)) for i in range(6000)]
+    thinned = thin(points)
+    assert len(thinned) == 1500 and thinned[0] == (1.5, 0.5) and thinned[-1] == (5997.5, 0.5)
+    assert thin(points[:5]) == points[:5]
+
+
+def test_the_command_reads_real_runs_and_an_evaluation_beside_them(tmp_path, monkeypatch, capsys):
+    for name in ("train_celeba_32", "train_celeba_c_32"):
+        launch(name, tmp_path, "--num-samples", "2", "--sample-steps", "2")
+    (tmp_path / "evaluation.json").write_text('[{"name": "C", "FID": 12.25}]')
+    output = tmp_path / "page" / "compare.html"
+    folders = [str(tmp_path / name) for name in ("contents_32", "contents_c_32")]
+    monkeypatch.setattr(sys, "argv", ["compare.py", *folders, "-o", str(output)])
+    compare.main()
+    assert "2 runs in" in capsys.readouterr().out
+    page = output.read_text()
+    assert "<td>12.25</td>" in page
+    control, c = embedded(page)["runs"]
+    assert (len(control["grids"]), len(c["grids"])) == (1, 5)
+    assert set(c["curves"]) >= {"band_mse", "mse", "loss", "grad_norm", "images_per_s", "active_channels"}
+
+
+def test_mistakes_are_user_errors(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["compare.py", str(tmp_path), "-o", str(tmp_path / "x.html")])
+    with pytest.raises(SystemExit):
+        run_script(compare.main)
+    assert "is not the contents folder of a run" in capsys.readouterr().err
+    (tmp_path / "evaluation.csv").write_text("FID\n3\n")
+    with pytest.raises(UserError, match="rows without a name"):
+        read_evaluation(tmp_path / "evaluation.csv")
+
+
+# --- in a browser -----------------------------------------------------------------------------------------------
+
+SHOWN = "[...document.querySelectorAll('.card img')].map(i => i.hidden ? null : i.src)"
+CAPTIONS = "[...document.querySelectorAll('.card p')].map(p => p.textContent)"
+MOVE = """(async () => {
+  const slider = document.getElementById('position');
+  slider.value = %d;
+  slider.dispatchEvent(new Event('input', {bubbles: true}));
+  await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+})()"""
+TIMES = """(async () => {
+  const slider = document.getElementById('position'), times = [];
+  for (let i = 0; i <= +slider.max; i++) {
+    const began = performance.now();
+    slider.value = i;
+    slider.dispatchEvent(new Event('input'));
+    update();
+    await Promise.all([...document.querySelectorAll('.card img')].map(image => image.decode()));
+    times.push(performance.now() - began);
+  }
+  return times;
+})()"""
+
+
+def test_a_browser_shows_four_runs_of_80_epochs_and_stays_responsive(tmp_path):
+    folders = [fake_run(tmp_path / f"contents_{v}_32", v, shade=60 * i) for i, v in enumerate(("", "c", "cs", "cr"))]
+    page = tmp_path / "compare.html"
+    page.write_text(page_of(*folders), encoding="utf-8")
+    with chromium(tmp_path / "profile") as browser:
+        colours = []
+        for dark in (False, True):
+            for width in (400, 1500):
+                browser.open(page, width, 900, dark)
+                overflow = browser.run("document.documentElement.scrollWidth - innerWidth")
+                assert overflow <= 0, f"scrolls sideways at {width} pixels"
+            colours.append(browser.run("getComputedStyle(document.body).backgroundColor"))
+        assert colours[0] != colours[1]
+
+        browser.run(MOVE % 0)
+        first, captions = browser.run(SHOWN), browser.run(CAPTIONS)
+        assert len(set(first)) == 4 and all(source.startswith("data:image/png") for source in first)
+        assert captions == ["epoch 1 of 80 · stage1 · 8,960 images"] * 4
+        cursor = browser.run("document.querySelector('.cursor').getAttribute('x1')")
+        browser.run(MOVE % 40)
+        assert not set(first) & set(browser.run(SHOWN))
+        assert browser.run(CAPTIONS) == ["epoch 41 of 80 · stage2 · 367,360 images"] * 4
+        assert browser.run("document.querySelector('.cursor').getAttribute('x1')") != cursor
+        assert browser.run("document.querySelectorAll('#curves .curve').length") == 4
+        assert browser.run("document.querySelectorAll('#bands .curve').length") == 4
+
+        browser.run("(() => { const m = document.getElementById('metric');"
+                    " m.value = 'images_per_s'; m.dispatchEvent(new Event('change')); })()")  # fmt: skip
+        assert browser.run("document.getElementById('log').checked") is False
+        times = browser.run(TIMES)
+        assert len(times) == 80
+        assert sorted(times)[40] < 100, "a step of the slider must feel immediate"
+        assert browser.problems == []
+
+
+def test_a_browser_shows_runs_of_unequal_length_at_equal_images(tmp_path):
+    page = tmp_path / "compare.html"
+    long, short = fake_run(tmp_path / "a", "", epochs=4), fake_run(tmp_path / "b", "c", epochs=2, batch=4500)
+    none = fake_run(tmp_path / "c", "cr", epochs=0)
+    page.write_text(page_of(long, short, none), encoding="utf-8")
+    with chromium(tmp_path / "profile") as browser:
+        browser.open(page, 1000, 800)
+        assert browser.run("positions") == [8960, 9000, 17920, 18000, 26880, 35840]
+        browser.run(MOVE % 0)
+        assert browser.run(SHOWN)[1:] == [None, None]
+        browser.run(MOVE % 4)
+        assert browser.run(CAPTIONS) == [
+            "epoch 3 of 80 · stage1 · 26,880 images",
+            "epoch 2 of 80 · stage1 · 18,000 images; its last grid",
+            "",
+        ]
+        assert browser.problems == []

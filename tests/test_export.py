@@ -1,0 +1,168 @@
+"""sample.py --export: a folder that samples as its checkpoint does, and says what it is."""
+
+import json
+import sys
+
+import pytest
+import torch
+from helpers import checkpoints, contents, launch, load_script
+from PIL import Image
+
+from mindiffusion import optional
+from mindiffusion.errors import UserError
+from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.unet import NaiveUnet
+from mindiffusion.weights import build_network, read_weights
+
+pytest.importorskip("safetensors")
+FEW = ("-n", "2", "--steps", "3", "--device", "cpu")
+NAMES = ("train_celeba_32", "train_celeba_c_32", "train_celeba_cs_32", "train_celeba_cr_32")
+FILES = {"model.safetensors", "config.json", "README.md"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """latest.pt of a finished run of each variant; do not change it."""
+    paths = {}
+    for name in NAMES:
+        folder = tmp_path_factory.mktemp(name)
+        launch(name, folder)
+        (contents(name, folder) / "evaluation.csv").write_text("name,FID\nours,12.5\n")
+        paths[name] = checkpoints(name, folder) / "latest.pt"
+    return paths
+
+
+def sample(*argv):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["sample.py", *map(str, argv)])
+        load_script("sample").main()
+
+
+def pixels(path):
+    return Image.open(path).tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_export_gives_the_samples_of_its_checkpoint(name, trained, tmp_path):
+    sample(trained[name], "--export", tmp_path / "model")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == FILES
+    sample(trained[name], "-o", tmp_path / "a.png", *FEW)
+    sample(tmp_path / "model", "-o", tmp_path / "b.png", *FEW)
+    assert pixels(tmp_path / "a.png") == pixels(tmp_path / "b.png")
+    sample(tmp_path / "model", "--export", tmp_path / "again")
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        tmp_path / "model" / "model.safetensors"
+    ).read_bytes()
+    assert json.loads((tmp_path / "again" / "config.json").read_text()) == json.loads(
+        (tmp_path / "model" / "config.json").read_text()
+    )
+
+
+def test_an_unfinished_curriculum_still_stops_where_it_was_trained_down_to(trained, tmp_path, capsys):
+    stage2 = trained["train_celeba_c_32"].with_name("stage2.pt")
+    sample(stage2, "--export", tmp_path / "model")
+    sample(tmp_path / "model", "-o", tmp_path / "b.png", *FEW)
+    assert "trained on t >= 600 only" in capsys.readouterr().out
+
+
+def test_the_mask_and_the_births_travel_along(trained, tmp_path):
+    sample(trained["train_celeba_cs_32"].with_name("stage2.pt"), "--export", tmp_path / "model")
+    net = build_network(read_weights(tmp_path / "model"))
+    assert isinstance(net, SparseNaiveUnet)
+    births = net.channel_birth_stage.tolist()
+    assert (births.count(0), births.count(2), births.count(-1)) == (3, 3, 10)
+    assert torch.equal(net.channel_mask, (net.channel_birth_stage >= 0).float())
+    assert (
+        "6 of 16 bottleneck channels are active: 3 from the start, then born 3 in stage 2"
+        in (tmp_path / "model" / "README.md").read_text()
+    )
+
+
+def test_averaged_weights_are_exported_unless_raw_ones_are_asked_for(trained, tmp_path):
+    path = trained["train_celeba_c_32"]
+    sample(path, "--export", tmp_path / "averaged")
+    sample(path, "--export", tmp_path / "raw", "--raw-weights")
+    for kind, raw in (("averaged", False), ("raw", True)):
+        expected = read_weights(path, raw=raw).state["out.weight"]
+        assert torch.equal(read_weights(tmp_path / kind).state["out.weight"], expected)
+        assert json.loads((tmp_path / kind / "config.json").read_text())["weights"] == kind
+    with pytest.raises(UserError, match="averaged weights only"):
+        read_weights(tmp_path / "averaged", raw=True)
+
+
+def test_a_checkpoint_of_the_original_imports_the_same_way(tmp_path):
+    torch.manual_seed(0)
+    state = {f"eps_model.{name}": value for name, value in NaiveUnet(3, 3, 8).state_dict().items()}
+    torch.save({**state, "alpha_t": torch.ones(1001)}, tmp_path / "ddpm_celeba.pth")
+    sample(tmp_path / "ddpm_celeba.pth", "--export", tmp_path / "model")
+    sample(tmp_path / "ddpm_celeba.pth", "-o", tmp_path / "a.png", *FEW)
+    sample(tmp_path / "model", "-o", tmp_path / "b.png", *FEW)
+    assert pixels(tmp_path / "a.png") == pixels(tmp_path / "b.png")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "original minDiffusion" in card and "Not known" in card and "non-commercial" in card
+
+
+def test_the_card_and_the_config_say_what_matters_and_no_path_of_this_machine(trained, tmp_path):
+    sample(trained["train_celeba_cr_32"], "--export", tmp_path / "model")
+    card, config = ((tmp_path / "model" / name).read_text() for name in ("README.md", "config.json"))
+    for text in (
+        "license: mit",
+        "24 synthetic",
+        "| stage3_expand | 0.4 to 1 | 1 | - | 2.5e-05 |",
+        "5 of 5 epochs, 120 images",
+        "Training mse at step 15",
+        "Over all timesteps",
+        "| ours | 12.5 |",
+    ):
+        assert text in card
+    for text in (card, config):
+        assert str(tmp_path.parent) not in text and "data_path" not in text and "output_dir" not in text
+
+
+def test_an_export_is_whole_or_absent(trained, tmp_path, monkeypatch):
+    from mindiffusion import export
+
+    def full_disk(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "model_card", full_disk)
+        with pytest.raises(UserError, match="No space left"):
+            sample(trained["train_celeba_32"], "--export", tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_an_export_is_overwritten_and_only_when_asked(trained, tmp_path):
+    sample(trained["train_celeba_32"], "--export", tmp_path / "model")
+    with pytest.raises(UserError, match="is there already"):
+        sample(trained["train_celeba_c_32"], "--export", tmp_path / "model")
+    sample(trained["train_celeba_c_32"], "--export", tmp_path / "model", "--overwrite")
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["config"]["variant"] == "c"
+    (tmp_path / "model" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="replaces an export only"):
+        sample(trained["train_celeba_32"], "--export", tmp_path / "model", "--overwrite")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+@pytest.mark.parametrize("damage", ["no config", "other format", "cut off", "empty"])
+def test_a_damaged_export_is_named(damage, trained, tmp_path):
+    folder = tmp_path / "model"
+    sample(trained["train_celeba_32"], "--export", folder)
+    if damage == "no config":
+        (folder / "config.json").unlink()
+    elif damage == "other format":
+        (folder / "config.json").write_text('{"format": "else", "format_version": 1}')
+    elif damage == "cut off":
+        data = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    else:
+        for path in folder.iterdir():
+            path.unlink()
+    with pytest.raises(UserError, match="model cannot be read as an export"):
+        read_weights(folder)
+
+
+def test_without_safetensors_the_flag_says_what_to_install(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(optional, "find_spec", lambda package: None)
+    with pytest.raises(UserError, match="pip install safetensors"):
+        sample(trained["train_celeba_32"], "--export", tmp_path / "model")

@@ -1,0 +1,119 @@
+"""Figures of whole runs: which are drawn, from what, and that they never end a run."""
+
+import shutil
+
+import pytest
+from helpers import checkpoints, contents, exit_code, launch
+from PIL import Image
+
+from mindiffusion import optional, reports
+from mindiffusion.errors import UserError
+from mindiffusion.metrics_log import read_metrics
+
+pytest.importorskip("matplotlib")
+from mindiffusion import figures
+from mindiffusion.run_record import read_record
+
+COMMON = {"figure_loss.png", "figure_bands.png", "figure_speed.png"}
+OWN = {
+    "train_celeba_32": set(),
+    "train_celeba_c_32": set(),
+    "train_celeba_cs_32": {"figure_channels.png"},
+    "train_celeba_cr_32": {"figure_norms.png"},
+}
+
+
+def drawn(folder):
+    return {path.name for path in folder.glob("figure_*.png")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The contents folder of a run without figures of each variant; do not change it."""
+    folders = {}
+    for name in OWN:
+        folder = tmp_path_factory.mktemp(name)
+        launch(name, folder)
+        folders[name] = contents(name, folder)
+    return folders
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_each_variant_has_its_figures_at_readme_width(name, finished):
+    paths = figures.draw_figures(finished[name])
+    assert {path.name for path in paths} == drawn(finished[name]) == COMMON | OWN[name]
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.width == 990
+            assert len(image.convert("RGB").getcolors(1 << 20)) > 10  # something is in it
+        path.unlink()
+
+
+def test_training_draws_at_each_stage_end_and_says_nothing(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(figures, "draw_figures", lambda folder: seen.append(read_record(folder).stages_begun))
+    launch("train_celeba_c_32", tmp_path, "--figures")
+    assert seen == [1, 2, 3, 4, 5]
+    assert "figures" not in capsys.readouterr().out
+
+
+def test_a_run_without_matplotlib_says_so_once_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(optional, "find_spec", lambda package: None)
+    launch("train_celeba_c_32", tmp_path, "--figures")
+    out = capsys.readouterr().out
+    assert out.count("no figures: matplotlib is not installed") == 1
+    assert "python -m mindiffusion.figures" in out
+    assert not drawn(contents("train_celeba_c_32", tmp_path))
+
+
+def test_a_figure_that_cannot_be_drawn_does_not_end_the_run_but_a_full_disk_does(tmp_path, monkeypatch, capsys):
+    def fail(folder):
+        raise error
+
+    monkeypatch.setattr(figures, "draw_figures", fail)
+    error = ZeroDivisionError("a bug")
+    launch("train_celeba_c_32", tmp_path / "a", "--figures")
+    assert "no figures this time: ZeroDivisionError: a bug" in capsys.readouterr().out
+    error = UserError("cannot write it: the disk is full")
+    assert exit_code("train_celeba_c_32", tmp_path / "b", "--figures") == 2
+
+
+def test_figures_do_not_count_as_training_time(tmp_path, monkeypatch):
+    import time
+
+    monkeypatch.setattr(reports.Reports, "_draw_figures", lambda self: time.sleep(0.5))
+    launch("train_celeba_c_32", tmp_path, "--figures")
+    rows = read_metrics(contents("train_celeba_c_32", tmp_path) / "metrics.csv")
+    slow = 8 * 3 / 0.5  # images/s if the pause were counted
+    assert max(float(row["images_per_s"]) for row in rows[1:]) > 1.2 * slow
+
+
+def test_the_channel_map_shows_births_where_the_checkpoint_has_them(finished):
+    states = [figures._channel_state(birth, stage) for stage in (1, 2, 3) for birth in (0, 2, 3, -1)]
+    assert states == [1, 0, 0, 0, 1, 2, 0, 0, 1, 1, 2, 0]
+    saved = figures.stage_checkpoints(read_record(finished["train_celeba_cs_32"]))
+    births = saved[-1]["model"]["channel_birth_stage"].tolist()
+    figure = figures.channels_figure(read_record(finished["train_celeba_cs_32"]), births)
+    state = figure.axes[1].collections[0].get_array().reshape(5, 16).tolist()
+    assert [sum(cell > 0 for cell in row) for row in state] == [3, 6, 9, 12, 16]
+
+
+def test_norms_are_of_the_trained_weights_per_output_channel(finished):
+    record = read_record(finished["train_celeba_cr_32"])
+    saved = figures.stage_checkpoints(record)
+    norms = figures.layer_norms(saved[0])
+    weight = saved[0]["model"]["up0.0.weight"]  # (in, out, 4, 4)
+    assert norms["up0.0"] == pytest.approx(weight.pow(2).sum((0, 2, 3)).sqrt().tolist(), rel=1e-5)
+    assert len(saved) == 5
+
+
+def test_a_missing_stage_checkpoint_leaves_its_figure_out(finished, tmp_path):
+    name = "train_celeba_cs_32"
+    shutil.copytree(finished[name], contents(name, tmp_path))
+    assert not checkpoints(name, tmp_path).exists()
+    assert {path.name for path in figures.draw_figures(contents(name, tmp_path))} == COMMON
+
+
+def test_another_folder_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="is not the contents folder of a run"):
+        figures.draw_figures(tmp_path)

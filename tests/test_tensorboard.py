@@ -1,0 +1,52 @@
+"""--tensorboard: the event file says what metrics.csv and the grids say."""
+
+import numpy as np
+import pytest
+from helpers import STEPS_PER_EPOCH, contents, end_at, exit_code, launch, metrics
+from PIL import Image
+
+from mindiffusion import optional
+from mindiffusion.errors import Stopped, UserError
+
+C = "train_celeba_c_32"
+GRIDS = ("--num-samples", "2", "--sample-steps", "2", "--tensorboard")
+
+
+def read_events(folder):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder / "tensorboard"), {"images": 0, "scalars": 0})
+    return events.Reload()
+
+
+def test_scalars_and_grids_are_those_of_the_contents_folder_after_a_stop_and_a_resume(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    with monkeypatch.context() as patch:
+        end_at(patch, 2 * STEPS_PER_EPOCH, "stopped")
+        with pytest.raises(Stopped):
+            launch(C, tmp_path, *GRIDS)
+    launch(C, tmp_path, *GRIDS, "--resume")
+    folder = contents(C, tmp_path)
+    events, rows = read_events(folder), metrics(C, tmp_path)
+    assert {"train/loss", "train/mse", "train/lr", "train/images_per_s"} <= set(events.Tags()["scalars"])
+    logged = [(event.step, event.value) for event in events.Scalars("train/loss")]
+    assert logged == [(int(row["step"]), pytest.approx(float(row["loss"]), rel=1e-5)) for row in rows]
+    pictures = events.Images("samples")
+    assert [picture.step for picture in pictures] == [STEPS_PER_EPOCH * epoch for epoch in range(1, 6)]
+    last = np.asarray(Image.open(folder / "stage5_epoch005.png").convert("RGB"))
+    assert (pictures[-1].height, pictures[-1].width) == last.shape[:2]
+
+
+def test_overwrite_deletes_the_earlier_events(tmp_path):
+    pytest.importorskip("tensorboard")
+    launch(C, tmp_path, "--tensorboard")
+    launch(C, tmp_path, "--tensorboard", "--overwrite", "--epochs-per-stage", "1", "1", "1", "1", "2")
+    assert len(list((contents(C, tmp_path) / "tensorboard").iterdir())) == 1
+
+
+def test_without_the_package_the_flag_is_an_error_that_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(optional, "find_spec", lambda package: None)
+    assert exit_code(C, tmp_path, "--tensorboard") == 2
+    assert "pip install tensorboard" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match="--anything is impossible"):
+        optional.require("tensorboard", "--anything")
