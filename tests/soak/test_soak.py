@@ -71,7 +71,7 @@ def test_time_to_recover(tmp_path):
 def test_resume_off_the_reference_path(flags, tmp_path):
     """bf16 and compiled code are not promised to repeat bits; on one CPU they do."""
     small = ("--epochs-per-stage", "1", "1", "1", "1", "1", *flags)
-    assert faults.finish(SCRIPTS[2], tmp_path / "whole", *small) == [0]
+    assert faults.start(SCRIPTS[2], tmp_path / "whole", *small).wait(400) == [0]
     job = faults.start(SCRIPTS[2], tmp_path / "parts", *small, fault={"kill": {"place": "step", "nth": 8}})
     assert job.wait(400) == [-9], job.log
     assert faults.start(SCRIPTS[2], tmp_path / "parts", *small, "--resume").wait(400) == [0]
