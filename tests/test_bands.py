@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from helpers import STEPS_PER_EPOCH, contents, launch
+from helpers import STEPS_PER_EPOCH, checkpoints, contents, end_at, launch
 
 from mindiffusion.bands import COLUMNS, NUM_BANDS, BandFile, band_names, band_timesteps, read_bands
 from mindiffusion.ddpm import DDPM
+from mindiffusion.errors import Stopped
 from mindiffusion.unet import NaiveUnet
 
 POSITION = {"stage": 1, "epoch": 1, "step": 3, "images": 24}
@@ -75,3 +76,13 @@ def test_a_run_measures_every_epoch_the_same_with_and_without_grids(tmp_path):
     rows = read_bands(contents(name, tmp_path / "a") / "bands.csv")
     assert [(row["stage"], row["step"]) for row in rows] == [(str(i), str(STEPS_PER_EPOCH * i)) for i in range(1, 6)]
     assert rows == read_bands(contents(name, tmp_path / "b") / "bands.csv")
+
+
+def test_a_run_that_goes_back_to_an_earlier_checkpoint_forgets_what_came_after(tmp_path, monkeypatch):
+    name = "train_celeba_c_32"
+    launch(name, tmp_path)
+    end_at(monkeypatch, 2 * STEPS_PER_EPOCH, "stopped")
+    with pytest.raises(Stopped):
+        launch(name, tmp_path, "--resume", str(checkpoints(name, tmp_path) / "stage2.pt"))
+    rows = read_bands(contents(name, tmp_path) / "bands.csv")
+    assert [int(row["step"]) for row in rows] == [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH]
