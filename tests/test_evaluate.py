@@ -13,7 +13,7 @@ from helpers import checkpoints, launch, write_pngs
 import evaluate
 import sample
 from mindiffusion.errors import run_script
-from mindiffusion.inception import Unavailable, find_inception
+from mindiffusion.inception import Unavailable, find_inception, inception_metrics
 from mindiffusion.subjects import find_subject, parse_range
 
 needs_fidelity = pytest.mark.skipif(
@@ -213,3 +213,28 @@ def test_no_matplotlib_means_no_plots_and_one_line(run, capsys, monkeypatch):
     evaluate.main([str(run), "--data-path", "synthetic", "--metrics", "color", *flags, "--output-dir", "out"])
     assert capsys.readouterr().err.count("no plots") == 1
     assert not Path("out", "evaluation.png").exists() and Path("out", "evaluation.csv").exists()
+
+
+@needs_fidelity
+@pytest.mark.filterwarnings("ignore:.*worker processes.*")  # the library's choice
+def test_inception_metrics_of_the_library_move_the_right_way(tmp_path, monkeypatch):
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    with monkeypatch.context() as patch:  # random weights in a file of the right form: no download, no real network
+        patch.setattr(torch, "load", lambda *args, **options: {})
+        patch.setattr(torch.nn.Module, "load_state_dict", lambda *args, **options: None)
+        network = FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path="none")
+    torch.manual_seed(0)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)  # else the signal dies on its way
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    inception = find_inception(tmp_path / "weights.pth")
+    assert len(inception.describe()["weights_sha256"]) == 64
+    real = torch.randint(0, 256, (12, 3, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    real = real.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    wanted = ["kid", "precision", "recall"]
+    same = inception_metrics(inception, real[:6], real[:6], wanted, torch.device("cpu"))
+    other = inception_metrics(inception, real[6:] // 8, real[:6], wanted, torch.device("cpu"))
+    assert same["precision"].value == same["recall"].value == 1.0
+    assert other["kid"].value > same["kid"].value and other["precision"].value < 1.0
