@@ -1,9 +1,9 @@
 """python experiments/c3_clean_channels.py STUDY: do masked channels stay clean, and what do they learn once born?
 
-Clean: at the end of each stage, the parameters that a still masked channel owns equal their initial values bit for bit
-(the initial weights are a function of the seed). What a cohort learns: the rise of the held-out loss, per timestep
-band, when the channels born in one stage are masked again in the finished network. If late cohorts learn fine detail, then
-their rise lies at lower noise than that of the first cohort.
+Clean: at the end of each stage, the parameters that a still masked channel owns equal their initial values bit for
+bit (the initial weights are a function of the seed). What a cohort learns: the rise of the held-out loss, per
+timestep band, when the channels born in one stage are masked again in the finished network. If late cohorts learn
+fine detail, then their rise lies at lower noise than that of the first cohort.
 """
 
 import functools

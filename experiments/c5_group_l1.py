@@ -2,8 +2,8 @@
 
 For every cell whose name begins with CR: the share of output channels whose filter is exactly zero; the norm of all
 filters against C's; how uneven norms are inside the normalisation groups of layers that a GroupNorm follows (a group
-that shrinks as a whole changes no function, so capacity is released only where channels within a group part); and whether
-the metrics differ from C's at all. Read at the end of stage 1, where lambda is largest, and at the end.
+that shrinks as a whole changes no function, so capacity is released only where channels within a group part); and
+whether the metrics differ from C's at all. Read at the end of stage 1, where lambda is largest, and at the end.
 """
 
 from pathlib import Path

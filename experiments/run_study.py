@@ -196,7 +196,7 @@ class Harness:
         common += ["--eval-images", self.study.eval_images] if self.study.eval_images else []
         stages = [checkpoints / f"stage{k + 1}.pt" for k in range(len(cell.stages))]
         calls = [([checkpoints / "latest.pt"], [FINAL], self.study.evaluate, "evaluation")]
-        if self.study.evaluate_stages:
+        if cell.name in self.study.stage_cells:
             calls.append((stages, [path.stem for path in stages], self.study.evaluate_stages, "evaluation_stages"))
         for paths, names, flags, output in calls:
             command = [sys.executable, str(ROOT / "evaluate.py"), *map(str, paths), "--names", *names, *common, *flags]

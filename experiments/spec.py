@@ -59,7 +59,7 @@ class Study:
 
     ``images``: seen by each run. ``train_images`` and ``eval_images``: places "A-B" in the sorted folder, from 1, or ""
     for all (synthetic data). ``flags``: of training, all cells alike. ``evaluate``: flags of evaluate.py for the final
-    checkpoint; ``evaluate_stages``: those for the checkpoints at the ends of stages, () = not evaluated.
+    checkpoint; ``evaluate_stages``: those for the checkpoints at the ends of stages, for the cells ``stage_cells``.
     """
 
     cells: tuple[Cell, ...]
@@ -71,6 +71,7 @@ class Study:
     flags: tuple[str, ...] = ()
     evaluate: tuple[str, ...] = ()
     evaluate_stages: tuple[str, ...] = ()
+    stage_cells: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [cell.name for cell in self.cells]

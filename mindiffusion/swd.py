@@ -83,8 +83,8 @@ def swd_per_level(
 def sliced_wasserstein(a: Tensor, b: Tensor, directions: Tensor) -> float:
     """The Wasserstein-1 distance of two sets of points (K, D), averaged over unit ``directions`` (D, R), times 1000."""
     parts = [
-        (torch.sort(a @ some, dim=0).values - torch.sort(b @ some, dim=0).values).abs().mean(0)
-        for some in directions.split(64, dim=1)  # bounds the memory
+        (torch.sort(some @ a.T).values - torch.sort(some @ b.T).values).abs().mean(1)
+        for some in directions.T.split(64)  # bounds the memory
     ]
     return SCALE * float(torch.cat(parts).mean())
 
@@ -94,11 +94,11 @@ def _standard_error(a: Tensor, b: Tensor, directions: Tensor, seed: int, resampl
     repeats images; only their spread is used."""
     generator = make_generator(seed, "swd bootstrap")
     few = slice(None, PATCHES_PER_IMAGE // 4)
-    a, b = a[:, few] @ directions, b[:, few] @ directions  # (N, P', R)
+    a, b = ((each[:, few] @ directions).permute(2, 0, 1) for each in (a, b))  # (R, N, P')
     distances = []
     for _ in range(resamples):
-        i, j = (torch.randint(0, len(a), (len(a),), generator=generator).to(a.device) for _ in range(2))
-        one, other = a[i].flatten(0, 1).sort(dim=0).values, b[j].flatten(0, 1).sort(dim=0).values
+        i, j = (torch.randint(0, a.shape[1], (a.shape[1],), generator=generator).to(a.device) for _ in range(2))
+        one, other = a[:, i].flatten(1).sort().values, b[:, j].flatten(1).sort().values
         distances.append(SCALE * float((one - other).abs().mean()))
     return float(torch.tensor(distances).std())
 

@@ -20,5 +20,6 @@ STUDY = Study(
     data_path="synthetic",
     flags=("--n-feat", "8", "--global-batch-size", "16", "--lr", "2e-3", "--num-samples", "0", "--device", "cpu"),
     evaluate=("--n-samples", "16", "--n-loss-images", "8", "--steps", "3", "--resamples", "0"),
+    stage_cells=("uniform", "C"),
     evaluate_stages=("--metrics", "recovery", "swd", "--n-samples", "16", "--steps", "3", "--resamples", "0"),
 )

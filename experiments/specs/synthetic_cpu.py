@@ -22,6 +22,7 @@ STUDY = Study(
         *("--num-samples", "0", "--precision", "fp32"),
     ),
     evaluate=("--n-samples", "500", "--steps", "20", "--n-loss-images", "100"),
+    stage_cells=("uniform", "C"),
     evaluate_stages=(
         *("--metrics", "recovery", "swd", "loss", "--n-samples", "100", "--steps", "20", "--n-loss-images", "50"),
         *("--weights", "ema", "--resamples", "0"),
