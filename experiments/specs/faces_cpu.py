@@ -27,10 +27,10 @@ STUDY = Study(
         *("--n-feat", "16", "--global-batch-size", "32", "--lr", "1e-3", "--ema-decay", "0.995"),
         *("--num-samples", "0", "--precision", "fp32"),
     ),
-    evaluate=("--n-samples", "1000", "--steps", "20", "--n-loss-images", "250"),
+    evaluate=("--n-samples", "500", "--steps", "20", "--n-loss-images", "100"),
     stage_cells=("uniform", "C"),
     evaluate_stages=(
-        *("--metrics", "swd", "loss", "--n-samples", "250", "--steps", "20", "--n-loss-images", "50"),
+        *("--metrics", "swd", "--n-samples", "100", "--steps", "20"),
         *("--weights", "ema", "--resamples", "0"),
     ),
 )

@@ -21,10 +21,10 @@ STUDY = Study(
         *("--n-feat", "16", "--global-batch-size", "16", "--lr", "2e-3", "--ema-decay", "0.995"),
         *("--num-samples", "0", "--precision", "fp32"),
     ),
-    evaluate=("--n-samples", "500", "--steps", "20", "--n-loss-images", "100"),
+    evaluate=("--n-samples", "300", "--steps", "20", "--n-loss-images", "100"),
     stage_cells=("uniform", "C"),
     evaluate_stages=(
-        *("--metrics", "recovery", "swd", "loss", "--n-samples", "100", "--steps", "20", "--n-loss-images", "50"),
+        *("--metrics", "recovery", "swd", "--n-samples", "100", "--steps", "20"),
         *("--weights", "ema", "--resamples", "0"),
     ),
 )

@@ -37,5 +37,5 @@ STUDY = Study(
         *("--n-feat", "16", "--global-batch-size", "32", "--ema-decay", "0.995"),
         *("--num-samples", "0", "--precision", "fp32"),
     ),
-    evaluate=("--n-samples", "1000", "--steps", "20", "--n-loss-images", "250", "--weights", "ema"),
+    evaluate=("--n-samples", "500", "--steps", "20", "--n-loss-images", "100", "--weights", "ema"),
 )
