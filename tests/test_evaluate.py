@@ -138,6 +138,7 @@ def test_held_out_images_are_those_of_the_sorted_folder(run):
     for path in sorted(folder.iterdir())[16:24]:
         (held_out / path.name).symlink_to(path.resolve())
     _, report = evaluated(folder, "--data-path", held_out, "--metrics", "color")
+    assert report["settings"]["reference_images"] == 8
     assert report["settings"]["reference_hash"] == hashes[0]
 
 
