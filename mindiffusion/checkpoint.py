@@ -18,8 +18,11 @@ Random states are absent on purpose: every draw is a function of (seed, purpose,
 """
 
 import hashlib
+import io
 import json
 import sys
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,21 +63,19 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
     UserError if it cannot be written; the file that was there before is then still there.
     """
-    checkpoint = _sealed(content)
-    write_atomically(path, lambda temporary: torch.save(checkpoint, temporary))
+    image = _file_image(content)
+    write_atomically(path, lambda temporary: temporary.write_bytes(image))
 
 
 def save_latest(folder: Path, content: dict[str, Any]) -> None:
     """Write latest.pt; the latest.pt that was there becomes previous.pt. One of the two is whole at every moment."""
+    image = _file_image(content)
 
-    checkpoint = _sealed(content)
-
-    def write(temporary: Path) -> None:
-        torch.save(checkpoint, temporary)
+    def keep_previous() -> None:
         if (folder / LATEST).exists():
             (folder / LATEST).replace(folder / PREVIOUS)
 
-    write_atomically(folder / LATEST, write)
+    write_atomically(folder / LATEST, lambda temporary: temporary.write_bytes(image), keep_previous)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise BadCheckpoint(f"{path} is not a checkpoint of this program.")
     version = checkpoint.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise BadCheckpoint(
             f"{path} has checkpoint format {version}, but this program knows formats up to {FORMAT_VERSION}: "
             "update the program."
@@ -94,7 +95,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     wrong = [name for name, kind in FIELDS.items() if name not in checkpoint or not isinstance(checkpoint[name], kind)]
     if wrong:
         raise BadCheckpoint(f"{path} is damaged: {', '.join(wrong)} missing or of the wrong type.")
-    if _checksum({name: value for name, value in checkpoint.items() if name != "checksum"}) != checkpoint["checksum"]:
+    try:
+        checksum = _checksum({name: value for name, value in checkpoint.items() if name != "checksum"})
+    except Exception as error:  # of a type that the schema does not have
+        raise BadCheckpoint(f"{path} is damaged: {error}.") from error
+    if checksum != checkpoint["checksum"]:
         raise BadCheckpoint(f"{path} is damaged: its checksum does not match its content.")
     return checkpoint
 
@@ -104,7 +109,9 @@ def load_plain(path: Path) -> Any:
     if not path.is_file():
         raise BadCheckpoint(f"{path} does not exist or is not a file.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, where one clear error follows
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many places of the zip reader and the unpickler
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadCheckpoint(f"{path} cannot be read as a checkpoint: {reason}") from error
@@ -112,15 +119,16 @@ def load_plain(path: Path) -> Any:
 
 @dataclass(frozen=True)
 class Found:
-    """A good checkpoint and where it was."""
+    """A good checkpoint and where it was. ``bad`` are newer ones that are damaged."""
 
     path: Path
     content: dict[str, Any]
+    bad: tuple[Path, ...] = ()
 
 
 def has_run(folder: Path) -> bool:
     """Whether an earlier run left checkpoints in ``folder``."""
-    return any(folder.glob("*.pt"))
+    return any(folder.glob("[!.]*.pt"))
 
 
 def find_newest(folder: Path) -> Found | None:
@@ -131,11 +139,13 @@ def find_newest(folder: Path) -> Found | None:
     """
     stages = sorted(folder.glob("stage*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
     candidates = [path for path in (folder / LATEST, folder / PREVIOUS, *stages) if path.exists()]
+    bad: list[Path] = []
     for path in candidates:
         try:
-            return Found(path, load_checkpoint(path))
+            return Found(path, load_checkpoint(path), tuple(bad))
         except BadCheckpoint as error:
             print(f"warning: {error} Trying an older one.", file=sys.stderr)
+            bad.append(path)
     if candidates:
         raise UserError(
             f"none of the {len(candidates)} checkpoints in {folder} is good. Use --overwrite to start anew."
@@ -143,9 +153,21 @@ def find_newest(folder: Path) -> Found | None:
     return None
 
 
-def check_same_run(found: Found, identity: dict[str, Any], data: dict[str, Any]) -> None:
-    """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data."""
-    theirs = {**found.content["config"], **{f"data.{k}": v for k, v in found.content["data"].items()}}
+def set_aside(bad: Iterable[Path]) -> None:
+    """Rename damaged checkpoints to NAME.pt.bad: kept for a look, and never in the place of a good previous.pt."""
+    for path in bad:
+        path.replace(path.with_name(path.name + ".bad"))
+
+
+def check_same_run(
+    found: Found, identity: dict[str, Any], data: dict[str, Any], defaults: dict[str, Any] | None = None
+) -> None:
+    """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data.
+
+    A field that an older checkpoint lacks counts as its default.
+    """
+    their_data = found.content["data"]
+    theirs = {**(defaults or {}), **found.content["config"], **{f"data.{k}": v for k, v in their_data.items()}}
     ours = {**identity, **{f"data.{k}": v for k, v in data.items()}}
     differing = [
         f"  {name}: {theirs.get(name)!r} in the checkpoint, {value!r} now"
@@ -159,9 +181,12 @@ def check_same_run(found: Found, identity: dict[str, Any], data: dict[str, Any])
         )
 
 
-def _sealed(content: dict[str, Any]) -> dict[str, Any]:
+def _file_image(content: dict[str, Any]) -> memoryview:
+    """The bytes of a checkpoint file. Made in memory: a plain write reports a full disk, torch.save's does so badly."""
     checkpoint = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
-    return {**checkpoint, "checksum": _checksum(checkpoint)}
+    buffer = io.BytesIO()
+    torch.save({**checkpoint, "checksum": _checksum(checkpoint)}, buffer)
+    return buffer.getbuffer()
 
 
 def _checksum(content: dict[str, Any]) -> str:

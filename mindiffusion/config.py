@@ -147,8 +147,8 @@ class TrainConfig:
             raise UserError(f"--sample-steps is {self.sample_steps}; it must lie in 1..{self.n_T}.")
         if self.resume and self.overwrite:
             raise UserError("--resume keeps an earlier run and --overwrite deletes it: give one of them.")
-        if self.resume and self.init_from:
-            raise UserError("--resume continues a run and --init-from starts one: give one of them.")
+        if self.resume not in ("", RESUME_NEWEST) and self.init_from:
+            raise UserError("--resume PATH continues a run and --init-from starts one: give one of them.")
         for stage in self.stages:
             if stage.epochs < 1:
                 raise UserError(f"{stage.name} has {stage.epochs} epochs; every stage needs at least 1.")
@@ -165,6 +165,12 @@ class TrainConfig:
         here = [item.name for item in fields(self)]
         science = here[: here.index("crop") + 1]  # the machine's fields come after
         return {name: value for name, value in self.to_dict().items() if name in science}
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The fields that have a default, as ``to_dict`` shows them: what a checkpoint meant that was written before a
+        field existed."""
+        return _plain({item.name: item.default for item in fields(cls) if item.default is not MISSING})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only: dicts, lists, strings, numbers."""

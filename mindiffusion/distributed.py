@@ -1,6 +1,9 @@
 """Who am I among the processes of this job, and the few things that processes do together."""
 
 import os
+import signal
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +14,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mindiffusion.errors import UserError
+from mindiffusion.errors import STOP_SIGNALS, UserError
 
-# Waiting for another rank to cache a data set or draw a grid is not a hang: such waits get a limit of their own.
+# Within a step all ranks are equally fast, so one that is not heard of for this long is lost, and the job must end.
+STEP_TIMEOUT = timedelta(minutes=10)
+# Waiting for another rank to cache a data set, draw a grid or write a file is not a hang: such waits may last longer.
 PATIENCE = timedelta(hours=24)
 CPU = torch.device("cpu")
 
@@ -71,7 +76,7 @@ class Ranks:
         if self.world_size == 1:
             return flag
         shared = torch.tensor([flag])
-        dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=self.patient_group)
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
         return int(shared)
 
     def gather(self, part: Tensor) -> Tensor:
@@ -116,9 +121,57 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     if world_size == 1:
         yield Ranks(device=device)
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    with _default_signals():
+        store, rank = _fresh_store(), int(os.environ["RANK"])
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        where = {"store": store, "rank": rank, "world_size": world_size} if store else {}
+        dist.init_process_group(backend, timeout=STEP_TIMEOUT, **where)
+        patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
     try:
         yield Ranks(dist.get_rank(), local_rank, world_size, device, patient_group)
     finally:
+        # A thread of gloo may still wait for the interpreter lock, to drop the tensors of the last exchange. Destroying
+        # its group holds that lock and waits for the thread, for ever (seen in one of ten stops): let it go first.
+        time.sleep(0.2)
         dist.destroy_process_group()
+
+
+@contextmanager
+def _default_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGINT kill: meeting the other processes can wait for minutes where no Python handler runs."""
+    former = {number: signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _fresh_store() -> dist.Store | None:
+    """torchrun's store, under a prefix of this attempt alone; None without torchrun, where PyTorch makes its own.
+
+    After a restart torchrun's store still has the addresses of processes that are gone, and PyTorch connects to those
+    (https://github.com/pytorch/pytorch/issues/135712). Its restart count differs between machines, so the prefix has to
+    be agreed: each process says hello under a name of its own, and rank 0 answers that name.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, timeout=STEP_TIMEOUT)
+    rank, name = int(os.environ["RANK"]), uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"hello/{rank}", name)
+        prefix = store.get(f"answer/{name}").decode()
+        store.set(f"here/{prefix}/{rank}", "")
+        return dist.PrefixStore(prefix, store)
+    missing = set(range(1, int(os.environ["WORLD_SIZE"])))
+    deadline = time.monotonic() + STEP_TIMEOUT.total_seconds()
+    while missing:
+        for other in missing:
+            if store.check([f"hello/{other}"]):  # perhaps of an earlier attempt: then nobody reads the answer
+                store.set(f"answer/{store.get(f'hello/{other}').decode()}", name)
+        missing = {other for other in missing if not store.check([f"here/{name}/{other}"])}
+        if missing and time.monotonic() > deadline:
+            raise RuntimeError(f"ranks {sorted(missing)} did not come within {STEP_TIMEOUT}")
+        time.sleep(0.02)
+    return dist.PrefixStore(name, store)

@@ -1,10 +1,14 @@
-"""Mistakes a user can mend, told in one paragraph instead of a traceback."""
+"""How a script ends: mistakes a user can mend and signals are told in one paragraph instead of a traceback."""
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 USER_ERROR_EXIT_CODE = 2
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class UserError(ValueError):
@@ -22,19 +26,42 @@ class Stopped(Exception):
         self.exit_code = exit_code
 
 
+@contextmanager
+def stopping_at_once() -> Iterator[list[int]]:
+    """Within the block SIGTERM and SIGINT raise Stopped where the program is; what is half-written is removed on the
+    way out. Yields the list of signals received so far."""
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise Stopped(f"stopped by signal {int(number)}; nothing half-written is left behind.", 128 + number)
+
+    former = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
 def run_script(main: Callable[[], None]) -> None:
     """Call ``main`` and turn its outcome into an exit code: 0, 2 for a UserError, 128 + n for signal n.
 
     Every rank meets the same mistakes, so only rank 0 speaks; each rank exits with the code.
     """
     speaks = os.environ.get("RANK", "0") == "0"
-    try:
-        main()
-    except UserError as error:
-        if speaks:
-            print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR_EXIT_CODE)
-    except Stopped as stopped:
-        if speaks:
-            print(stopped, file=sys.stderr)
-        sys.exit(stopped.exit_code)
+    with stopping_at_once() as received:
+        try:
+            main()
+        except UserError as error:
+            if speaks:
+                print(f"error: {error}", file=sys.stderr)
+            sys.exit(USER_ERROR_EXIT_CODE)
+        except Stopped as stopped:
+            if speaks:
+                print(stopped, file=sys.stderr)
+            sys.exit(stopped.exit_code)
+        except Exception:
+            if received:  # the others of this job were stopped too, and this process lost its contact with them first
+                sys.exit(128 + received[0])
+            raise

@@ -13,18 +13,20 @@ def write_errors_explained(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write ``path`` into a UserError that says what to do."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # PyTorch's zip writer reports a full disk as a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    except OSError as error:
         raise UserError(
-            f"cannot write {path}: {reason}. Free space or mend the permissions, or choose another --output-dir; "
-            "then go on with --resume. Files written before are intact."
+            f"cannot write {path}: {error.strerror or error}. Free space or mend the permissions, or choose another "
+            "--output-dir; then go on with --resume. Files written before are intact."
         ) from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[Path], object], before_rename: Callable[[], None] | None = None
+) -> None:
     """Let ``write`` make a temporary file beside ``path``, push it to the disk, and rename it to ``path``.
 
-    At every moment ``path`` is the old file or the new one. UserError if it cannot be written.
+    At every moment ``path`` is the old file or the new one. ``before_rename`` is called when the new one is safe on the
+    disk under its temporary name. UserError if it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     with write_errors_explained(path):
@@ -32,10 +34,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             write(temporary)
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
+            if before_rename:
+                before_rename()
             os.replace(temporary, path)
             _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of a process that was killed while it wrote in ``folder``."""
+    for leftover in folder.glob(".*.tmp*"):
+        leftover.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

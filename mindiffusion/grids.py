@@ -1,6 +1,6 @@
 """Sample grids: what the model draws now, above real images."""
 
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,23 +13,40 @@ from mindiffusion.ddim import DDIM
 from mindiffusion.distributed import Ranks
 from mindiffusion.files import write_atomically
 from mindiffusion.rng import make_generator
+from mindiffusion.signals import StopSignals
 
 COLUMNS = 8
 
 
+class _Interrupted(Exception):
+    """Sampling was given up because of a signal."""
+
+
 def draw_samples(
-    config: TrainConfig, ranks: Ranks, net: nn.Module, t_stop: int, on_step: Callable[[], None] | None = None
-) -> Tensor:
+    config: TrainConfig, ranks: Ranks, net: nn.Module, t_stop: int, stop: StopSignals | None = None
+) -> Tensor | None:
     """``config.num_samples`` images (N, 3, S, S) on the CPU, from noise that depends on the seed alone.
 
-    DDIM, deterministic, down to ``t_stop``. Ranks share the work and all get the result.
+    DDIM, deterministic, down to ``t_stop``. Ranks share the work and all get the result; all get None if a signal came
+    to one of them, which then leaves off at the next step.
     """
+
+    def check() -> None:
+        if stop and stop.received:
+            raise _Interrupted
+
     shape = (3, config.image_size, config.image_size)
     noise = torch.randn(config.num_samples, *shape, generator=make_generator(config.seed, "grid"))
     mine = noise.tensor_split(ranks.world_size)[ranks.rank]
     sampler = DDIM(net, config.betas, config.n_T, steps=config.sample_steps).to(ranks.device)
-    samples = sampler.sample(len(mine), shape, x_T=mine, t_stop=t_stop, on_step=on_step)
-    return ranks.gather(samples.cpu())
+    samples = torch.empty(0, *shape)
+    if len(mine):
+        with suppress(_Interrupted):
+            samples = sampler.sample(len(mine), shape, x_T=mine, t_stop=t_stop, on_step=check).cpu()
+    ranks.barrier()  # shares differ in size
+    if stop and ranks.any(stop.received):
+        return None
+    return ranks.gather(samples)
 
 
 def save_grid(path: Path, samples: Tensor, data: ImageData | None = None) -> None:

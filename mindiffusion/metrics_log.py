@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ class MetricsFile:
 
     def keep_up_to(self, step: int) -> None:
         """Forget rows of later steps: a run that was killed logs them again when it is resumed."""
-        kept = [row for row in read_metrics(self.path) if int(row["step"]) <= step] if self.path.exists() else []
+        kept = [row for row in read_metrics(self.path) if int(row["step"]) <= step] if self.path.is_file() else []
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -105,8 +106,14 @@ class MetricsFile:
         with write_errors_explained(self.path), open(self.path, "a", newline="") as file:
             file.write(",".join(cells) + "\n")
 
+    def sync(self) -> None:
+        """Push the rows to the disk: a checkpoint must not be newer than the rows that led to it."""
+        with write_errors_explained(self.path), open(self.path, "a") as file:
+            os.fsync(file.fileno())
+
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv, whole ones only: the last may have been cut off by a kill or a full disk."""
-    whole, _, _ = path.read_text().rpartition("\n")
-    return list(csv.DictReader(whole.splitlines()))
+    """The rows of a metrics.csv, whole ones only: the last may have been cut off by a kill, a crash or a full disk."""
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    rows = csv.DictReader(line for line in whole.decode(errors="replace").splitlines() if "\0" not in line)
+    return [row for row in rows if None not in row and None not in row.values() and row.get("step", "").isdigit()]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mindiffusion.checkpoint import Found, check_same_run, save_checkpoint, save_latest
+from mindiffusion.checkpoint import LATEST, Found, check_same_run, save_checkpoint, save_latest, set_aside
 from mindiffusion.config import TrainConfig
 from mindiffusion.data import SYNTHETIC, ImageData
 from mindiffusion.ddpm import DDPM
@@ -28,6 +28,7 @@ from mindiffusion.signals import StopSignals
 from mindiffusion.weights import init_parameters, read_weights
 
 LOG_EVERY = 50  # steps between two rows of metrics.csv; the end of an epoch has one too
+SAVE_SHARE = 0.01  # of the time: where saving every epoch costs more, the ends of some epochs go unsaved
 CHECKPOINT_DUE = 1  # a wish, like the numbers of the signals, which are larger
 
 
@@ -49,7 +50,9 @@ class Run:
         self.metrics_file = MetricsFile(config.contents_dir / "metrics.csv")
         self.recovery_file = RecoveryFile(config.contents_dir / "recovery.csv", config.image_size)
         self.saved_step = -1
+        self.saved_path: Path | None = None
         self.saved_at = time.monotonic()
+        self.save_seconds = 0.0  # what the latest save took
         self.bar = tqdm(disable=True)
 
     # --- begin ----------------------------------------------------------------------------------------------------
@@ -61,7 +64,7 @@ class Run:
         """
         next_step = 0
         if found:
-            check_same_run(found, self.config.identity(), self.data.fingerprint)
+            check_same_run(found, self.config.identity(), self.data.fingerprint, TrainConfig.defaults())
             next_step = found.content["next_step"]
             self.net.load_state_dict(found.content["model"])
         elif self.config.init_from:
@@ -71,13 +74,16 @@ class Run:
         if found:
             self._restore_rest(found)
             self.say(f"continuing {found.path} at step {next_step:,} of {self.schedule.total_steps:,}")
-        if self.ranks.is_main:
-            if self.config.overwrite:
-                clear_run(self.config)
-            machine = {"torch": torch.__version__, "device": self._device_name(), "world_size": self.ranks.world_size}
-            write_config(self.config, self.data.fingerprint, machine)
-            self.metrics_file.keep_up_to(next_step)
+        self.ranks.from_main(lambda: self._prepare_folders(next_step, found))
         return next_step
+
+    def _prepare_folders(self, next_step: int, found: Found | None) -> None:
+        if self.config.overwrite:
+            clear_run(self.config)
+        set_aside(found.bad if found else ())
+        machine = {"torch": torch.__version__, "device": self._device_name(), "world_size": self.ranks.world_size}
+        write_config(self.config, self.data.fingerprint, machine)
+        self.metrics_file.keep_up_to(next_step)
 
     def _restore_rest(self, found: Found) -> None:
         if self.ema:
@@ -86,7 +92,7 @@ class Run:
         self.meter.load_state(found.content["interval"])
         for name, value in (found.content["regrowth"] or {}).items():
             self.net.get_buffer(name).copy_(value)
-        self.saved_step = found.content["next_step"]
+        self.saved_step, self.saved_path = found.content["next_step"], found.path
 
     @contextmanager
     def progress(self, next_step: int) -> Iterator[None]:
@@ -138,36 +144,41 @@ class Run:
             self._log(done)
         due = time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes
         wish = self.ranks.any(stop.received or (CHECKPOINT_DUE if due else 0))
+        if wish > CHECKPOINT_DUE:
+            self._stop(done, wish)
         if wish:
             self._save(done)
-        if wish > CHECKPOINT_DUE:
-            self._stop(wish)
 
     def finish_epoch(self, stage: int, epoch: int, stop: StopSignals) -> None:
         """Save, and draw the grid; at the end of a stage keep a checkpoint of it. What is there already stays."""
         done = self.schedule.steps_of(epoch)[-1] + 1
         last_of_stage = epoch == self.schedule.epochs_of(stage)[-1]
-        self._save(done)
+        if self.ranks.any(int(last_of_stage or time.monotonic() - self.saved_at > self.save_seconds / SAVE_SHARE)):
+            self._save(done)
         stage_path = self.config.checkpoints_dir / f"stage{stage + 1}.pt"
         if last_of_stage and not self.ranks.from_main(stage_path.exists):
             self._save(done, stage_path)
         grid_path = self.config.contents_dir / f"stage{stage + 1}_epoch{epoch + 1:03d}.png"
         if self.config.num_samples and not self.ranks.from_main(grid_path.exists):
             with self.meter.paused():
-                self._draw_grid(grid_path, stage if last_of_stage else None, stop)
+                samples = draw_samples(self.config, self.ranks, self.sampling_net, self.diffusion.t_stop, stop)
+                if samples is None:
+                    self._stop(done, self.ranks.any(stop.received))
+                self.ranks.from_main(lambda: self._write_grid(grid_path, samples, stage if last_of_stage else None))
 
     def say(self, text: str) -> None:
         """Print a line on rank 0, above the bar."""
         if self.ranks.is_main:
             tqdm.write(text)
 
+    @property
+    def sampling_net(self) -> nn.Module:
+        """The network that samples: the average of the weights, where one is kept."""
+        return self.ema.net if self.ema else self.net
+
     # --- details --------------------------------------------------------------------------------------------------
 
-    def _draw_grid(self, path: Path, finished_stage: int | None, stop: StopSignals) -> None:
-        net = self.ema.net if self.ema else self.net
-        samples = draw_samples(self.config, self.ranks, net, self.diffusion.t_stop, lambda: self._check(stop))
-        if not self.ranks.is_main:
-            return
+    def _write_grid(self, path: Path, samples: Tensor, finished_stage: int | None) -> None:
         if finished_stage is not None and self.data.fingerprint["kind"] == SYNTHETIC:
             self.say(self.recovery_file.add(finished_stage, samples))
         save_grid(path, samples, self.data)
@@ -178,35 +189,36 @@ class Run:
         epoch = (done - 1) // self.schedule.steps_per_epoch
         loss = means["mse"] + means["penalty"]
         if not math.isfinite(loss + means["grad_norm"]):
+            good = f"{self.saved_path}, of step {self.saved_step}" if self.saved_path else "none, it is too early"
             raise UserError(
                 f"the loss is {loss} and the gradient norm {means['grad_norm']} by step {done} of stage "
-                f"{self.stage + 1}, epoch {epoch + 1} (looked at every {LOG_EVERY} steps). The last good checkpoints "
-                f"are in {self.config.checkpoints_dir}. Lower --lr, or use --precision fp32."
+                f"{self.stage + 1}, epoch {epoch + 1} (looked at every {LOG_EVERY} steps). The last good checkpoint: "
+                f"{good}. Lower --lr, or use --precision fp32."
             )
-        if self.ranks.is_main:
-            images = done * self.config.global_batch_size
-            active = getattr(self.net, "num_active", 2 * self.config.n_feat)
-            self.metrics_file.append(
-                {
-                    "stage": self.stage + 1,
-                    "epoch": epoch + 1,
-                    "step": done,
-                    "images": images,
-                    "loss": loss,
-                    **means,
-                    "lr": self.config.lr,
-                    "images_per_s": speed,
-                    "active_channels": active,
-                }
-            )
-            name = self.config.stages[self.stage].name
-            progress = f"{name} epoch {epoch + 1}/{self.config.total_epochs}"
-            self.bar.set_description(progress, refresh=False)
-            self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            if self.bar.disable and done % self.schedule.steps_per_epoch == 0:
-                left = (self.schedule.total_steps - done) * self.config.global_batch_size / speed
-                self.say(f"{progress}: loss {loss:.4f}, {speed:.0f} images/s, {tqdm.format_interval(left)} left")
+        self.ranks.from_main(lambda: self._write_row(done, epoch, loss, means, speed))
         self.meter.reset()
+
+    def _write_row(self, done: int, epoch: int, loss: float, means: dict[str, float], speed: float) -> None:
+        self.metrics_file.append(
+            {
+                "stage": self.stage + 1,
+                "epoch": epoch + 1,
+                "step": done,
+                "images": done * self.config.global_batch_size,
+                "loss": loss,
+                **means,
+                "lr": self.config.lr,
+                "images_per_s": speed,
+                "active_channels": getattr(self.net, "num_active", 2 * self.config.n_feat),
+            }
+        )
+        name = self.config.stages[self.stage].name
+        progress = f"{name} epoch {epoch + 1}/{self.config.total_epochs}"
+        self.bar.set_description(progress, refresh=False)
+        self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        if self.bar.disable and done % self.schedule.steps_per_epoch == 0:
+            left = (self.schedule.total_steps - done) * self.config.global_batch_size / speed
+            self.say(f"{progress}: loss {loss:.4f}, {speed:.0f} images/s, {tqdm.format_interval(left)} left")
 
     def _save(self, done: int, path: Path | None = None) -> None:
         """Save the state before step ``done`` to latest.pt, unless it is there, or to ``path``. All ranks take part."""
@@ -216,10 +228,16 @@ class Run:
             interval = self.meter.state()
             if not all(math.isfinite(value) for value in interval.values()):
                 self._log(done)  # raises: a broken state must not replace a good one
-            if self.ranks.is_main:
-                content = self._content(done, interval)
-                save_checkpoint(path, content) if path else save_latest(self.config.checkpoints_dir, content)
+            self.ranks.from_main(lambda: self._write_checkpoint(done, interval, path))
         self.saved_step, self.saved_at = done, time.monotonic()
+        self.saved_path = path or self.config.checkpoints_dir / LATEST
+
+    def _write_checkpoint(self, done: int, interval: dict[str, float], path: Path | None) -> None:
+        began = time.monotonic()
+        self.metrics_file.sync()
+        content = self._content(done, interval)
+        save_checkpoint(path, content) if path else save_latest(self.config.checkpoints_dir, content)
+        self.save_seconds = time.monotonic() - began
 
     def _content(self, done: int, interval: dict[str, float]) -> dict[str, Any]:
         position = self.schedule.position(done)
@@ -240,13 +258,10 @@ class Run:
             "data": self.data.fingerprint,
         }
 
-    def _check(self, stop: StopSignals) -> None:
-        if stop.received:
-            self._stop(stop.received)
-
-    def _stop(self, number: int) -> None:
+    def _stop(self, done: int, number: int) -> None:
+        self._save(done)
         raise Stopped(
-            f"stopped by signal {number}; step {self.saved_step:,} is saved in {self.config.checkpoints_dir}. "
+            f"stopped by signal {number}; step {done:,} is saved in {self.config.checkpoints_dir}. "
             "Continue with --resume.",
             128 + number,
         )

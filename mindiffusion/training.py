@@ -17,7 +17,7 @@ from mindiffusion.errors import UserError
 from mindiffusion.plan import describe_plan
 from mindiffusion.rng import make_generator
 from mindiffusion.run import Run
-from mindiffusion.run_folder import open_run
+from mindiffusion.run_folder import as_restarted, open_run, reserved_folders
 from mindiffusion.schedule import Schedule
 from mindiffusion.signals import StopSignals
 
@@ -47,39 +47,52 @@ def train(
             print(describe_plan(config, net, count_images(config.data_path), ranks.world_size))
         return
     set_backend_flags(config.precision)
-    found = ranks.from_main(lambda: open_run(config))
-    data = load_images(
-        config.data_path, config.image_size, config.crop, config.seed, ranks, skip_bad_images=config.skip_bad_images
-    )
-    schedule = Schedule(config, len(data))
+    config = as_restarted(config)
+    with reserved_folders(config, ranks):
+        found = ranks.from_main(lambda: open_run(config))
+        data = load_images(
+            config.data_path, config.image_size, config.crop, config.seed, ranks, skip_bad_images=config.skip_bad_images
+        )
+        net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device))
+        diffusion.to(ranks.device)
+        run = Run(config, ranks, Schedule(config, len(data)), data, net, diffusion)
+        next_step = run.begin(found)
+        diffusion.eps_model = maybe_compile(config, net, ranks)
+        with StopSignals() as stop, run.progress(next_step):
+            _train_stages(run, next_step, start_stage, penalty, after_backward, after_step, stop)
+    run.say(f"done: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
 
-    net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device))
-    diffusion.to(ranks.device)
-    run = Run(config, ranks, schedule, data, net, diffusion)
-    next_step = run.begin(found)
-    diffusion.eps_model = maybe_compile(config, net, ranks)
+
+def _train_stages(
+    run: Run,
+    next_step: int,
+    start_stage: Callable[[int], None],
+    penalty: Callable[[], Tensor] | None,
+    after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None,
+    after_step: Callable[[float], None] | None,
+    stop: StopSignals,
+) -> None:
+    """The loop over stages, epochs and steps, from ``next_step`` to the end."""
+    config, ranks, schedule, diffusion = run.config, run.ranks, run.schedule, run.diffusion
     ddp = DistributedDataParallel(diffusion, broadcast_buffers=False) if ranks.world_size > 1 else diffusion
-    images = device_images(data, ranks.device)
-
+    images = device_images(run.data, ranks.device)
     # Re-enter the epoch of the last step done, which may have been killed before its grid was drawn.
     here = schedule.position(max(next_step - 1, 0))
-    with StopSignals() as stop, run.progress(next_step):
-        for stage in range(here.stage, len(config.stages)):
-            start_stage(stage)
-            run.announce(stage)
-            for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
-                order = schedule.order(epoch)
-                for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
-                    batch = draw_batch(config, ranks, schedule, images, diffusion, order, step)
-                    mse, reg = backward_pass(config, ranks, ddp, batch, penalty)
-                    if after_backward:
-                        after_backward(ranks.average_)
-                    grad_norm = run.optimizer_step()
-                    if after_step:
-                        after_step(config.lr)
-                    run.finish_step(step, mse, reg, grad_norm, stop)
-                run.finish_epoch(stage, epoch, stop)
-    run.say(f"done: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
+    for stage in range(here.stage, len(config.stages)):
+        start_stage(stage)
+        run.announce(stage)
+        for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
+            order = schedule.order(epoch)
+            for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
+                batch = draw_batch(config, ranks, schedule, images, diffusion, order, step)
+                mse, reg = backward_pass(config, ranks, ddp, batch, penalty)
+                if after_backward:
+                    after_backward(ranks.average_)
+                grad_norm = run.optimizer_step()
+                if after_step:
+                    after_step(config.lr)
+                run.finish_step(step, mse, reg, grad_norm, stop)
+            run.finish_epoch(stage, epoch, stop)
 
 
 def check_batch(config: TrainConfig, world_size: int) -> None:

@@ -60,7 +60,7 @@ def parse(*argv):
         (["--epochs-per-stage", "1", "0"], "second has 0 epochs"),
         (["--epochs-per-stage", "1"], "has 1 numbers, but this script has 2"),
         (["--resume", "--overwrite"], "give one of them"),
-        (["--resume", "--init-from", "x"], "give one of them"),
+        (["--resume", "x.pt", "--init-from", "x"], "give one of them"),
     ],
 )
 def test_bad_values_are_named(argv, message):

@@ -1,0 +1,73 @@
+"""Image files as the world has them: absurd sizes, odd names, permissions that hide them."""
+
+import os
+import struct
+import tempfile
+import zlib
+
+import pytest
+from PIL import Image
+from test_data import BLUE, GREEN, load
+
+from mindiffusion.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_very_wide_image_is_read_and_an_absurd_one_refused(tmp_path):
+    Image.new("RGB", (20_000, 40), BLUE).save(tmp_path / "wide.jpg", quality=95, subsampling=0)
+    assert (load(tmp_path).images[0, 2] >= 250).all()
+    header = struct.pack(">II5B", 20_000, 20_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 99)), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)  # 1.2 GB of pixels in 100 bytes
+    with pytest.raises(UserError, match=r"bomb\.png cannot be read .*--skip-bad-images"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["a face.png", "Gesicht ä.png", "顔.png", "'quote\".png", "new\nline.png", os.fsdecode(b"\xff\xfe.png")]
+)
+def test_any_file_name_will_do(name, tmp_path):
+    (tmp_path / "folder").mkdir()
+    Image.new("RGB", (40, 40), GREEN).save(tmp_path / "folder" / name)
+    data = load(tmp_path / "folder")
+    assert (data.images[0, 1] == 255).all() and len(data) == 1
+    (tmp_path / "folder" / name).write_bytes(b"no image")
+    with pytest.raises(UserError, match="cannot be read"):
+        load(tmp_path / "folder")
+
+
+def test_files_that_permissions_hide_are_named(tmp_path):
+    """As another user, for root may read everything; in a process of its own, for there is no way back."""
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for name in ("02.png", "03.png"):
+        Image.new("RGB", (40, 40), GREEN).save(faces / name)
+    (faces / "03.png").chmod(0)
+    if os.geteuid() != 0:
+        with pytest.raises(UserError, match=r"03\.png cannot be read.*Permission denied"):
+            load(faces)
+        return
+    for folder in (faces, *faces.parents):
+        if folder.stat().st_uid == 0 and str(folder).startswith(tempfile.gettempdir() + "/"):
+            folder.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.environ["MINDIFFUSION_CACHE"] = tempfile.mkdtemp()
+            os.chmod(os.environ["MINDIFFUSION_CACHE"], 0o777)
+            os.setgid(65534)
+            os.setuid(65534)
+            load(faces)
+        except UserError as error:
+            code = 0 if "03.png cannot be read" in str(error) and "Permission denied" in str(error) else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

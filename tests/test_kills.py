@@ -1,0 +1,83 @@
+"""SIGKILL anywhere: resumed until it ends, a run equals the uninterrupted one bit for bit."""
+
+import signal
+
+import faults
+import pytest
+from helpers import SCRIPTS, assert_same_run
+
+UNIFORM, C, CS, CR = SCRIPTS
+GRIDS = ("--num-samples", "2", "--sample-steps", "3")
+
+# Where each try dies, and in which call of that place: each try goes on where the one before was killed.
+EVERYWHERE = [
+    ("config", 1),  # before anything is written
+    ("write", 1),  # the first checkpoint: nothing there yet
+    ("regrowth", 1),
+    ("stage border", 2),
+    ("sampling", 2),
+    ("rename", 4),
+    ("checkpoint", 2),
+    ("row", 1),
+    ("restore", 1),  # while resuming
+    ("grid", 1),
+    ("sync", 6),
+    ("optimizer", 2),
+    ("step", 3),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an uninterrupted run of a script; made once."""
+    folders = {}
+
+    def run(name):
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp(name)
+            assert faults.finish(name, folders[name], *GRIDS) == [0]
+        return folders[name]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "kills"),
+    [
+        (CS, EVERYWHERE),
+        (UNIFORM, [("step", 2), ("sampling", 1), ("rename", 4)]),
+        (C, [("stage border", 3), ("sync", 5), ("step", 2)]),
+        (CR, [("step", 5), ("write", 2), ("grid", 1)]),
+    ],
+)
+def test_a_run_killed_again_and_again_equals_an_uninterrupted_one(name, kills, whole, tmp_path):
+    for place, nth in kills:
+        fault = {"kill": {"place": place, "nth": nth}}
+        job = faults.start(name, tmp_path, *GRIDS, "--resume", fault=fault)
+        assert job.wait() == [-signal.SIGKILL], f"{place}: the run should have been killed\n{job.log}"
+    assert faults.finish(name, tmp_path, *GRIDS, "--resume") == [0]
+    assert_same_run(name, tmp_path, whole(name))
+    assert not list(tmp_path.rglob("*.tmp*"))
+
+
+SECOND_SAVE = ("checkpoint", 3)  # of latest.pt: the first epoch also writes stage1.pt
+
+
+@pytest.mark.parametrize(
+    ("place", "nth"),
+    [("write", 1), ("sync", 1), ("rename", 1), ("rename", 2), ("sync", 2)],
+    ids=[
+        "before its bytes",
+        "before they are safe",
+        "latest to previous",
+        "new to latest",
+        "before the folder is safe",
+    ],
+)
+def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(place, nth, tmp_path):
+    flags = ("--epochs-per-stage", "1", "2", "1", "1", "1")
+    job = faults.start(C, tmp_path, *flags, fault={"kill": {"place": place, "nth": nth, "after": SECOND_SAVE}})
+    assert job.wait() == [-signal.SIGKILL]
+    assert faults.finish(C, tmp_path, *flags, "--resume") == [0], job.log
+    assert "continuing" in job.log
+    assert "warning" not in job.log

@@ -1,0 +1,149 @@
+"""SIGTERM and SIGINT at any moment: state saved, one line, the documented exit code, and nothing half-written."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import faults
+import pytest
+from helpers import ROOT, SCRIPTS, assert_same_run, checkpoints, contents, write_pngs
+
+from mindiffusion import signals
+from mindiffusion.checkpoint import load_checkpoint
+from mindiffusion.errors import Stopped, stopping_at_once
+from mindiffusion.signals import StopSignals
+
+C = SCRIPTS[1]
+GRIDS = ("--num-samples", "2", "--sample-steps", "3")
+TERM, INT = signal.SIGTERM, signal.SIGINT
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return ("--data-path", str(write_pngs(tmp_path_factory.mktemp("data") / "images")))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data):
+    """The folders of uninterrupted runs, by number of processes."""
+    folders = {}
+    for world_size in (1, 2):
+        folders[world_size] = tmp_path_factory.mktemp(f"whole{world_size}")
+        codes = faults.finish(C, folders[world_size], *GRIDS, *data, world_size=world_size)
+        assert codes == [0] * world_size
+    return folders
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
+
+
+def moment(name, job):
+    """How to see from outside that a run is at some moment."""
+    folder = job.log_path.parent
+    return {
+        "caching": lambda: any((folder / "cache").glob("*.tmp")),
+        "sampling": lambda: (checkpoints(C, folder) / "stage2.pt").exists(),
+        "training": lambda: "stage 2/5" in job.log,
+        "saving": lambda: any(checkpoints(C, folder).glob(".latest*.tmp*")),
+    }[name]
+
+
+SLOW = {
+    "caching": {"cache": 0.2},
+    "sampling": {"sampling": 0.5},
+    "training": {"step": 0.3},
+    "saving": {"sync": 0.3},
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "world_size", "to_all"),
+    [
+        ("caching", TERM, 1, True),
+        ("caching", INT, 2, True),
+        ("sampling", INT, 1, True),
+        ("sampling", TERM, 2, True),
+        ("sampling", TERM, 2, False),
+        ("training", TERM, 1, True),
+        ("training", INT, 2, True),
+        ("training", TERM, 2, False),
+        ("saving", TERM, 1, True),
+    ],
+)
+def test_a_signal_ends_a_run_in_order_and_it_goes_on(where, number, world_size, to_all, data, whole, tmp_path):
+    job = faults.start(C, tmp_path, *GRIDS, *data, world_size=world_size, fault={"slow": SLOW[where]})
+    job.wait_for(moment(where, job))
+    if not to_all:
+        job.processes = job.processes[1:]  # one worker alone, and not the one that writes
+        everyone = [*faults.multiprocessing.active_children()]
+    job.send(number)
+    if not to_all:
+        job.processes = everyone
+    assert job.wait(30) == [128 + number] * world_size, job.log
+    (line,) = [line for line in job.log.splitlines() if "stopped" in line]
+    assert line.startswith(f"stopped by signal {int(number)}")
+    assert "Traceback" not in job.log
+    assert not list(tmp_path.rglob("*.tmp*"))
+    if where != "caching":
+        assert line.endswith("Continue with --resume.")
+        saved = load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["next_step"]
+        assert f"step {saved} is saved" in line
+    codes = faults.finish(C, tmp_path, *GRIDS, *data, "--resume", world_size=world_size)
+    assert codes == [0] * world_size, job.log
+    assert_same_run(C, tmp_path, whole[world_size])
+
+
+def test_ctrl_c_passed_on_by_torchrun_does_not_cut_the_save_short(data, tmp_path):
+    job = faults.start(C, tmp_path, *data, fault={"slow": {"step": 0.3}})
+    job.wait_for(moment("training", job))
+    job.send(INT)
+    time.sleep(0.05)
+    job.send(INT)
+    assert job.wait(30) == [130]
+    assert "is saved in" in job.log
+
+
+def test_a_later_signal_acts_at_once(monkeypatch):
+    monkeypatch.setattr(signals, "ECHO_SECONDS", 0.0)
+    with pytest.raises(Stopped, match="stopped by signal 2") as caught, stopping_at_once(), StopSignals() as stop:
+        signal.raise_signal(INT)
+        assert stop.received == INT
+        time.sleep(0.001)
+        signal.raise_signal(INT)
+    assert caught.value.exit_code == 130
+    assert signal.getsignal(INT) is signal.default_int_handler
+
+
+def test_a_run_that_loses_its_peers_to_the_same_signal_ends_as_stopped():
+    with pytest.raises(Stopped, match="out of contact") as caught, StopSignals() as stop:
+        signal.raise_signal(TERM)
+        assert stop.received == TERM
+        raise RuntimeError("Connection closed by peer")
+    assert caught.value.exit_code == 143
+
+
+def test_sigterm_to_torchrun_leaves_no_process_behind_and_a_good_checkpoint(tmp_path):
+    slow = '{"slow": {"step": 0.2}}'
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    with open(tmp_path / "log.txt", "w") as log:
+        job = subprocess.Popen(
+            [*command, str(ROOT / "tests/faults.py"), C, str(tmp_path), slow], cwd=ROOT, stdout=log, stderr=log
+        )
+        try:
+            deadline = time.monotonic() + 90
+            while "stage 2/5" not in (tmp_path / "log.txt").read_text():
+                assert job.poll() is None and time.monotonic() < deadline, (tmp_path / "log.txt").read_text()
+                time.sleep(0.02)
+            job.terminate()
+            assert job.wait(40) != 0
+        finally:
+            job.kill()
+    text = (tmp_path / "log.txt").read_text()
+    assert "stopped by signal 15; step" in text
+    assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["next_step"] >= 3
+    assert (contents(C, tmp_path) / "metrics.csv").exists()
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert str(tmp_path) not in running
