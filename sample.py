@@ -139,7 +139,8 @@ def trained_down_to(checkpoint: dict | None) -> int:
         return 0
     config, next_epoch = checkpoint["config"], checkpoint["next_epoch"]
     epochs_per_stage = [stage["epochs"] for stage in config["stages"]]
-    steps_per_epoch = checkpoint["data"]["images"] // config["global_batch_size"]
+    images_per_epoch = config.get("images_per_epoch") or checkpoint["data"]["images"]
+    steps_per_epoch = images_per_epoch // config["global_batch_size"]
     if checkpoint["next_step"] == next_epoch * steps_per_epoch and next_epoch > 0:
         next_epoch -= 1  # at a border: the epoch that is done, not the one to come
     last = next(i for i in range(len(epochs_per_stage)) if next_epoch < sum(epochs_per_stage[: i + 1]))

@@ -63,6 +63,7 @@ class TrainConfig:
     image_size: int = flag(32, f"pixels per side, a multiple of {SIZE_MULTIPLE}", type=int)
     n_feat: int = flag(32, f"width of the network, a multiple of {NORM_GROUPS}", type=int)
     global_batch_size: int = flag(256, "images per optimizer step, over all processes", type=int)
+    images_per_epoch: int = flag(0, "images of an epoch, each epoch's drawn anew from all; 0 = all of them", type=int)
     lr: float = flag(2e-5, "learning rate of Adam", type=float)
     ema_decay: float = flag(0.999, "decay of the weights' moving average, used for sampling; 0 = off", type=float)
     precision: str = flag(
@@ -132,6 +133,7 @@ class TrainConfig:
         at_least = {
             "global_batch_size": 1,
             "micro_batch_size": 0,
+            "images_per_epoch": 0,
             "num_samples": 0,
             "seed": 0,
         }

@@ -20,8 +20,8 @@ class Position:
 
 
 class Schedule:
-    """Steps of a run over ``num_images`` images. An epoch is every full global batch of a new permutation; the images
-    left over (fewer than one batch) wait for another epoch's permutation."""
+    """Steps of a run over ``num_images`` images. An epoch is every full global batch of a new permutation, or of its
+    first ``config.images_per_epoch``; the images left over wait for another epoch's permutation."""
 
     def __init__(self, config: TrainConfig, num_images: int):
         if num_images < config.global_batch_size:
@@ -29,10 +29,15 @@ class Schedule:
                 f"the data has {num_images} images, fewer than one global batch of {config.global_batch_size}: "
                 "lower --global-batch-size or point --data-path to more images."
             )
+        if config.images_per_epoch and not config.global_batch_size <= config.images_per_epoch <= num_images:
+            raise UserError(
+                f"--images-per-epoch is {config.images_per_epoch}; it must lie between one global batch, "
+                f"{config.global_batch_size}, and the {num_images} images of the data."
+            )
         self.num_images = num_images
         self.seed = config.seed
         self.global_batch_size = config.global_batch_size
-        self.steps_per_epoch = num_images // config.global_batch_size
+        self.steps_per_epoch = (config.images_per_epoch or num_images) // config.global_batch_size
         self.first_epochs = [0]  # of each stage, and the end
         for stage in config.stages:
             self.first_epochs.append(self.first_epochs[-1] + stage.epochs)

@@ -1,0 +1,132 @@
+"""What a study is: cells (variants of training), seeds, and one budget for all. Specs in specs/ are such studies."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mindiffusion.errors import UserError
+
+Stages = tuple[tuple[float, float, int], ...]  # t_min, t_max as fractions of n_T, epochs
+
+# The brief's 5, 10, 15, 20, 30 epochs in their smallest whole numbers: 16 epochs.
+BRIEF: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 3), (0.2, 1, 4), (0, 1, 6))
+EPOCHS = 16
+
+
+def uniform(stages: Stages = BRIEF) -> Stages:
+    """The control in stages of the same length, so that its checkpoints lie at the same images as the curriculum's.
+    Every draw depends on the step alone: it trains exactly as in one stage."""
+    return tuple((0, 1, epochs) for _, _, epochs in stages)
+
+
+def union(full_epochs: int, epochs: int = EPOCHS) -> Stages:
+    """Ranges that widen, as the brief's, with ``full_epochs`` of ``epochs`` on the full range; the rest is shared by
+    the first four stages in the brief's proportions 1:2:3:4."""
+    return _ramp(((0.8, 1), (0.6, 1), (0.4, 1), (0.2, 1)), full_epochs, epochs)
+
+
+def window(full_epochs: int, epochs: int = EPOCHS) -> Stages:
+    """As ``union``, but each of the first four stages trains its own fifth of the noise levels and none before it."""
+    return _ramp(((0.8, 1), (0.6, 0.8), (0.4, 0.6), (0.2, 0.4)), full_epochs, epochs)
+
+
+def _ramp(ranges: tuple[tuple[float, float], ...], full_epochs: int, epochs: int) -> Stages:
+    left = epochs - full_epochs
+    ends = [round(left * share) for share in (0.1, 0.3, 0.6, 1.0)]
+    counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    if min(counts) < 1:
+        raise UserError(f"{left} epochs are too few for four stages before the full range: raise the number of epochs.")
+    return (*((*each, count) for each, count in zip(ranges, counts, strict=True)), (0, 1, full_epochs))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant: a training script, its stages, constants of the script that are replaced (name: Python expression),
+    and flags of its own. ``paced_by`` names an earlier cell whose loss decides when this one's stages end."""
+
+    name: str
+    script: str
+    stages: Stages = BRIEF
+    constants: dict[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    paced_by: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Cells x seeds at equal images seen.
+
+    ``images``: seen by each run. ``train_images`` and ``eval_images``: places "A-B" in the sorted folder, from 1, or ""
+    for all (synthetic data). ``flags``: of training, all cells alike. ``evaluate``: flags of evaluate.py for the final
+    checkpoint; ``evaluate_stages``: those for the checkpoints at the ends of stages, for the cells ``stage_cells``.
+    """
+
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    images: int
+    data_path: str = ""  # "" = CELEBA_PATH
+    train_images: str = ""
+    eval_images: str = ""
+    flags: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    evaluate_stages: tuple[str, ...] = ()
+    stage_cells: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [cell.name for cell in self.cells]
+        if len(set(names)) < len(names):
+            raise UserError(f"two cells have one name: {sorted(names)}.")
+        epochs = {cell.name: sum(stage[2] for stage in cell.stages) for cell in self.cells}
+        if len(set(epochs.values())) > 1:
+            raise UserError(f"cells of one study need equally many epochs, else they see unequal images: {epochs}.")
+        for index, cell in enumerate(self.cells):
+            if cell.paced_by and cell.paced_by not in names[:index]:
+                raise UserError(f"{cell.name} is paced by {cell.paced_by!r}, which is no earlier cell.")
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of every run."""
+        return sum(stage[2] for stage in self.cells[0].stages)
+
+
+def stages_expression(stages: Stages) -> str:
+    """The value of a script's STAGES."""
+    items = (f'Stage({a}, {b}, "stage{k + 1}", {epochs})' for k, (a, b, epochs) in enumerate(stages))
+    return f"[{', '.join(items)}]"
+
+
+def load_spec(path: Path) -> Study:
+    """The STUDY of a spec, which is a Python file."""
+    if not path.is_file():
+        raise UserError(f"there is no spec {path}: name a file of experiments/specs.")
+    namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    exec(compile(path.read_text(), str(path), "exec"), namespace)
+    if not isinstance(namespace.get("STUDY"), Study):
+        raise UserError(f"{path} defines no STUDY = Study(...).")
+    return namespace["STUDY"]
+
+
+def patient_epochs(
+    losses: list[tuple[int, int, float]], stages: Stages, patience: int = 1, gain: float = 0.02
+) -> Stages:
+    """``stages`` with epochs moved to the last one: each earlier stage ends once its loss has not improved by the share
+    ``gain`` for ``patience`` epochs (the pacing of arXiv 2403.10348, read off a pilot run instead of the run itself, so
+    that stages can only become shorter than the pilot's). ``losses``: (stage from 1, epoch, mean loss) of the pilot."""
+    kept = []
+    for number in range(1, len(stages)):
+        curve = [loss for stage, _, loss in sorted(losses) if stage == number]
+        best, waited, used = float("inf"), 0, 0
+        while used < len(curve) and waited < patience:
+            waited = 0 if curve[used] < best * (1 - gain) else waited + 1
+            best = min(best, curve[used])
+            used += 1
+        kept.append(max(used, 1))
+    total = sum(stage[2] for stage in stages)
+    counts = [*kept, total - sum(kept)]
+    return tuple((low, high, count) for (low, high, _), count in zip(stages, counts, strict=True))
+
+
+def describe(value: Any) -> str:
+    """One line of JSON, by which a resumed run checks that it is still the same."""
+    return json.dumps(value, sort_keys=True)

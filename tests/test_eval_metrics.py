@@ -1,0 +1,179 @@
+"""Metrics of samples, each validated: near its floor for real images, up in the right place for damaged ones."""
+
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d, interpolate
+
+from mindiffusion.bootstrap import Estimate, bootstrap
+from mindiffusion.color import NAMES, color_error, color_statistics
+from mindiffusion.errors import UserError
+from mindiffusion.spectrum import band_power, frequency_bands, spectrum_error
+from mindiffusion.swd import laplacian_pyramid, patches, swd_per_level
+
+COUNT = 120
+
+
+def natural(seed: int, count: int = COUNT) -> torch.Tensor:
+    """Images with the power law of natural ones (amplitude 1/f), correlated colours, mean colours of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    frequency = torch.fft.fftfreq(32, 1 / 32)
+    falling = 1 / torch.hypot(frequency[:, None], frequency).clamp(min=0.5)
+    grey, color = (torch.randn(count, channels, 32, 32, generator=generator) for channels in (1, 3))
+    white = grey + 0.5 * color
+    return (torch.fft.ifft2(torch.fft.fft2(white) * falling).real * 1.5).clamp(-1, 1)
+
+
+REAL, ALSO_REAL = natural(0), natural(1)
+
+
+def blurred(images: torch.Tensor) -> torch.Tensor:
+    return interpolate(avg_pool2d(images, 2), scale_factor=2, mode="bilinear")
+
+
+def swd(samples: torch.Tensor, **options) -> dict[int, float]:
+    return {size: distance for size, (distance, _) in swd_per_level(samples, REAL, **options).items()}
+
+
+FLOOR = swd(ALSO_REAL)
+DAMAGES = {  # name: (what is done to real images, the levels that must rise, those that must stay near the floor)
+    "blur": (blurred, (32,), (8,)),
+    "noise": (lambda x: x + 0.15 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2)), (32,), (8,)),
+    "color shift": (lambda x: x + torch.tensor([0.3, 0.0, -0.1])[:, None, None], (8,), (32, 16)),
+    "less contrast": (lambda x: 0.5 * x, (32, 16, 8), ()),
+}
+
+
+# --- sliced Wasserstein distance --------------------------------------------------------------------------------------
+
+
+def test_pyramid_levels_add_up_and_a_flat_image_is_all_coarse():
+    levels = laplacian_pyramid(REAL)
+    assert list(levels) == [32, 16, 8] and levels[8].shape == (COUNT, 3, 8, 8)
+    flat = laplacian_pyramid(torch.full((1, 3, 32, 32), 0.7))
+    assert flat[32].abs().max() < 1e-6 and flat[16].abs().max() < 1e-6
+    assert torch.allclose(flat[8], torch.tensor(0.7), atol=1e-6)
+
+
+def test_patches_are_cut_from_their_own_image_with_colours_in_one_order():
+    images = torch.arange(4.0)[:, None, None, None] * 10 + torch.arange(3.0)[:, None, None].expand(4, 3, 32, 32)
+    for size in (32, 8):
+        cut = patches(images[:, :, :size, :size], seed=0).unflatten(-1, (3, 49))
+        assert cut.shape[:2] == (4, 128 if size == 32 else 4)
+        assert torch.equal(cut, cut[:, :1, :, :1].expand_as(cut))
+        assert torch.equal(cut[:, 0, :, 0], images[:, :, 0, 0])
+
+
+def test_a_patch_is_a_square_of_neighbouring_pixels():
+    place = torch.arange(1024.0).reshape(1, 1, 32, 32)
+    steps = patches(place, seed=0)[0].reshape(-1, 7, 7)
+    assert torch.all(steps.diff(dim=2) == 1) and torch.all(steps.diff(dim=1) == 32)
+
+
+def test_swd_of_a_set_with_itself_is_zero_and_real_images_are_near_the_floor():
+    assert all(distance == 0 for distance in swd(REAL).values())
+    assert 0 < FLOOR[32] < 40 and 0 < FLOOR[16] < 40 and 0 < FLOOR[8] < 200  # of 120 images; it falls with their number
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_swd_rises_at_the_level_of_the_damage(name):
+    damage, up, calm = DAMAGES[name]
+    damaged = swd(damage(ALSO_REAL))
+    assert all(damaged[size] > 2.5 * FLOOR[size] for size in up), (damaged, FLOOR)
+    assert all(damaged[size] < 1.5 * FLOOR[size] for size in calm), (damaged, FLOOR)
+
+
+def test_more_damage_is_a_larger_distance():
+    distances = [swd(ALSO_REAL + shift)[8] for shift in (0.0, 0.1, 0.2, 0.4)]
+    assert distances == sorted(distances)
+
+
+def test_the_published_normalisation_is_blind_to_a_colour_shift():
+    shifted = ALSO_REAL + torch.tensor([0.3, 0.0, -0.1])[:, None, None]
+    assert swd(shifted, normalization="own") == pytest.approx(swd(ALSO_REAL, normalization="own"), rel=1e-3)
+
+
+def test_swd_has_an_error_that_shrinks_with_more_images():
+    few = swd_per_level(ALSO_REAL[:30], REAL, resamples=20)
+    many = swd_per_level(ALSO_REAL, REAL, resamples=20)
+    assert all(0 < many[size][1] < few[size][1] for size in (16, 8))
+
+
+def test_swd_refuses_a_size_without_a_pyramid():
+    with pytest.raises(UserError, match="power of two"):
+        swd_per_level(torch.zeros(2, 3, 24, 24), torch.zeros(2, 3, 24, 24))
+
+
+# --- power spectrum ---------------------------------------------------------------------------------------------------
+
+
+def spectrum(samples: torch.Tensor) -> dict[int, float]:
+    error = spectrum_error(band_power(samples), band_power(REAL))
+    return {low: value for (low, _), value in zip(frequency_bands(32), error.tolist(), strict=True)}
+
+
+def test_bands_hold_all_energy_but_the_mean_colour():
+    assert [low for low, _ in frequency_bands(32)] == [1, 2, 4, 8, 16]
+    spread = (REAL - REAL.mean((2, 3), keepdim=True)).double().square().sum((2, 3)).mean(1)
+    assert torch.allclose(band_power(REAL).sum(1), spread)
+
+
+@pytest.mark.parametrize(("cycles", "band"), [(1, 0), (3, 1), (7, 2), (8, 3), (16, 4)])
+def test_a_wave_falls_into_its_octave(cycles, band):
+    wave = torch.cos(2 * torch.pi * cycles * torch.arange(32) / 32).expand(1, 3, 32, 32)
+    power = band_power(wave)[0]
+    assert power[band] / power.sum() > 0.999
+
+
+def test_spectrum_of_real_images_is_right_and_of_damaged_ones_wrong_in_the_right_octave():
+    assert all(abs(error) < 1.0 for error in spectrum(ALSO_REAL).values())
+    blur, noise = (spectrum(DAMAGES[name][0](ALSO_REAL)) for name in ("blur", "noise"))
+    assert blur[16] < -10 and abs(blur[1]) < 1.5
+    assert noise[16] > 3 and abs(noise[1]) < 1.0
+    assert spectrum(0.5 * REAL)[4] == pytest.approx(-6.02, abs=0.01)  # half the amplitude, a quarter of the energy
+
+
+# --- colour -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_colour_shift_is_found_with_its_size_and_direction():
+    real = color_statistics(REAL)
+    shifted = color_statistics(REAL + torch.tensor([0.3, 0.0, -0.15])[:, None, None])
+    drift = dict(zip(NAMES, (shifted - real).mean(0).tolist(), strict=True))
+    assert (drift["mean_r"], drift["mean_g"], drift["mean_b"]) == pytest.approx((0.3, 0.0, -0.15), abs=1e-5)
+    assert float(color_error(shifted, real)) == pytest.approx(0.15, abs=1e-5)
+    assert float(color_error(color_statistics(ALSO_REAL), real)) < 0.1
+    assert float(color_error(real, real)) == 0
+
+
+def test_grey_has_no_saturation_and_ends_of_the_range_are_clipped():
+    grey = dict(zip(NAMES, color_statistics(torch.full((1, 3, 4, 4), 0.5))[0].tolist(), strict=True))
+    assert grey["saturation"] == 0 and grey["clipped"] == 0
+    red = torch.tensor([1.0, -1.0, 0.0])[None, :, None, None].expand(1, 3, 4, 4)
+    red = dict(zip(NAMES, color_statistics(red)[0].tolist(), strict=True))
+    assert red["saturation"] == 2 and red["clipped"] == pytest.approx(2 / 3)
+
+
+# --- intervals --------------------------------------------------------------------------------------------------------
+
+
+def mean(values: torch.Tensor) -> torch.Tensor:
+    return values.mean(0)
+
+
+def test_the_bootstrap_interval_is_that_of_theory_for_a_mean():
+    values = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0]) + 5
+    one, three = bootstrap(mean, values, resamples=500)
+    for estimate, sigma in ((one, 1.0), (three, 3.0)):
+        assert estimate.low < estimate.value < estimate.high
+        assert (estimate.high - estimate.low) / 2 == pytest.approx(1.96 * sigma / 20, rel=0.2)
+
+
+def test_the_bootstrap_is_deterministic_and_can_be_left_out():
+    values = torch.arange(50.0)
+    assert bootstrap(mean, values) == bootstrap(mean, values)
+    (bare,) = bootstrap(mean, values, resamples=0)
+    assert bare.value == 24.5 and bare.low != bare.low
+
+
+def test_an_interval_from_a_standard_error():
+    assert Estimate.from_error(10.0, 1.0) == Estimate(10.0, 8.04, 11.96)

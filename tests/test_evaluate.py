@@ -1,0 +1,241 @@
+"""evaluate.py from the command line to its files."""
+
+import csv
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import checkpoints, launch, write_pngs
+
+import evaluate
+import sample
+from mindiffusion.errors import run_script
+from mindiffusion.inception import Unavailable, find_inception, inception_metrics
+from mindiffusion.subjects import find_subject, parse_range
+
+needs_fidelity = pytest.mark.skipif(
+    find_spec("torch_fidelity") is None, reason="torch-fidelity is optional (requirements-eval.txt)"
+)
+FAST = [
+    "--n-samples",
+    "16",
+    "--n-loss-images",
+    "8",
+    "--steps",
+    "4",
+    "--resamples",
+    "10",
+    "--batch-size",
+    "8",
+    "--device",
+    "cpu",
+    "--no-plots",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """The checkpoints of a tiny run on synthetic data."""
+    folder = tmp_path_factory.mktemp("run")
+    launch("train_celeba_32", folder)
+    return checkpoints("train_celeba_32", folder)
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch):
+    """No image cache and no Inception weights of this machine's user; no .env of this folder."""
+    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.chdir(tmp_path)
+
+
+def evaluated(*arguments: object, output: str = "out") -> tuple[list[dict[str, str]], dict]:
+    """Run evaluate.py; the rows of its CSV and the content of its JSON."""
+    evaluate.main([*map(str, arguments), *FAST, "--output-dir", output])
+    with open(Path(output) / "evaluation.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return rows, json.loads((Path(output) / "evaluation.json").read_text(), parse_constant=pytest.fail)
+
+
+def refusal(capsys, *arguments: object) -> str:
+    """The message of a run that ends with exit code 2 and writes nothing."""
+    with pytest.raises(SystemExit) as end:
+        run_script(lambda: evaluate.main([*map(str, arguments), *FAST, "--output-dir", "refused"]))
+    assert end.value.code == 2
+    assert not Path("refused").exists()
+    return capsys.readouterr().err
+
+
+def test_a_checkpoint_gets_every_metric_that_needs_no_pretrained_network(run, capsys):
+    rows, report = evaluated(run, "--data-path", "synthetic", "--names", "uniform", "--floor")
+    assert [row["name"] for row in rows] == ["uniform", "real"]
+    assert next(iter(rows[0])) == "name"
+    bands = [f"{part}_band{k}" for part in ("loss", "loss_dc", "raw_loss", "raw_loss_rest") for k in (1, 10)]
+    names = [
+        "swd_32",
+        "swd_16",
+        "swd_8",
+        "swd",
+        "spectrum_db_16",
+        "color_error",
+        "saturation",
+        "bpd",
+        "raw_bpd",
+        *bands,
+    ]
+    for name in [*names, "recovery_coarse", "recovery_fine", "recovery_outside"]:
+        assert float(rows[0][name]) == pytest.approx(report["results"][0]["metrics"][name]["value"], rel=1e-5)
+    assert float(rows[1]["swd"]) < 0.2 * float(rows[0]["swd"])  # real images are near the floor, an untrained net far
+    assert rows[1]["bpd"] == ""
+    assert "swd_32" in capsys.readouterr().out
+
+
+def test_the_json_tells_what_must_be_known_to_compare(run):
+    _, report = evaluated(run, "--data-path", "synthetic", "--metrics", "swd", "loss", "bpd")
+    settings, (result,) = report["settings"], report["results"]
+    for name in ("reference_hash", "reference_images", "crop", "resize", "image_size", "n_samples", "steps", "seed"):
+        assert settings[name] not in (None, "")
+    assert settings["inception"] is None
+    assert (result["name"], result["kind"], result["samples"]) == (str(run), "checkpoint", 16)
+    swd = result["metrics"]["swd_32"]
+    assert swd["low"] < swd["value"] < swd["high"]
+    terms = result["terms"]["ema"]
+    assert terms[0]["t_first"] == 1 and terms[-1]["t_last"] == 1000
+    total = sum((term["t_last"] - term["t_first"] + 1) * term["bits_per_dim"] for term in terms)
+    assert total + result["metrics"]["bpd_LT"]["value"] == pytest.approx(result["metrics"]["bpd"]["value"])
+
+
+def test_a_folder_of_pngs_stands_in_for_the_checkpoint_they_came_from(run, monkeypatch):
+    monkeypatch.setattr(sys, "argv", f"sample.py {run / 'latest.pt'} -o pngs -n 16 --steps 4 --device cpu".split())
+    sample.main()
+    flags = ["--data-path", "synthetic", "--metrics", "swd", "spectrum", "color", "recovery"]
+    rows, report = evaluated(run, "pngs", *flags)
+    assert {**rows[0], "name": ""} == {**rows[1], "name": ""}
+    assert report["results"][1]["kind"] == "folder"
+
+
+def test_the_table_does_not_depend_on_the_batch_size(run):
+    flags = [run, "--data-path", "synthetic", "--metrics", "color", "--weights", "ema"]
+    (one,), _ = evaluated(*flags)
+    (other,), _ = evaluated(*flags, "--batch-size", 16)
+    assert float(one["color_error"]) == pytest.approx(float(other["color_error"]), abs=1e-3)
+
+
+def test_held_out_images_are_those_of_the_sorted_folder(run):
+    folder = write_pngs(Path("faces"))
+    for places in ("17-24", "1-8"):
+        evaluate.main([str(folder), "--data-path", str(folder), "--eval-images", places, "--metrics", "color", *FAST,
+                       "--output-dir", places])  # fmt: skip
+    hashes = [
+        json.loads(Path(p, "evaluation.json").read_text())["settings"]["reference_hash"] for p in ("17-24", "1-8")
+    ]
+    assert hashes[0] != hashes[1]
+    held_out = Path("held_out")
+    held_out.mkdir()
+    for path in sorted(folder.iterdir())[16:24]:
+        (held_out / path.name).symlink_to(path.resolve())
+    _, report = evaluated(folder, "--data-path", held_out, "--metrics", "color")
+    assert report["settings"]["reference_images"] == 8
+    assert report["settings"]["reference_hash"] == hashes[0]
+
+
+def test_a_checkpoint_trained_on_the_very_images_is_noted(tmp_path, capsys):
+    folder = write_pngs(tmp_path / "faces")
+    launch("train_celeba_32", tmp_path, "--data-path", str(folder))
+    trained = checkpoints("train_celeba_32", tmp_path)
+    evaluated(trained, "--data-path", folder, "--eval-images", "1-8", "--metrics", "loss")
+    assert "nothing is held out" in capsys.readouterr().err
+
+
+def test_missing_inception_weights_are_told_once_and_the_rest_is_measured(run, capsys):
+    rows, _ = evaluated(run, run / "latest.pt", "--data-path", "synthetic", "--metrics", "fid", "kid", "color")
+    message = capsys.readouterr().err
+    assert message.count("no FID, KID") == 1 and "All other metrics go on" in message
+    assert "fid" not in rows[0] and rows[0]["color_error"]
+
+
+def test_asking_only_for_what_cannot_be_had_is_an_error(run, capsys):
+    assert "can be had here" in refusal(capsys, run, "--data-path", "synthetic", "--metrics", "fid")
+
+
+@needs_fidelity
+def test_inception_weights_come_from_the_cache_and_a_wrong_file_is_named(tmp_path, capsys):
+    with pytest.raises(Unavailable, match="cache"):
+        find_inception(None)
+    torch.save({"a": torch.zeros(1)}, tmp_path / "wrong.pth")
+    message = refusal(capsys, tmp_path, "--data-path", "synthetic", "--inception-weights", tmp_path / "wrong.pth")
+    assert "wrong.pth" in message or "no images" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.pt", "--data-path", "synthetic"], "absent.pt does not exist"),
+        (["RUN", "--data-path", "absent"], "does not exist"),
+        (["RUN", "--data-path", "synthetic", "--eval-images", "1-8"], "--eval-images"),
+        (["RUN", "--data-path", "synthetic", "--eval-images", "8"], "8001-9000"),
+        (["RUN", "RUN", "--data-path", "synthetic"], "same name"),
+        (["RUN", "--data-path", "synthetic", "--names", "a", "b"], "2 names"),
+        (["RUN", "--data-path", "synthetic", "--n-samples", "1"], "--n-samples"),
+        (["FACES", "--data-path", "FACES", "--eval-images", "20-30"], "has 24 images"),
+        (["RUN"], "no path to the training images"),
+    ],
+)
+def test_bad_input_is_one_message_and_nothing_is_written(run, capsys, monkeypatch, arguments, message):
+    monkeypatch.delenv("CELEBA_PATH", raising=False)
+    faces = write_pngs(Path("faces")) if "FACES" in arguments else ""
+    arguments = [{"RUN": run, "FACES": faces}.get(each, each) for each in arguments]
+    if message in ("--n-samples",):  # FAST comes last on the command line and would win
+        with pytest.raises(SystemExit) as end:
+            evaluate.main([*map(str, arguments)])
+        assert end.value.code == 2
+        return
+    assert message in refusal(capsys, *arguments)
+
+
+def test_a_folder_of_checkpoints_means_its_newest(run):
+    assert find_subject(run).checkpoint == run / "latest.pt"
+    assert find_subject(run / "stage1.pt", "one").name == "one"
+
+
+@pytest.mark.parametrize("text", ["0-5", "5-4", "a-b", "5", "1-2-3"])
+def test_a_range_that_is_none_is_refused(text):
+    with pytest.raises(ValueError):
+        parse_range(text)
+    assert parse_range("8001-9000") == (8001, 9000)
+
+
+def test_no_matplotlib_means_no_plots_and_one_line(run, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    flags = [each for each in FAST if each != "--no-plots"]
+    evaluate.main([str(run), "--data-path", "synthetic", "--metrics", "color", *flags, "--output-dir", "out"])
+    assert capsys.readouterr().err.count("no plots") == 1
+    assert not Path("out", "evaluation.png").exists() and Path("out", "evaluation.csv").exists()
+
+
+@needs_fidelity
+@pytest.mark.filterwarnings("ignore:.*worker processes.*")  # the library's choice
+def test_inception_metrics_of_the_library_move_the_right_way(tmp_path, monkeypatch):
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    with monkeypatch.context() as patch:  # random weights in a file of the right form: no download, no real network
+        patch.setattr(torch, "load", lambda *args, **options: {})
+        patch.setattr(torch.nn.Module, "load_state_dict", lambda *args, **options: None)
+        network = FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path="none")
+    torch.manual_seed(0)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)  # else the signal dies on its way
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    inception = find_inception(tmp_path / "weights.pth")
+    assert len(inception.describe()["weights_sha256"]) == 64
+    real = torch.randint(0, 256, (12, 3, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    real = real.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    wanted = ["kid", "precision", "recall"]
+    same = inception_metrics(inception, real[:6], real[:6], wanted, torch.device("cpu"))
+    other = inception_metrics(inception, real[6:] // 8, real[:6], wanted, torch.device("cpu"))
+    assert same["precision"].value == same["recall"].value == 1.0
+    assert other["kid"].value > same["kid"].value and other["precision"].value < 1.0

@@ -1,0 +1,35 @@
+"""Epochs shorter than the data: small budgets can then follow a schedule of many epochs."""
+
+import pytest
+from helpers import checkpoints, exit_code, launch, metrics
+
+from mindiffusion.checkpoint import load_checkpoint
+from mindiffusion.errors import UserError
+from mindiffusion.schedule import Schedule
+from sample import trained_down_to
+
+
+class Config:
+    global_batch_size, images_per_epoch, seed, stages = 8, 16, 0, ()
+
+
+def test_a_short_epoch_is_drawn_anew_from_all_images():
+    schedule = Schedule(Config, 24)
+    assert schedule.steps_per_epoch == 2
+    first, second = (set(schedule.order(epoch)[:16].tolist()) for epoch in (0, 1))
+    assert len(first) == len(second) == 16 and first != second and max(first | second) > 15
+
+
+@pytest.mark.parametrize("count", [7, 25])
+def test_an_epoch_of_less_than_a_batch_or_more_than_the_data_is_refused(count):
+    config = type("Impossible", (Config,), {"images_per_epoch": count})
+    with pytest.raises(UserError, match="--images-per-epoch"):
+        Schedule(config, 24)
+
+
+def test_a_run_of_short_epochs_counts_its_images_and_knows_its_range(tmp_path):
+    launch("train_celeba_c_32", tmp_path, "--images-per-epoch", "16")
+    assert [row["images"] for row in metrics("train_celeba_c_32", tmp_path)] == ["16", "32", "48", "64", "80"]
+    folder = checkpoints("train_celeba_c_32", tmp_path)
+    assert [trained_down_to(load_checkpoint(folder / f"stage{k}.pt")) for k in range(1, 6)] == [800, 600, 400, 200, 0]
+    assert exit_code("train_celeba_c_32", tmp_path, "--resume") == 2  # another schedule is another run
