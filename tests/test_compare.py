@@ -26,7 +26,7 @@ def fake_run(folder, variant, epochs=80, batch=256, shade=0, **changes):
     stages = [{"t_min": a, "t_max": b, "name": name, "epochs": n} for a, b, name, n in STAGES]
     config = {"variant": variant, "stages": stages, "seed": 0, "lr": 2e-5, "global_batch_size": batch}
     data = {"images": 9000, "kind": "folder"}
-    (folder / "config.json").write_text(json.dumps({**config, "data": data, "output_dir": str(folder), **changes}))
+    (folder / "config.json").write_text(json.dumps({**config, "output_dir": str(folder), "data": data, **changes}))
     metrics, bands = [",".join(COLUMNS)], [",".join(BAND_COLUMNS)]
     for epoch in range(1, epochs + 1):
         stage, step = 1 if epoch <= 30 else 2, epoch * (9000 // batch)
