@@ -201,7 +201,7 @@ def draw_samples(args: argparse.Namespace, ranks: Ranks, checkpoint: Path, size:
     options += ["--batch-size", str(args.batch_size), "--image-size", str(size)]
     options += ["--steps", str(args.steps)] if args.sampler == "ddim" else []
     options += ["--raw-weights"] * args.raw_samples + ["--no-clip"] * args.no_clip
-    return to_bytes(draw(sample_args([str(checkpoint), *options]), ranks))
+    return to_bytes(draw(sample_args([str(checkpoint), *options]), ranks, 0, args.n_samples))
 
 
 def load_process(checkpoint: Path, raw: bool) -> DDPM:
