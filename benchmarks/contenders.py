@@ -161,8 +161,8 @@ def diffusers_style(options: dict) -> Loop:
     loader = torch.utils.data.DataLoader(data, options["batch_size"], shuffle=True, drop_last=True, num_workers=WORKERS)
     model = UNet2DModel(
         sample_size=size,
-        layers_per_block=2,
-        block_out_channels=(n, n, 2 * n),
+        layers_per_block=1,
+        block_out_channels=(n, n, 2 * n),  # 744,899 parameters at n = 32, against 714,659
         down_block_types=("DownBlock2D",) * 3,
         up_block_types=("UpBlock2D",) * 3,
         norm_num_groups=8,

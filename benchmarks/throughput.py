@@ -171,8 +171,8 @@ def report(args, rows: list[dict], seconds: float) -> str:
     for each in rows:
         ratio = f"{each['over_a']:.2f}" if each["over_a"] == each["over_a"] else ""
         lines.append(
-            f"| {each['section']} | {each['data']} | {each['name']} | {each['meaning']} | {each['images_per_s']:,.1f} "
-            f"| {ratio} | {each['low']:,.1f} - {each['high']:,.1f} | {each['memory_mib']:,.0f} |"
+            f"| {each['section']} | {each['data']} | {each['name']} | {each['meaning']} | {number(each['images_per_s'])} "
+            f"| {ratio} | {number(each['low'])} - {number(each['high'])} | {each['memory_mib']:,.0f} |"
         )
     for label in ("jpeg", "synthetic"):
         rates = {
@@ -186,6 +186,11 @@ def report(args, rows: list[dict], seconds: float) -> str:
             hours = SCHEDULE_IMAGES / rates["e"] / 3600
             lines.append(f"The default schedule on CelebA ({SCHEDULE_IMAGES:,} images) would take {hours:,.2f} h.")
     return "\n".join(lines) + "\n"
+
+
+def number(value: float) -> str:
+    """Four digits, whatever the size."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def write(folder: Path, rows: list[dict], text: str) -> None:
