@@ -117,8 +117,8 @@ def assert_identical(a: object, b: object, where: str = "state") -> None:
 
 
 def assert_close_curves(one: list[dict[str, str]], other: list[dict[str, str]]) -> None:
-    """Two logs of the same training summed in another order: losses equal to 1e-5 over the first two epochs. Later, Adam
-    has turned the rounding noise of near-zero gradients into full-sized updates, and the curves agree to 1 %."""
+    """Two logs of the same training summed in another order: losses equal to 1e-5 over the first two epochs. Later,
+    Adam has turned the rounding noise of near-zero gradients into full-sized updates, and the curves agree to 1 %."""
     for index, (a, b) in enumerate(zip(one, other, strict=True)):
         loss, norm = (1e-5, 1e-3) if index < 2 else (1e-2, 5e-2)
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=loss), f"row {index}"
