@@ -170,10 +170,9 @@ def report(args, rows: list[dict], seconds: float) -> str:
     ]
     for each in rows:
         ratio = f"{each['over_a']:.2f}" if each["over_a"] == each["over_a"] else ""
-        lines.append(
-            f"| {each['section']} | {each['data']} | {each['name']} | {each['meaning']} | {number(each['images_per_s'])} "
-            f"| {ratio} | {number(each['low'])} - {number(each['high'])} | {each['memory_mib']:,.0f} |"
-        )
+        span = f"{number(each['low'])} - {number(each['high'])}"
+        cells = [each["section"], each["data"], each["name"], each["meaning"], number(each["images_per_s"])]
+        lines.append("| " + " | ".join([*cells, ratio, span, f"{each['memory_mib']:,.0f}"]) + " |")
     for label in ("jpeg", "synthetic"):
         rates = {
             each["name"]: each["images_per_s"] for each in rows if (each["section"], each["data"]) == ("race", label)
