@@ -17,8 +17,11 @@ class UserError(ValueError):
     """Something outside the program is wrong: a flag, a path, a file. The message says what to do about it."""
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """The run was asked to stop by a signal, and has saved what there is to save.
+
+    Like KeyboardInterrupt it is no Exception, so that code that forgives errors (a broken image, a compiler that fails)
+    does not forgive it.
 
     Attributes: ``exit_code`` is 128 + the signal number (143 for SIGTERM, 130 for SIGINT).
     """
@@ -29,18 +32,16 @@ class Stopped(Exception):
 
 
 @contextmanager
-def stopping_at_once() -> Iterator[list[int]]:
+def stopping_at_once() -> Iterator[None]:
     """Within the block SIGTERM and SIGINT raise Stopped where the program is; what is half-written is removed on the
-    way out. Yields the list of signals received so far."""
-    received: list[int] = []
+    way out."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
         raise Stopped(f"stopped by signal {int(number)}; nothing half-written is left behind.", 128 + number)
 
     former = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     try:
-        yield received
+        yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
@@ -52,7 +53,7 @@ def run_script(main: Callable[[], None]) -> None:
     Every rank meets the same mistakes, so only rank 0 speaks; each rank exits with the code.
     """
     speaks = os.environ.get("RANK", "0") == "0"
-    with stopping_at_once() as received:
+    with stopping_at_once():
         try:
             main()
         except UserError as error:
@@ -63,7 +64,3 @@ def run_script(main: Callable[[], None]) -> None:
             if speaks:
                 print(stopped, file=sys.stderr)
             sys.exit(stopped.exit_code)
-        except Exception:
-            if received:  # the others of this job were stopped too, and this process lost its contact with them first
-                sys.exit(128 + received[0])
-            raise

@@ -7,11 +7,14 @@ import time
 
 import faults
 import pytest
-from helpers import ROOT, SCRIPTS, assert_same_run, checkpoints, contents, write_pngs
+from helpers import ROOT, SCRIPTS, assert_same_run, checkpoints, contents, exit_code, write_pngs
 
 from mindiffusion import signals
 from mindiffusion.checkpoint import load_checkpoint
+from mindiffusion.config import Stage, parse_config
+from mindiffusion.distributed import Ranks
 from mindiffusion.errors import Stopped, stopping_at_once
+from mindiffusion.grids import draw_samples
 from mindiffusion.signals import StopSignals
 
 C = SCRIPTS[1]
@@ -115,6 +118,29 @@ def test_a_later_signal_acts_at_once(monkeypatch):
         signal.raise_signal(INT)
     assert caught.value.exit_code == 130
     assert signal.getsignal(INT) is signal.default_int_handler
+
+
+def test_nothing_that_forgives_errors_forgives_a_signal(tmp_path, monkeypatch):
+    def compile_and_be_stopped(*_, **__):
+        signal.raise_signal(TERM)
+
+    monkeypatch.setattr("torch.compile", compile_and_be_stopped)
+    assert exit_code(C, tmp_path, "--compile") == 143
+    assert not list(checkpoints(C, tmp_path).iterdir())
+
+
+def test_a_grid_is_given_up_at_the_next_step():
+    config = parse_config("", ["--num-samples", "2", "--sample-steps", "5"], variant="", stages=[Stage(0, 1, "all", 1)])
+    seen = []
+    stop = StopSignals()
+
+    def network(x, t):
+        seen.append(t)
+        stop.received = 15 if len(seen) == 2 else 0
+        return x
+
+    assert draw_samples(config, Ranks(), network, 0, stop) is None
+    assert len(seen) == 2
 
 
 def test_a_run_that_loses_its_peers_to_the_same_signal_ends_as_stopped():
