@@ -40,7 +40,7 @@ class RunRecord:
     def images_per_epoch(self) -> int:
         """Images seen in an epoch: full batches only."""
         batch = self.config["global_batch_size"]
-        return self.config["data"]["images"] // batch * batch
+        return (self.config.get("images_per_epoch") or self.config["data"]["images"]) // batch * batch
 
     @property
     def stage_borders(self) -> list[int]:

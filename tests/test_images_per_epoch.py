@@ -1,10 +1,11 @@
 """Epochs shorter than the data: small budgets can then follow a schedule of many epochs."""
 
 import pytest
-from helpers import checkpoints, exit_code, launch, metrics
+from helpers import checkpoints, contents, exit_code, launch, metrics
 
 from mindiffusion.checkpoint import load_checkpoint
 from mindiffusion.errors import UserError
+from mindiffusion.run_record import read_record
 from mindiffusion.schedule import Schedule
 from sample import trained_down_to
 
@@ -30,6 +31,7 @@ def test_an_epoch_of_less_than_a_batch_or_more_than_the_data_is_refused(count):
 def test_a_run_of_short_epochs_counts_its_images_and_knows_its_range(tmp_path):
     launch("train_celeba_c_32", tmp_path, "--images-per-epoch", "16")
     assert [row["images"] for row in metrics("train_celeba_c_32", tmp_path)] == ["16", "32", "48", "64", "80"]
+    assert read_record(contents("train_celeba_c_32", tmp_path)).stage_borders == [0, 16, 32, 48, 64, 80]
     folder = checkpoints("train_celeba_c_32", tmp_path)
     assert [trained_down_to(load_checkpoint(folder / f"stage{k}.pt")) for k in range(1, 6)] == [800, 600, 400, 200, 0]
     assert exit_code("train_celeba_c_32", tmp_path, "--resume") == 2  # another schedule is another run

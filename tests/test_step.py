@@ -235,6 +235,7 @@ def test_a_cpu_gets_bf16_and_compilation_in_long_runs_only(has_bf16, monkeypatch
     assert decided(acceleration.LONG_RUN, n_feat=16) == ("fp32", False)
     assert decided(acceleration.LONG_RUN // 4, image_size=64) == fast
     assert decided(4096, n_feat=16) == ("fp32", False)  # the demo
+    assert decided(10 * acceleration.LONG_RUN, images_per_epoch=64) == ("fp32", False)  # short epochs of much data
     assert decided(acceleration.LONG_RUN, precision="fp32", compile=False) == ("fp32", False)
     assert decided(24, precision="bf16", compile=True) == ("bf16", True)
 
