@@ -19,7 +19,7 @@ STUDY = Study(
     data_path="synthetic",
     flags=(
         *("--n-feat", "16", "--global-batch-size", "16", "--lr", "2e-3", "--ema-decay", "0.995"),
-        *("--num-samples", "0", "--precision", "fp32"),
+        *("--num-samples", "0", "--precision", "bf16", "--compile", "--no-figures"),
     ),
     evaluate=("--n-samples", "300", "--steps", "20", "--n-loss-images", "100"),
     stage_cells=("uniform", "C"),

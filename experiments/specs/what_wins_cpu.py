@@ -35,7 +35,7 @@ STUDY = Study(
     eval_images="8001-9000",
     flags=(
         *("--n-feat", "16", "--global-batch-size", "32", "--ema-decay", "0.995"),
-        *("--num-samples", "0", "--precision", "fp32"),
+        *("--num-samples", "0", "--precision", "bf16", "--compile", "--no-figures"),
     ),
     evaluate=("--n-samples", "500", "--steps", "20", "--n-loss-images", "100", "--weights", "ema"),
 )
