@@ -25,7 +25,7 @@ DEMO = {
     "num_samples": 32,
     "sample_steps": 20,
 }
-DEMO_EPOCHS = (1, 1, 1, 1, 3)
+DEMO_EPOCHS = (1, 1, 1, 1, 7)
 
 
 @dataclass(frozen=True)
