@@ -47,7 +47,7 @@ def whole(tmp_path_factory):
         (CS, EVERYWHERE),
         (UNIFORM, [("step", 2), ("sampling", 1), ("rename", 4)]),
         (C, [("stage border", 3), ("sync", 5), ("step", 2)]),
-        (CR, [("step", 5), ("checkpoint", 2), ("grid", 1)]),  # at "checkpoint", a row is in the log that will be redone
+        (CR, [("step", 5), ("checkpoint", 1), ("grid", 1)]),  # at "checkpoint", a row is in the log that will be redone
     ],
 )
 def test_a_run_killed_again_and_again_equals_an_uninterrupted_one(name, kills, whole, tmp_path):
