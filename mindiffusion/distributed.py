@@ -131,7 +131,7 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), local_rank, world_size, device, patient_group)
     finally:
         # A thread of gloo may still wait for the interpreter lock, to drop the tensors of the last exchange. Destroying
-        # its group holds that lock and waits for the thread, for ever (seen in one of ten stops): let it go first.
+        # its group holds that lock and waits for the thread, for ever (seen in some stops): let it go first.
         time.sleep(0.2)
         dist.destroy_process_group()
 
