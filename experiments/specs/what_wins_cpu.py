@@ -1,41 +1,38 @@
 """What makes the curriculum win, or why it cannot: share of epochs on the full range, union or window of noise levels,
-pacing by patience, learning rate. On faces, every curriculum beside a control of the same images and learning rate.
+weighting of noise levels with and without the curriculum's order, pacing by patience, learning rate.
 
-Choose on seeds 0-2; confirm the chosen cell and its control on fresh ones: --cells uniform CHOSEN --seeds 10 11 12.
+Use the output folder of faces_cpu.py: the control and C are the same runs. Choose on seeds 0-2; confirm the chosen cell
+and its control on fresh ones, in another folder: --cells uniform CHOSEN --seeds 10 11 12.
 """
 
-from spec import Cell, Study, uniform, union, window
+from dataclasses import replace
 
-EPOCHS = 24  # of 1,600 images: fine enough for a last stage of three quarters
-LONG = uniform(union(12, EPOCHS))
+from spec import BRIEF, Cell, uniform, union, window
+from specs.faces_cpu import STUDY as FACES
 
-
-def cell(name: str, stages, script: str = "train_celeba_c_32", lr: str = "1e-3", paced_by: str = "") -> Cell:
-    """A curriculum, or a control, at a learning rate."""
-    return Cell(name, script, stages, flags=("--lr", lr), paced_by=paced_by)
+TILTED = "experiments/train_tilted_32"
 
 
-STUDY = Study(
+def pair(lr: str) -> tuple[Cell, Cell]:
+    """The control and C at another learning rate."""
+    flags = ("--lr", lr)
+    return (
+        Cell(f"uniform_lr_{lr}", "train_celeba_32", uniform(), flags=flags),
+        Cell(f"C_lr_{lr}", "train_celeba_c_32", flags=flags),
+    )
+
+
+STUDY = replace(
+    FACES,
     cells=(
-        cell("uniform", LONG, "train_celeba_32"),
-        cell("C_full_6", union(6, EPOCHS)),
-        cell("C_full_12", union(12, EPOCHS)),
-        cell("C_full_16", union(16, EPOCHS)),
-        cell("C_window_12", window(12, EPOCHS)),
-        cell("C_window_16", window(16, EPOCHS)),
-        cell("C_patient", union(6, EPOCHS), paced_by="C_full_6"),
-        cell("uniform_lr_3e-3", LONG, "train_celeba_32", "3e-3"),
-        cell("C_full_16_lr_3e-3", union(16, EPOCHS), lr="3e-3"),
-        cell("uniform_lr_3e-4", LONG, "train_celeba_32", "3e-4"),
-        cell("C_full_16_lr_3e-4", union(16, EPOCHS), lr="3e-4"),
+        *(cell for cell in FACES.cells if cell.name in ("uniform", "C")),  # C: 6 of 16 epochs on the full range
+        Cell("C_full_2", "train_celeba_c_32", union(2)),
+        Cell("C_tilt_1", TILTED, BRIEF),
+        Cell("uniform_tilt_1", TILTED, uniform()),
+        Cell("C_window_6", "train_celeba_c_32", window(6)),
+        Cell("C_full_10", "train_celeba_c_32", union(10)),
+        Cell("C_patient", "train_celeba_c_32", paced_by="C"),
+        *pair("3e-3"),
+        *pair("3e-4"),
     ),
-    seeds=(0, 1, 2),
-    images=38_400,
-    train_images="1-8000",
-    eval_images="8001-9000",
-    flags=(
-        *("--n-feat", "16", "--global-batch-size", "32", "--ema-decay", "0.995"),
-        *("--num-samples", "0", "--precision", "bf16", "--compile", "--no-figures"),
-    ),
-    evaluate=("--n-samples", "500", "--steps", "20", "--n-loss-images", "100", "--weights", "ema"),
 )

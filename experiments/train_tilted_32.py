@@ -1,0 +1,58 @@
+"""python experiments/launch.py experiments/train_tilted_32 -- FLAGS
+
+An experiment: C whose draws of t lean towards high noise within the range of each stage, by TILT.
+"""
+
+import torch
+from tilted_ddpm import TiltedDDPM
+
+from mindiffusion.config import Stage, parse_config
+from mindiffusion.distributed import process_group
+from mindiffusion.errors import run_script
+from mindiffusion.training import train
+from mindiffusion.unet import NaiveUnet
+
+VARIANT = "c"
+IMAGE_SIZE = 32  # pixels
+N_FEAT = 32  # width of the network: 714,659 parameters
+BETAS = (1e-4, 0.02)  # first and last beta of the linear schedule of Ho et al. 2020
+N_T = 1000  # diffusion steps
+GLOBAL_BATCH_SIZE = 256  # images per optimizer step, over all processes
+LR = 2e-5  # Adam
+STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
+    Stage(0.8, 1.0, "stage1_high_noise", 5),
+    Stage(0.6, 1.0, "stage2_expand", 10),
+    Stage(0.4, 1.0, "stage3_expand", 15),
+    Stage(0.2, 1.0, "stage4_expand", 20),
+    Stage(0.0, 1.0, "stage5_full_range", 30),
+]
+TILT = 1.0  # t has density (t - t_min)^TILT; 0 is C
+
+
+def main() -> None:
+    """Train the variant as the constants above and the flags say."""
+    config = parse_config(
+        __doc__,
+        variant=VARIANT,
+        image_size=IMAGE_SIZE,
+        n_feat=N_FEAT,
+        betas=BETAS,
+        n_T=N_T,
+        global_batch_size=GLOBAL_BATCH_SIZE,
+        lr=LR,
+        stages=STAGES,
+    )
+    with process_group(config.device) as ranks:
+        torch.manual_seed(config.seed)  # of the initial weights; everything later draws from mindiffusion/rng.py
+        net = NaiveUnet(3, 3, config.n_feat)
+        diffusion = TiltedDDPM(net, config.betas, config.n_T, TILT)
+
+        def start_stage(stage: int) -> None:
+            """The stage rule: set the range of timesteps."""
+            diffusion.set_time_range(config.stages[stage].t_min, config.stages[stage].t_max)
+
+        train(config, ranks, net, diffusion, start_stage)
+
+
+if __name__ == "__main__":
+    run_script(main)
