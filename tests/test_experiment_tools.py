@@ -1,0 +1,81 @@
+"""What the experiments add to the harness: weighted noise levels, the search for colour drift, grids side by side."""
+
+import csv
+import sys
+
+import pytest
+import torch
+from helpers import ROOT, launch, write_pngs
+from PIL import Image
+
+sys.path.append(str(ROOT / "experiments"))
+
+import color_drift
+import side_by_side
+import tables
+import tilted_ddpm
+
+from mindiffusion.errors import UserError
+
+
+def test_tilted_timesteps_lean_towards_high_noise_within_the_range():
+    process = tilted_ddpm.TiltedDDPM(torch.nn.Identity(), (1e-4, 0.02), 1000, 1.0)
+    process.set_time_range(0.4, 1.0)
+    t = process.sample_timesteps(40_000, torch.Generator().manual_seed(0))
+    assert 400 <= t.min() < 430 and t.max() == 1000
+    assert (t > 700).double().mean() == pytest.approx(0.75, abs=0.01)
+    process.tilt = 0.0
+    t = process.sample_timesteps(40_000, torch.Generator().manual_seed(0))
+    assert (t > 700).double().mean() == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(ValueError, match="at least 0"):
+        tilted_ddpm.TiltedDDPM(torch.nn.Identity(), (1e-4, 0.02), 1000, -1.0)
+
+
+def test_color_measures_tell_shift_saturation_and_spread_apart():
+    images = torch.rand(50, 3, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
+    same = color_drift.measures(images, images)
+    assert same == {"color_error": 0.0, "saturation_error": 0.0, "spread": pytest.approx(1.0)}
+    shifted = color_drift.measures(images + 0.1, images)
+    assert shifted["color_error"] == pytest.approx(0.1, abs=1e-5) and shifted["spread"] == pytest.approx(1.0, abs=1e-4)
+    wide = color_drift.measures(2 * images, images)
+    assert wide["spread"] == pytest.approx(2.0) and wide["saturation_error"] > 0.3
+
+
+@pytest.fixture
+def study(tmp_path):
+    """The folder of a study with one finished run."""
+    folder = tmp_path / "study" / "runs" / "C" / "seed0"
+    launch("train_celeba_c_32", folder)
+    (folder / "evaluation").mkdir()
+    row = {"cell": "C", "seed": 0, "checkpoint": "final", "metric": "swd", "value": 1.0}
+    tables.write_csv(tmp_path / "study" / "results.csv", tables.RESULT_COLUMNS, [row])
+    return tmp_path / "study"
+
+
+def test_samples_that_start_from_real_images_keep_what_is_settled_above_their_start(study):
+    checkpoint = next(study.glob("runs/C/seed0/checkpoints_*/latest.pt"))
+    real = (torch.rand(4, 3, 1, 1, generator=torch.Generator().manual_seed(0)) - 0.5).expand(4, 3, 32, 32).contiguous()
+    late, early = (color_drift.samples(checkpoint, real, False, True, start) for start in (0.001, 1.0))
+    assert (late - real).abs().mean() < 0.05 < (early - real).abs().mean()
+
+
+def test_the_colour_table_has_a_row_per_run_and_setting(study, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
+    faces = write_pngs(tmp_path / "faces")
+    options = ["--data-path", str(faces), "--eval-images", "17-24", "--n-samples", "4"]
+    color_drift.main([str(study), *options, "--cells", "C"])
+    rows = list(csv.DictReader((study / "color_drift.csv").read_text().splitlines()))
+    assert len(rows) == 1 + 4 + len(color_drift.STARTS) and tuple(rows[0]) == color_drift.COLUMNS
+    assert [row["start"] for row in rows[4:6]] == ["1", "0.9"] and len({row["spread"] for row in rows}) > 5
+    assert "ema, clipped, from t = 0.5" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no finished run of CS"):
+        color_drift.main([str(study), *options, "--cells", "CS"])
+
+
+def test_side_by_side_draws_a_row_per_cell(study, tmp_path):
+    pytest.importorskip("matplotlib")
+    side_by_side.main([str(study), "-o", str(tmp_path / "grid.png"), "--columns", "3", "--steps", "2"])
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.size == (160 + 2 * 3 * 32, 2 * 34)
+    with pytest.raises(UserError, match="no finished run of seed 7"):
+        side_by_side.main([str(study), "-o", str(tmp_path / "grid.png"), "--seed", "7"])
