@@ -13,13 +13,14 @@ sys.path.append(str(ROOT / "experiments"))
 import color_drift
 import side_by_side
 import tables
-import tilted_ddpm
+import weighted_ddpm
 
+from mindiffusion.ddpm import DDPM
 from mindiffusion.errors import UserError
 
 
 def test_tilted_timesteps_lean_towards_high_noise_within_the_range():
-    process = tilted_ddpm.TiltedDDPM(torch.nn.Identity(), (1e-4, 0.02), 1000, 1.0)
+    process = weighted_ddpm.WeightedDDPM(torch.nn.Identity(), (1e-4, 0.02), 1000, 1.0, 0.0)
     process.set_time_range(0.4, 1.0)
     t = process.sample_timesteps(40_000, torch.Generator().manual_seed(0))
     assert 400 <= t.min() < 430 and t.max() == 1000
@@ -28,7 +29,23 @@ def test_tilted_timesteps_lean_towards_high_noise_within_the_range():
     t = process.sample_timesteps(40_000, torch.Generator().manual_seed(0))
     assert (t > 700).double().mean() == pytest.approx(0.5, abs=0.01)
     with pytest.raises(ValueError, match="at least 0"):
-        tilted_ddpm.TiltedDDPM(torch.nn.Identity(), (1e-4, 0.02), 1000, -1.0)
+        weighted_ddpm.WeightedDDPM(torch.nn.Identity(), (1e-4, 0.02), 1000, -1.0, 0.0)
+
+
+def test_the_weighted_loss_counts_low_noise_less_and_without_weights_is_the_plain_one():
+    generator = torch.Generator().manual_seed(0)
+    x, eps = torch.rand(4, 3, 8, 8, generator=generator), torch.randn(4, 3, 8, 8, generator=generator)
+    t = torch.tensor([10, 300, 700, 1000])
+
+    def zero(x_t, t):
+        return torch.zeros_like(x_t)
+
+    process = weighted_ddpm.WeightedDDPM(zero, (1e-4, 0.02), 1000, 0.0, 0.0)
+    plain = DDPM(zero)
+    assert torch.allclose(process(x, t, eps), plain(x, t, eps))
+    process.gamma = 2.0
+    expected = ((1 - plain.alphabar_t[t]) ** 2 * eps.square().mean((1, 2, 3))).mean()
+    assert torch.allclose(process(x, t, eps), expected) and expected < plain(x, t, eps)
 
 
 def test_color_measures_tell_shift_saturation_and_spread_apart():

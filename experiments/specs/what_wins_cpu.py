@@ -10,7 +10,7 @@ from dataclasses import replace
 from spec import BRIEF, Cell, uniform, union, window
 from specs.faces_cpu import STUDY as FACES
 
-TILTED = "experiments/train_tilted_32"
+WEIGHTED = "experiments/train_weighted_32"
 
 
 def pair(lr: str) -> tuple[Cell, Cell]:
@@ -27,8 +27,10 @@ STUDY = replace(
     cells=(
         *(cell for cell in FACES.cells if cell.name in ("uniform", "C")),  # C: 6 of 16 epochs on the full range
         Cell("C_full_2", "train_celeba_c_32", union(2)),
-        Cell("C_tilt_1", TILTED, BRIEF),
-        Cell("uniform_tilt_1", TILTED, uniform()),
+        Cell("C_p2", WEIGHTED, BRIEF, {"GAMMA": "1.0"}),
+        Cell("uniform_p2", WEIGHTED, uniform(), {"GAMMA": "1.0"}),
+        Cell("C_tilt", WEIGHTED, BRIEF, {"TILT": "1.0"}),
+        Cell("uniform_tilt", WEIGHTED, uniform(), {"TILT": "1.0"}),
         Cell("C_window_6", "train_celeba_c_32", window(6)),
         Cell("C_full_10", "train_celeba_c_32", union(10)),
         Cell("C_patient", "train_celeba_c_32", paced_by="C"),

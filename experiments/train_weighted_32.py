@@ -1,10 +1,10 @@
-"""python experiments/launch.py experiments/train_tilted_32 -- FLAGS
+"""python experiments/launch.py experiments/train_weighted_32 -- FLAGS
 
-An experiment: C whose draws of t lean towards high noise within the range of each stage, by TILT.
+An experiment: C with weighted noise levels. With stages of the full range it is a weighted control.
 """
 
 import torch
-from tilted_ddpm import TiltedDDPM
+from weighted_ddpm import WeightedDDPM
 
 from mindiffusion.config import Stage, parse_config
 from mindiffusion.distributed import process_group
@@ -26,7 +26,8 @@ STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
     Stage(0.2, 1.0, "stage4_expand", 20),
     Stage(0.0, 1.0, "stage5_full_range", 30),
 ]
-TILT = 1.0  # t has density (t - t_min)^TILT; 0 is C
+TILT = 0.0  # t has density (t - t_min)^TILT
+GAMMA = 0.0  # the loss at t counts (1 - alphabar_t)^GAMMA
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     with process_group(config.device) as ranks:
         torch.manual_seed(config.seed)  # of the initial weights; everything later draws from mindiffusion/rng.py
         net = NaiveUnet(3, 3, config.n_feat)
-        diffusion = TiltedDDPM(net, config.betas, config.n_T, TILT)
+        diffusion = WeightedDDPM(net, config.betas, config.n_T, TILT, GAMMA)
 
         def start_stage(stage: int) -> None:
             """The stage rule: set the range of timesteps."""
