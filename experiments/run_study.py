@@ -6,6 +6,7 @@ row per run, checkpoint and metric) and runs.csv (a row per run). A second call 
 """
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -19,7 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "experiments")]
 
-from spec import Cell, Study, describe, load_spec, patient_epochs, stages_expression  # noqa: E402
+from join_experts import join_files  # noqa: E402
+from spec import Cell, Study, describe, load_spec, patient_epochs, plan_text, stages_expression  # noqa: E402
 from tables import FINAL, RESULT_COLUMNS, RUN_COLUMNS, commit, tidy, write_csv  # noqa: E402
 
 from mindiffusion.data import SYNTHETIC, find_images  # noqa: E402
@@ -63,19 +65,19 @@ def main(argv: list[str] | None = None) -> None:
     harness = Harness(study, args)
     finished = harness.run_all()
     harness.collect()
-    total = len(study.cells) * len(study.seeds)
-    print(f"{finished} of {total} runs are done; tables in {args.output}/results.csv and runs.csv")
+    print(
+        f"{finished} of {(total := len(study.cells) * len(study.seeds))} runs are done; tables in {args.output}/results.csv and runs.csv"
+    )
     if finished < total:
         print("the wall budget is used: call again to go on")
 
 
 def choose(study: Study, args: argparse.Namespace) -> Study:
     """The spec with the command line's wishes."""
-    cells = study.cells
-    if args.cells:
-        if unknown := set(args.cells) - {cell.name for cell in cells}:
-            raise UserError(f"the spec has no cell {', '.join(sorted(unknown))}.")
-        cells = tuple(cell for cell in cells if cell.name in args.cells)
+    names = [cell.name for cell in study.cells]
+    if unknown := set(args.cells or names) - set(names):
+        raise UserError(f"the spec has no cell {', '.join(sorted(unknown))}.")
+    cells = tuple(cell for cell in study.cells if cell.name in (args.cells or names))
     data_path = args.data_path or study.data_path or os.environ.get("CELEBA_PATH", "")
     if not data_path:
         raise UserError("no data: give --data-path, set CELEBA_PATH, or use a spec of synthetic data.")
@@ -83,14 +85,9 @@ def choose(study: Study, args: argparse.Namespace) -> Study:
     return replace(study, cells=cells, seeds=seeds, data_path=data_path, images=args.images or study.images)
 
 
-def plan_text(study: Study) -> str:
-    """A line per cell."""
-    lines = [f"{len(study.cells)} cells x seeds {list(study.seeds)}, {study.images:,} images each, {study.data_path}"]
-    for cell in study.cells:
-        stages = " ".join(f"[{low:g},{high:g}]x{epochs}" for low, high, epochs in cell.stages)
-        own = " ".join([*(f"{k}={v}" for k, v in cell.constants.items()), *cell.flags])
-        lines.append(f"  {cell.name:<24}{cell.script:<22}{stages}  {own}")
-    return "\n".join(lines)
+def say(text: str) -> None:
+    """A line with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 class Harness:
@@ -118,8 +115,7 @@ class Harness:
         if not root.is_dir():
             raise UserError(f"the data folder {root} does not exist.")
         first, last = parse_range(self.study.train_images)
-        files = find_images(root)
-        if last > len(files):
+        if last > len(files := find_images(root)):
             raise UserError(f"the spec trains on images {self.study.train_images}, but {root} has {len(files)}.")
         folder = self.output / "train_images"
         for file in files[first - 1 : last]:
@@ -149,8 +145,8 @@ class Harness:
 
     def _batch_size(self, cell: Cell) -> int:
         flags = [*self.study.flags, *cell.flags]
-        places = [index for index, each in enumerate(flags) if each == "--global-batch-size"]
-        return int(flags[places[-1] + 1]) if places else 256
+        sizes = [int(size) for name, size in itertools.pairwise(flags) if name == "--global-batch-size"]
+        return sizes[-1] if sizes else 256
 
     # --- run ----------------------------------------------------------------------------------------------------------
 
@@ -178,7 +174,7 @@ class Harness:
         if done.get("evaluated"):
             return
         if not done.get("trained"):
-            self._say(f"training {cell.name}, seed {seed}")
+            say(f"training {cell.name}, seed {seed}")
             began = time.monotonic()
             try:
                 self._call(command, folder / "log.txt")
@@ -186,7 +182,7 @@ class Harness:
             finally:
                 done["train_seconds"] = done.get("train_seconds", 0.0) + time.monotonic() - began
                 self._write_state(folder, done)
-        self._say(f"evaluating {cell.name}, seed {seed}")
+        say(f"evaluating {cell.name}, seed {seed}")
         self._evaluate(cell, folder)
         self._write_state(folder, {**done, "evaluated": True})
 
@@ -195,7 +191,11 @@ class Harness:
         common = ["--data-path", self.study.data_path, "--no-plots"]
         common += ["--eval-images", self.study.eval_images] if self.study.eval_images else []
         stages = [checkpoints / f"stage{k + 1}.pt" for k in range(len(cell.stages))]
-        calls = [([checkpoints / "latest.pt"], [FINAL], self.study.evaluate, "evaluation")]
+        last = checkpoints / "latest.pt"
+        if cell.experts:
+            stage, border = cell.experts
+            last = join_files(folder / "experts.pt", last, checkpoints / f"{stage}.pt", border)
+        calls = [([last], [FINAL], self.study.evaluate, "evaluation")]
         if cell.name in self.study.stage_cells:
             calls.append((stages, [path.stem for path in stages], self.study.evaluate_stages, "evaluation_stages"))
         for paths, names, flags, output in calls:
@@ -257,9 +257,6 @@ class Harness:
         for row in self._metrics(self._folder(cell, seed)):
             epochs.setdefault((int(row["stage"]), int(row["epoch"])), []).append(float(row["mse"]))
         return [(*place, sum(values) / len(values)) for place, values in epochs.items()]
-
-    def _say(self, text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
     # --- collect ------------------------------------------------------------------------------------------------------
 

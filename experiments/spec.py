@@ -43,7 +43,8 @@ def _ramp(ranges: tuple[tuple[float, float], ...], full_epochs: int, epochs: int
 @dataclass(frozen=True)
 class Cell:
     """One variant: a training script, its stages, constants of the script that are replaced (name: Python expression),
-    and flags of its own. ``paced_by`` names an earlier cell whose loss decides when this one's stages end."""
+    and flags of its own. ``paced_by`` names an earlier cell whose loss decides when this one's stages end. ``experts``
+    (name of a stage's checkpoint, border): in the evaluation that one answers for t >= border * n_T."""
 
     name: str
     script: str
@@ -51,6 +52,7 @@ class Cell:
     constants: dict[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     paced_by: str = ""
+    experts: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,17 @@ def stages_expression(stages: Stages) -> str:
     """The value of a script's STAGES."""
     items = (f'Stage({a}, {b}, "stage{k + 1}", {epochs})' for k, (a, b, epochs) in enumerate(stages))
     return f"[{', '.join(items)}]"
+
+
+def plan_text(study: Study) -> str:
+    """A line per cell."""
+    lines = [f"{len(study.cells)} cells x seeds {list(study.seeds)}, {study.images:,} images each, {study.data_path}"]
+    for cell in study.cells:
+        stages = " ".join(f"[{low:g},{high:g}]x{epochs}" for low, high, epochs in cell.stages)
+        experts = ["experts above {1} from {0}".format(*cell.experts)] if cell.experts else []
+        own = " ".join([*(f"{k}={v}" for k, v in cell.constants.items()), *cell.flags, *experts])
+        lines.append(f"  {cell.name:<24}{cell.script:<22}{stages}  {own}")
+    return "\n".join(lines)
 
 
 def load_spec(path: Path) -> Study:

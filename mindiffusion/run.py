@@ -71,6 +71,8 @@ class Run:
         next_step = 0
         if found:
             check_same_run(found, self.config.identity(), self.data.fingerprint, TrainConfig.defaults())
+            if found.content["network"] != type(self.net).__name__:
+                raise UserError(f"{found.path} holds a {found.content['network']}, to be sampled from, not resumed.")
             next_step = found.content["next_step"]
             self.net.load_state_dict(found.content["model"])
         elif self.config.init_from:

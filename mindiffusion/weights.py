@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
+from mindiffusion.experts import ExpertNaiveUnet
 from mindiffusion.optional import require
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.sparse_unet import SparseNaiveUnet
@@ -55,12 +56,15 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
     return Weights(path, {name: value for name, value in state.items() if name in names}, None)
 
 
-def build_network(weights: Weights) -> NaiveUnet:
+def build_network(weights: Weights) -> NaiveUnet | ExpertNaiveUnet:
     """The network that the weights are of, with the weights in it, on the CPU, in eval mode."""
-    n_feat, in_channels = weights.state[FIRST_WEIGHT].shape[:2]
-    out_channels = weights.state[LAST_WEIGHT].shape[0]
     checkpoint = weights.checkpoint or {"network": "NaiveUnet", "config": {}}
-    if checkpoint["network"] == "SparseNaiveUnet":
+    prefix = "low." if checkpoint["network"] == "ExpertNaiveUnet" else ""
+    n_feat, in_channels = weights.state[prefix + FIRST_WEIGHT].shape[:2]
+    out_channels = weights.state[prefix + LAST_WEIGHT].shape[0]
+    if prefix:
+        net = ExpertNaiveUnet(in_channels, out_channels, n_feat)
+    elif checkpoint["network"] == "SparseNaiveUnet":
         net = SparseNaiveUnet(in_channels, out_channels, n_feat, mask_scope=checkpoint["config"]["mask_scope"])
     elif checkpoint["network"] == "RegNaiveUnet":
         net = RegNaiveUnet(in_channels, out_channels, n_feat)

@@ -1,5 +1,6 @@
 """What makes the curriculum win, or why it cannot: share of epochs on the full range, union or window of noise levels,
-weighting of noise levels with and without the curriculum's order, pacing by patience, learning rate.
+experts for high and low noise, weighting of noise levels with and without the curriculum's order, pacing by patience,
+learning rate.
 
 Use the output folder of faces_cpu.py: the control and C are the same runs. Choose on seeds 0-2; confirm the chosen cell
 and its control on fresh ones, in another folder: --cells uniform CHOSEN --seeds 10 11 12.
@@ -7,10 +8,14 @@ and its control on fresh ones, in another folder: --cells uniform CHOSEN --seeds
 
 from dataclasses import replace
 
-from spec import BRIEF, Cell, uniform, union, window
+from spec import BRIEF, Cell, Stages, uniform, union, window
 from specs.faces_cpu import STUDY as FACES
 
 WEIGHTED = "experiments/train_weighted_32"
+
+
+# Ranges widen down to 0.4 and the network is kept for them; what is left of the run trains it for the others.
+EXPERTS: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 7), (0, 0.4, 6))
 
 
 def pair(lr: str) -> tuple[Cell, Cell]:
@@ -27,6 +32,7 @@ STUDY = replace(
     cells=(
         *(cell for cell in FACES.cells if cell.name in ("uniform", "C")),  # C: 6 of 16 epochs on the full range
         Cell("C_full_2", "train_celeba_c_32", union(2)),
+        Cell("C_experts", "train_celeba_c_32", EXPERTS, experts=("stage3", 0.4)),
         Cell("C_p2", WEIGHTED, BRIEF, {"GAMMA": "1.0"}),
         Cell("uniform_p2", WEIGHTED, uniform(), {"GAMMA": "1.0"}),
         Cell("C_tilt", WEIGHTED, BRIEF, {"TILT": "1.0"}),
