@@ -65,9 +65,8 @@ def main(argv: list[str] | None = None) -> None:
     harness = Harness(study, args)
     finished = harness.run_all()
     harness.collect()
-    print(
-        f"{finished} of {(total := len(study.cells) * len(study.seeds))} runs are done; tables in {args.output}/results.csv and runs.csv"
-    )
+    total = len(study.cells) * len(study.seeds)
+    print(f"{finished} of {total} runs are done; tables in {args.output}/results.csv and runs.csv")
     if finished < total:
         print("the wall budget is used: call again to go on")
 
