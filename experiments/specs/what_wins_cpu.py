@@ -14,9 +14,10 @@ from specs.faces_cpu import STUDY as FACES
 WEIGHTED = "experiments/train_weighted_32"
 
 
-# Ranges widen down to the border and the network is kept for them; what is left of the run trains it for the others.
-EXPERTS_4: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 7), (0, 0.4, 6))
-EXPERTS_6: Stages = ((0.8, 1, 1), (0.6, 1, 6), (0, 0.6, 9))
+# The coarse network is kept when the fine levels unlock, and answers for the high ones: as C, and with a last stage that
+# trains what is left alone; then with a border at 0.4, where the coarse part is what stage 3 has learned.
+KEPT: Stages = (*BRIEF[:4], (0, 0.6, 6))
+KEPT_04: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 7), (0, 0.4, 6))
 
 
 def pair(lr: str) -> tuple[Cell, Cell]:
@@ -33,8 +34,9 @@ STUDY = replace(
     cells=(
         *(cell for cell in FACES.cells if cell.name in ("uniform", "C")),  # C: 6 of 16 epochs on the full range
         Cell("C_full_2", "train_celeba_c_32", union(2)),
-        Cell("C_experts_0.4", "train_celeba_c_32", EXPERTS_4, experts=("stage3", 0.4)),
-        Cell("C_experts_0.6", "train_celeba_c_32", EXPERTS_6, experts=("stage2", 0.6)),
+        Cell("C_experts", "train_celeba_c_32", BRIEF, experts=("stage4", 0.6)),
+        Cell("C_experts_rest", "train_celeba_c_32", KEPT, experts=("stage4", 0.6)),
+        Cell("C_experts_0.4", "train_celeba_c_32", KEPT_04, experts=("stage3", 0.4)),
         Cell("C_p2", WEIGHTED, BRIEF, {"GAMMA": "1.0"}),
         Cell("uniform_p2", WEIGHTED, uniform(), {"GAMMA": "1.0"}),
         Cell("C_tilt", WEIGHTED, BRIEF, {"TILT": "1.0"}),
