@@ -14,7 +14,7 @@ from specs.faces_cpu import STUDY as FACES
 WEIGHTED = "experiments/train_weighted_32"
 
 
-# The coarse network is kept when the fine levels unlock, and answers for the high ones: as C, and with a last stage that
+# The coarse network is kept when the fine levels unlock, and answers for high noise: as C, and with a last stage that
 # trains what is left alone; then with a border at 0.4, where the coarse part is what stage 3 has learned.
 KEPT: Stages = (*BRIEF[:4], (0, 0.6, 6))
 KEPT_04: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 7), (0, 0.4, 6))
