@@ -96,6 +96,12 @@ class StudyTable:
         folders = (self.folder / "runs" / cell).glob("seed*/evaluation")
         return {int(each.parent.name.removeprefix("seed")): each.parent for each in folders}
 
+    def checkpoints(self, cell: str) -> dict[int, Path]:
+        """{seed: the checkpoint that was evaluated}."""
+        newest = {seed: next(run.glob("checkpoints_*/latest.pt"), None) for seed, run in self.run_folders(cell).items()}
+        joined = {seed: run / "experts.pt" for seed, run in self.run_folders(cell).items()}
+        return {seed: path if path.exists() else newest[seed] for seed, path in joined.items()}
+
     def improvement(self, cell: str, control: str, metric: str = PRIMARY, checkpoint: str = FINAL) -> Interval:
         """By how many percent ``cell`` is below (better than) ``control``, paired by seed."""
         ours, theirs = (self.by_seed(each, metric, checkpoint) for each in (cell, control))

@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--n-samples", type=int, default=500, help="per run and setting (default: 500)")
     args = parser.parse_args(argv)
     table = StudyTable(args.study)
-    runs = [(cell, seed, run) for cell in args.cells for seed, run in sorted(table.run_folders(cell).items())]
+    runs = [(cell, seed, path) for cell in args.cells for seed, path in sorted(table.checkpoints(cell).items())]
     if not runs:
         raise UserError(f"{args.study} has no finished run of {', '.join(args.cells)}: run_study.py trains them.")
     real = load_real(args.data_path, 32, "square", parse_range(args.eval_images), args.n_samples)
@@ -81,8 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = [{"cell": "real", "seed": "", **measures(to_float(real.others[: args.n_samples]), reference)}]
     settings = [(raw, clip, 1.0) for raw in (True, False) for clip in (False, True)]
     settings += [(False, True, start) for start in STARTS]
-    for cell, seed, run in runs:
-        path = next(run.glob("checkpoints_*")) / "latest.pt"
+    for cell, seed, path in runs:
         for raw, clip, start in settings:
             images = samples(path, reference[: args.n_samples], raw, clip, start)
             about = {"weights": "raw" if raw else "ema", "clip": clip, "start": start}

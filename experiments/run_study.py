@@ -155,7 +155,8 @@ class Harness:
         with ThreadPoolExecutor(self.jobs) as pool:
             for seed in self.study.seeds:
                 for cell in self.study.cells:
-                    futures[cell.name, seed] = pool.submit(self._run, cell, seed, futures.get((cell.paced_by, seed)))
+                    earlier = futures.get((cell.paced_by or cell.trained_as, seed))
+                    futures[cell.name, seed] = pool.submit(self._run, cell, seed, earlier)
         errors = [future.exception() for future in futures.values()]
         mistakes = [error for error in errors if error and not isinstance(error, BudgetUsed)]
         if mistakes:
@@ -163,16 +164,17 @@ class Harness:
             raise mistakes[0]
         return errors.count(None)
 
-    def _run(self, cell: Cell, seed: int, pilot: Future | None) -> None:
+    def _run(self, cell: Cell, seed: int, earlier: Future | None) -> None:
         folder = self._folder(cell.name, seed)
-        if pilot:
-            pilot.result()
+        if earlier:
+            earlier.result()
+        if cell.paced_by:
             cell = replace(cell, stages=patient_epochs(self._epoch_losses(cell.paced_by, seed), cell.stages))
         command = self._train_command(cell, seed, folder, self.images[cell.name] // self.study.epochs)
         done = self._state(folder, command)
         if done.get("evaluated"):
             return
-        if not done.get("trained"):
+        if not done.get("trained") and not cell.trained_as:
             say(f"training {cell.name}, seed {seed}")
             began = time.monotonic()
             try:
@@ -182,11 +184,12 @@ class Harness:
                 done["train_seconds"] = done.get("train_seconds", 0.0) + time.monotonic() - began
                 self._write_state(folder, done)
         say(f"evaluating {cell.name}, seed {seed}")
-        self._evaluate(cell, folder)
-        self._write_state(folder, {**done, "evaluated": True})
+        trained = self._folder(cell.trained_as or cell.name, seed)
+        self._evaluate(cell, folder, trained)
+        self._write_state(folder, {**done, "evaluated": True, "run": str(trained.relative_to(self.output))})
 
-    def _evaluate(self, cell: Cell, folder: Path) -> None:
-        checkpoints = next(folder.glob("checkpoints_*"))
+    def _evaluate(self, cell: Cell, folder: Path, trained: Path) -> None:
+        checkpoints = next(trained.glob("checkpoints_*"))
         common = ["--data-path", self.study.data_path, "--no-plots"]
         common += ["--eval-images", self.study.eval_images] if self.study.eval_images else []
         stages = [checkpoints / f"stage{k + 1}.pt" for k in range(len(cell.stages))]
@@ -275,12 +278,13 @@ class Harness:
             write_csv(self.output / name, columns, rows)
 
     def _run_facts(self, folder: Path, state: dict) -> dict:
-        config = json.loads((next(folder.glob("contents_*")) / "config.json").read_text())
-        rows = self._metrics(folder)
+        trained = self.output / state.get("run", folder)
+        config = json.loads((next(trained.glob("contents_*")) / "config.json").read_text())
+        rows = self._metrics(trained)
         speeds = sorted(float(row["images_per_s"]) for row in rows)
         return {
             "images": rows[-1]["images"],
-            "train_seconds": round(state["train_seconds"], 1),
+            "train_seconds": round(state.get("train_seconds", 0.0), 1),
             "images_per_s": round(speeds[len(speeds) // 2], 1),
             "last_mse": rows[-1]["mse"],
             "device": config["device"],

@@ -33,13 +33,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     require("matplotlib", "a figure")
     table = StudyTable(args.study)
-    folders = {cell: table.run_folders(cell).get(args.seed) for cell in args.cells or table.cells()}
-    if missing := [cell for cell, folder in folders.items() if folder is None]:
+    paths = {cell: table.checkpoints(cell).get(args.seed) for cell in args.cells or table.cells()}
+    if missing := [cell for cell, path in paths.items() if path is None]:
         raise UserError(f"{args.study} has no finished run of seed {args.seed} of {', '.join(missing)}.")
     rows = {}
-    for cell, folder in folders.items():
-        checkpoint = next(folder.glob("checkpoints_*")) / "latest.pt"
-        options = [str(checkpoint), "-n", str(args.columns), "--steps", str(args.steps)]
+    for cell, path in paths.items():
+        options = [str(path), "-n", str(args.columns), "--steps", str(args.steps)]
         images = draw(sample_args(options), Ranks(), 0, args.columns)
         rows[cell] = torch.cat(list(images.clamp(-1, 1) / 2 + 0.5), 2).permute(1, 2, 0)  # (S, columns * S, 3)
     save(args.output, rows)

@@ -44,7 +44,8 @@ def _ramp(ranges: tuple[tuple[float, float], ...], full_epochs: int, epochs: int
 class Cell:
     """One variant: a training script, its stages, constants of the script that are replaced (name: Python expression),
     and flags of its own. ``paced_by`` names an earlier cell whose loss decides when this one's stages end. ``experts``
-    (name of a stage's checkpoint, border): in the evaluation that one answers for t >= border * n_T."""
+    (name of a stage's checkpoint, border): in the evaluation that one answers for t >= border * n_T. ``trained_as``
+    names an earlier cell that trains the same: its run is evaluated, and nothing is trained."""
 
     name: str
     script: str
@@ -53,6 +54,7 @@ class Cell:
     flags: tuple[str, ...] = ()
     paced_by: str = ""
     experts: tuple[str, float] | None = None
+    trained_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,9 @@ class Study:
         if len(set(epochs.values())) > 1:
             raise UserError(f"cells of one study need equally many epochs, else they see unequal images: {epochs}.")
         for index, cell in enumerate(self.cells):
-            if cell.paced_by and cell.paced_by not in names[:index]:
-                raise UserError(f"{cell.name} is paced by {cell.paced_by!r}, which is no earlier cell.")
+            for relation, other in (("paced by", cell.paced_by), ("trained as", cell.trained_as)):
+                if other and other not in names[:index]:
+                    raise UserError(f"{cell.name} is {relation} {other!r}, which is no earlier cell.")
 
     @property
     def epochs(self) -> int:

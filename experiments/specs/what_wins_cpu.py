@@ -34,7 +34,8 @@ STUDY = replace(
     cells=(
         *(cell for cell in FACES.cells if cell.name in ("uniform", "C")),  # C: 6 of 16 epochs on the full range
         Cell("C_full_2", "train_celeba_c_32", union(2)),
-        Cell("C_experts", "train_celeba_c_32", BRIEF, experts=("stage4", 0.6)),
+        Cell("C_experts", "train_celeba_c_32", experts=("stage4", 0.6), trained_as="C"),
+        Cell("uniform_experts", "train_celeba_32", uniform(), experts=("stage4", 0.6), trained_as="uniform"),
         Cell("C_experts_rest", "train_celeba_c_32", KEPT, experts=("stage4", 0.6)),
         Cell("C_experts_0.4", "train_celeba_c_32", KEPT_04, experts=("stage3", 0.4)),
         Cell("C_p2", WEIGHTED, BRIEF, {"GAMMA": "1.0"}),
