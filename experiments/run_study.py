@@ -196,6 +196,7 @@ class Harness:
         last = checkpoints / "latest.pt"
         if cell.experts:
             stage, border = cell.experts
+            folder.mkdir(parents=True, exist_ok=True)
             last = join_files(folder / "experts.pt", last, checkpoints / f"{stage}.pt", border)
         calls = [([last], [FINAL], self.study.evaluate, "evaluation")]
         if cell.name in self.study.stage_cells:

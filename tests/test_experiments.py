@@ -79,6 +79,8 @@ def test_a_study_of_unequal_budgets_or_equal_names_is_refused():
         spec.Study((c, c), (0,), 100)
     with pytest.raises(UserError, match="paced by"):
         spec.Study((spec.Cell("P", "train_celeba_c_32", paced_by="C"), c), (0,), 100)
+    with pytest.raises(UserError, match="trained as"):
+        spec.Study((spec.Cell("E", "train_celeba_c_32", trained_as="C"), c), (0,), 100)
 
 
 def test_patience_ends_a_stage_when_its_loss_stalls_and_gives_the_rest_to_the_last():
@@ -94,7 +96,15 @@ TINY = """
 from spec import Cell, Study
 STAGES = ((0.8, 1, 1), (0.6, 1, 1), (0.4, 1, 1), (0.2, 1, 1), (0, 1, 1))
 STUDY = Study(
-    cells=(Cell("CS", "train_celeba_cs_32", STAGES),), seeds=(0,), images=40, train_images="1-16", eval_images="17-24",
+    cells=(
+        Cell("CS", "train_celeba_cs_32", STAGES),
+        Cell("C", "train_celeba_c_32", STAGES),
+        Cell("C_experts", "train_celeba_c_32", STAGES, experts=("stage4", 0.6), trained_as="C"),
+    ),
+    seeds=(0,),
+    images=40,
+    train_images="1-16",
+    eval_images="17-24",
     flags=("--n-feat", "8", "--global-batch-size", "8", "--lr", "2e-3", "--num-samples", "0", "--device", "cpu"),
     evaluate=("--metrics", "color", "loss", "--n-samples", "4", "--n-loss-images", "4", "--steps", "2"),
 )
@@ -107,15 +117,20 @@ def test_a_study_trains_on_the_first_images_resumes_and_answers_a_claim(tmp_path
     faces = write_pngs(tmp_path / "faces")
     arguments = [str(tmp_path / "tiny.py"), str(tmp_path / "study"), "--data-path", str(faces)]
     run_study.main([*arguments, "--wall-minutes", "0"])
-    assert "0 of 1 runs are done" in capsys.readouterr().out
+    assert "0 of 3 runs are done" in capsys.readouterr().out
     run_study.main(arguments)
     links = sorted((tmp_path / "study" / "train_images").iterdir())
     assert [link.name for link in links] == [f"{k:03d}.png" for k in range(16)] and links[0].is_symlink()
     rows = list(csv.DictReader((tmp_path / "study" / "results.csv").read_text().splitlines()))
     assert tuple(rows[0]) == tables.RESULT_COLUMNS
     assert {(row["cell"], row["seed"], row["checkpoint"], row["images"]) for row in rows} == {
-        ("CS", "0", "final", "40")
+        (cell, "0", "final", "40") for cell in ("CS", "C", "C_experts")
     }
+    assert not (tmp_path / "study" / "runs" / "C_experts" / "seed0" / "checkpoints_c_32").exists()
+    losses = {row["cell"]: row["value"] for row in rows if row["metric"] == "loss_band1"}
+    assert losses["C"] == losses["C_experts"]  # the last stage's network answers for low noise, stage 4's for high
+    losses = {row["cell"]: row["value"] for row in rows if row["metric"] == "loss_band10"}
+    assert losses["C"] != losses["C_experts"]
     assert {"color_error", "loss", "raw_loss_band10"} <= {row["metric"] for row in rows}
 
     capsys.readouterr()
