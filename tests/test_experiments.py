@@ -115,7 +115,7 @@ def test_a_study_trains_on_the_first_images_resumes_and_answers_a_claim(tmp_path
     monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
     (tmp_path / "tiny.py").write_text(TINY)
     faces = write_pngs(tmp_path / "faces")
-    arguments = [str(tmp_path / "tiny.py"), str(tmp_path / "study"), "--data-path", str(faces)]
+    arguments = [str(tmp_path / "tiny.py"), str(tmp_path / "study"), "--data-path", str(faces), "--jobs", "2"]
     run_study.main([*arguments, "--wall-minutes", "0"])
     assert "0 of 3 runs are done" in capsys.readouterr().out
     run_study.main(arguments)
