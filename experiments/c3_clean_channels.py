@@ -6,25 +6,21 @@ timestep band, when the channels born in one stage are masked again in the finis
 fine detail, then their rise lies at lower noise than that of the first cohort.
 """
 
-import functools
 import json
 from pathlib import Path
 
 import torch
 from claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED, Finding, StudyTable, interval, run_claim
+from held_out import held_out_images
 
 from mindiffusion.checkpoint import load_checkpoint
 from mindiffusion.ddpm import DDPM
 from mindiffusion.errors import run_script
-from mindiffusion.evaluation import to_float
 from mindiffusion.likelihood import NUM_BANDS, held_out_errors
-from mindiffusion.report import read_report
 from mindiffusion.sparse_unet import NOT_BORN, SparseNaiveUnet
-from mindiffusion.subjects import load_real, parse_range
 from mindiffusion.weights import build_network, read_weights
 
 CELL = "CS"
-IMAGES = 100
 
 
 def dirty_channels(run: Path) -> int:
@@ -54,7 +50,7 @@ def cohort_rises(run: Path) -> dict[int, torch.Tensor]:
     weights = read_weights(next(run.glob("checkpoints_*")) / "latest.pt")
     net = build_network(weights)
     process = DDPM(net, tuple(weights.checkpoint["config"]["betas"]), weights.checkpoint["config"]["n_T"])
-    images = held_out_images(json.dumps(read_report(run / "evaluation")["settings"]))
+    images = held_out_images(run)
 
     def band_loss() -> torch.Tensor:
         errors = held_out_errors(process, images)
@@ -67,16 +63,6 @@ def cohort_rises(run: Path) -> dict[int, torch.Tensor]:
         rises[stage] = band_loss() - whole
     net.channel_mask.copy_(full_mask)
     return rises
-
-
-@functools.cache
-def held_out_images(settings: str) -> torch.Tensor:
-    """The first images of the reference that the run was evaluated on."""
-    about = json.loads(settings)
-    places = None if about["eval_images"] == "all" else parse_range(about["eval_images"])
-    crop = about["crop"] if about["data_path"] != "synthetic" else "square"
-    real = load_real(about["data_path"], about["image_size"], crop, places, IMAGES)
-    return to_float(real.held_out[:IMAGES])
 
 
 def centre(rise: torch.Tensor) -> float:

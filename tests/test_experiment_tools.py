@@ -10,6 +10,7 @@ from PIL import Image
 
 sys.path.append(str(ROOT / "experiments"))
 
+import c8_unlocking_costs_colour
 import color_drift
 import join_experts
 import side_by_side
@@ -98,6 +99,15 @@ def test_side_by_side_draws_a_row_per_cell(study, tmp_path):
         assert image.size == (160 + 2 * 3 * 32, 2 * 34)
     with pytest.raises(UserError, match="no finished run of seed 7"):
         side_by_side.main([str(study), "-o", str(tmp_path / "grid.png"), "--seed", "7"])
+
+
+def test_a_network_that_answers_zero_is_blind_to_colour(study, monkeypatch):
+    checkpoint = next(study.glob("runs/C/seed0/checkpoints_*/latest.pt"))
+    images = torch.zeros(40, 3, 32, 32)
+    monkeypatch.setattr(c8_unlocking_costs_colour, "build_network", lambda weights: lambda x, t: torch.zeros_like(x))
+    assert c8_unlocking_costs_colour.blindness(checkpoint, images) == pytest.approx(1.0, abs=0.1)
+    monkeypatch.setattr(c8_unlocking_costs_colour, "build_network", lambda weights: lambda x, t: x)  # black: x is noise
+    assert c8_unlocking_costs_colour.blindness(checkpoint, images) < 0.01
 
 
 # --- experts ----------------------------------------------------------------------------------------------------------
