@@ -14,6 +14,7 @@ ALLOWED = [
     r"from mindiffusion\.(unet|sparse_unet|reg_unet) import .*",
     r'VARIANT = ".*"',
     r"    Stage\(.*\),",
+    r"(# Better in docs/results\.md|EXPERT_STAGES = ).*",
     r"(SPARSITY_SCHEDULE|REGROWTH_METHOD|MASK_SCOPE|LAMBDA_MAX|LAMBDA_SCHEDULE|PENALTY_METHOD) = .*",
     r"        (sparsity_schedule|regrowth_method|mask_scope|lambda_schedule|penalty_method)=[A-Z_]+,",
     r"        net = (Naive|SparseNaive|RegNaive)Unet\(.*\)",
@@ -89,3 +90,11 @@ def test_cr_lowers_lambda_along_a_cosine_to_zero():
     assert schedule[2] == pytest.approx(2.5e-5)  # half-way down the cosine
     assert schedule[-1] == 0.0
     assert list(schedule) == sorted(schedule, reverse=True)
+
+
+def test_the_stages_for_experts_leave_high_noise_out_of_the_last_one_alone():
+    stages = load_script("train_celeba_c_32").EXPERT_STAGES
+    assert [(stage.t_min, stage.t_max, stage.name, stage.epochs) for stage in stages] == [
+        *FIVE_STAGES[:4],
+        (0.0, 0.6, "stage5_low_noise", 30),
+    ]

@@ -14,12 +14,12 @@ from specs.faces_cpu import STUDY as FACES
 WEIGHTED = "experiments/train_weighted_32"
 
 
-# The coarse network is kept when the fine levels unlock, and answers for high noise: as C, and with a last stage that
-# trains what is left alone; then without the ramp, or with
-# a border at 0.4, where the coarse part is what stage 3 has learned.
-KEPT: Stages = (*BRIEF[:4], (0, 0.6, 6))
-FLAT: Stages = ((0.2, 1, 10), (0, 0.6, 6))  # without the ramp
-KEPT_04: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 7), (0, 0.4, 6))
+# Experts: the network of an earlier stage is kept for high noise; the last stage trains it for what is left. With the
+# brief's ramp; without it; and with all of the coarse part spent above the border.
+REST: Stages = (*BRIEF[:4], (0, 0.6, 6))
+FLAT: Stages = ((0.2, 1, 10), (0, 0.6, 6))
+ABOVE_04: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 7), (0, 0.4, 6))
+ABOVE_06: Stages = ((0.8, 1, 1), (0.6, 1, 6), (0, 0.6, 9))
 
 
 def pair(lr: str) -> tuple[Cell, Cell]:
@@ -38,9 +38,10 @@ STUDY = replace(
         Cell("C_full_2", "train_celeba_c_32", union(2)),
         Cell("C_experts", "train_celeba_c_32", experts=("stage4", 0.6), trained_as="C"),
         Cell("uniform_experts", "train_celeba_32", uniform(), experts=("stage4", 0.6), trained_as="uniform"),
-        Cell("C_experts_rest", "train_celeba_c_32", KEPT, experts=("stage4", 0.6)),
+        Cell("C_experts_rest", "train_celeba_c_32", REST, experts=("stage4", 0.6)),
         Cell("C_experts_flat", "train_celeba_c_32", FLAT, experts=("stage1", 0.6)),
-        Cell("C_experts_0.4", "train_celeba_c_32", KEPT_04, experts=("stage3", 0.4)),
+        Cell("C_experts_0.4", "train_celeba_c_32", ABOVE_04, experts=("stage3", 0.4)),
+        Cell("C_experts_0.6", "train_celeba_c_32", ABOVE_06, experts=("stage2", 0.6)),
         Cell("C_p2", WEIGHTED, BRIEF, {"GAMMA": "1.0"}),
         Cell("uniform_p2", WEIGHTED, uniform(), {"GAMMA": "1.0"}),
         Cell("C_tilt", WEIGHTED, BRIEF, {"TILT": "1.0"}),
