@@ -1,4 +1,4 @@
-"""The control and C three times as long, at a smaller learning rate and with a longer average: does time cure the colours?"""
+"""The control and C three times as long, at a smaller learning rate, with a longer average: are the colours cured?"""
 
 from dataclasses import replace
 
