@@ -1,0 +1,28 @@
+"""python experiments/c9_experts.py STUDY: is it the kept network, or the order in which it was trained?
+
+Experts answer for high and for low noise (mindiffusion/experts.py). With the brief's ramp of stages before the split, or
+without; and the control with its own earlier network, which has had no curriculum, for high noise.
+"""
+
+from claims import StudyTable, compare, run_claim
+
+from mindiffusion.errors import run_script
+
+PAIRS = (
+    ("C_experts_rest", "uniform"),
+    ("C_experts_flat", "uniform"),
+    ("uniform_experts", "uniform"),
+    ("C_experts", "C"),
+    ("C_experts_rest", "C_experts_flat"),
+)
+
+
+def measure(table: StudyTable) -> list:
+    """A finding per pair and metric."""
+    return [each for pair in PAIRS for each in compare(table, *pair)]
+
+
+if __name__ == "__main__":
+    run_script(
+        lambda: run_claim("C9", "A network kept from high noise helps, and more so after a curriculum.", measure)
+    )
