@@ -1,7 +1,7 @@
 """python experiments/c9_experts.py STUDY: is it the kept network, or the order in which it was trained?
 
-Experts answer for high and for low noise (mindiffusion/experts.py). With the brief's ramp of stages before the split, or
-without; and the control with its own earlier network, which has had no curriculum, for high noise.
+Experts answer for high and for low noise (mindiffusion/experts.py). With the brief's ramp of stages before the split,
+or without; and the control with its own earlier network, which has had no curriculum, for high noise.
 """
 
 from claims import StudyTable, compare, run_claim
