@@ -22,6 +22,8 @@ class ExpertNaiveUnet(nn.Module):
         self.high = NaiveUnet(in_channels, out_channels, n_feat)
         self.low = NaiveUnet(in_channels, out_channels, n_feat)
         self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.n_feat = n_feat
         self.register_buffer("border", torch.tensor(border, dtype=torch.float64))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
 def build_network(weights: Weights) -> NaiveUnet | ExpertNaiveUnet:
     """The network that the weights are of, with the weights in it, on the CPU, in eval mode."""
     checkpoint = weights.checkpoint or {"network": "NaiveUnet", "config": {}}
-    prefix = "low." if checkpoint["network"] == "ExpertNaiveUnet" else ""
+    prefix = _prefix(checkpoint["network"])
     n_feat, in_channels = weights.state[prefix + FIRST_WEIGHT].shape[:2]
     out_channels = weights.state[prefix + LAST_WEIGHT].shape[0]
     if prefix:
@@ -104,7 +104,8 @@ def _read_export(folder: Path, raw: bool) -> Weights:
         if about["format"] != EXPORT_FORMAT or about["format_version"] > EXPORT_VERSION:
             raise ValueError(f"its format is {about['format']} {about['format_version']}")
         state = load_file(folder / EXPORT_WEIGHTS)
-        if missing := {FIRST_WEIGHT, LAST_WEIGHT} - set(state):
+        prefix = _prefix(about["network"])
+        if missing := {prefix + FIRST_WEIGHT, prefix + LAST_WEIGHT} - set(state):
             raise ValueError(f"it has no {missing.pop()}")
     except Exception as error:  # missing, damaged, of another kind: safetensors has errors of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -112,6 +113,11 @@ def _read_export(folder: Path, raw: bool) -> Weights:
     if raw and about["weights"] == "averaged":
         raise BadCheckpoint(f"{folder} holds the averaged weights only: leave --raw-weights out.")
     return Weights(folder, state, about if about["config"] else None)
+
+
+def _prefix(network: str) -> str:
+    """Of the names of one NaiveUnet's parameters in the state of a network of this class."""
+    return "low." if network == "ExpertNaiveUnet" else ""
 
 
 def _strip(name: str) -> str:

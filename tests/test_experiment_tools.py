@@ -151,6 +151,15 @@ def test_experts_are_measured_and_sampled_like_any_checkpoint_and_not_resumed(st
         [str(path), *options, "--metrics", "loss", "color", "--output-dir", str(tmp_path / "e"), "--no-plots"]
     )
     assert "raw_loss_band10" in (tmp_path / "e" / "evaluation.csv").read_text()
+    sample = load_script("sample")
+    pictures = []
+    for source, more in ((path, ["--export", str(tmp_path / "model")]), (path, []), (tmp_path / "model", [])):
+        output = tmp_path / f"{len(pictures)}.png"
+        options = ["sample.py", str(source), "-n", "2", "--steps", "2", "--overwrite", "-o", str(output), *more]
+        monkeypatch.setattr(sys, "argv", options)
+        sample.main()
+        pictures += [] if more else [output.read_bytes()]
+    assert pictures[0] == pictures[1]
     with pytest.raises(UserError, match="ExpertNaiveUnet, to be sampled from"):
         launch("train_celeba_c_32", tmp_path / "new", "--resume", str(path))
 
