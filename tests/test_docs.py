@@ -8,7 +8,7 @@ from helpers import ROOT
 
 from mindiffusion.config import TrainConfig
 
-DOCUMENTS = ("README.md", "docs/architecture.md", "docs/CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "docs/architecture.md", "docs/CONTRIBUTING.md", "docs/results.md")
 MODULES = {path.stem for path in (ROOT / "mindiffusion").glob("*.py")}
 
 
