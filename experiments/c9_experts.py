@@ -23,6 +23,4 @@ def measure(table: StudyTable) -> list:
 
 
 if __name__ == "__main__":
-    run_script(
-        lambda: run_claim("C9", "A network kept from high noise helps, and more so after a curriculum.", measure)
-    )
+    run_script(lambda: run_claim("C9", "A network kept for high noise helps, and more so after a curriculum.", measure))

@@ -32,7 +32,8 @@ class ExpertNaiveUnet(nn.Module):
         if above.all() or not above.any():
             return (self.high if above[0] else self.low)(x, t)
         answer = torch.empty_like(x)
-        answer[above], answer[~above] = self.high(x[above], t[above]), self.low(x[~above], t[~above])
+        for net, mine in ((self.high, above), (self.low, ~above)):
+            answer[mine] = net(x[mine], t[mine]).to(x.dtype)  # bf16 under autocast
         return answer
 
 

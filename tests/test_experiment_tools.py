@@ -130,6 +130,8 @@ def test_each_expert_answers_for_its_noise_levels_alone(study):
     assert torch.allclose(experts(x, t)[[1, 3]], low(x[[1, 3]], t[[1, 3]]), atol=1e-6)
     assert torch.equal(experts(x, t[:1].expand(4)), high(x, t[:1].expand(4)))
     assert not torch.allclose(low(x, t), high(x, t), atol=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(experts(x, t)[0], high(x, t)[0].float(), atol=0.1)
 
 
 def test_experts_are_measured_and_sampled_like_any_checkpoint_and_not_resumed(study, tmp_path, monkeypatch, capsys):
