@@ -1,9 +1,11 @@
 """What all tests share: one thread, and an environment that no test changes for the next."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 torch.set_num_threads(1)  # sums in one order: runs can be compared bit for bit
 
@@ -15,3 +17,21 @@ def same_environment():
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """A folder of its own for the image cache."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MINDIFFUSION_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def faces(tmp_path) -> Path:
+    """A folder of 12 one-colour images; image i has red = 20·i."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for i in range(12):
+        Image.new("RGB", (40, 50), (20 * i, 100, 7)).save(folder / f"{i:02}.png")
+    return folder

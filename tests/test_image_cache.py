@@ -1,0 +1,151 @@
+"""The cache of decoded images: built once, mapped, mended, shared by jobs and processes."""
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from image_folder import data_files, fail_to_decode, load
+from PIL import Image
+
+from mindiffusion import image_cache
+from mindiffusion.distributed import Ranks
+from mindiffusion.errors import UserError
+from mindiffusion.image_cache import decode
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+def test_a_cache_is_built_once_and_then_mapped(faces, cache, monkeypatch):
+    first = load(faces)
+    assert len(first) == 12 and first.images.shape == (12, 3, 32, 32) and first.images.dtype == torch.uint8
+    assert first.images[:, 0, 0, 0].tolist() == [20 * i for i in range(12)]
+    assert (first.images[:, 1] == 100).all() and (first.images[:, 2] == 7).all()
+    assert data_files(cache) == [".json", ".npy"]
+
+    monkeypatch.setattr(image_cache, "decode", fail_to_decode)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # PyTorch warns of memory that it may not write
+        second = load(faces)
+    assert torch.equal(first.images, second.images) and first.fingerprint == second.fingerprint
+    second.images[0] = 99
+    assert load(faces).images[0, 0, 0, 0] == 0  # the file stays as it was
+
+
+def test_a_read_only_cache_serves(faces, cache, monkeypatch):
+    load(faces)
+    monkeypatch.setattr(image_cache, "build_cache", fail_to_decode)
+    monkeypatch.setattr("mindiffusion.data.build_cache", fail_to_decode)
+    assert len(load(faces)) == 12
+
+
+def test_every_change_of_the_data_or_the_options_makes_a_new_cache(faces, cache):
+    def number_of_caches():
+        return len(list(cache.glob("*.npy")))
+
+    load(faces)
+    load(faces, crop="none")
+    load(faces, image_size=64)
+    assert number_of_caches() == 3
+    os.utime(faces / "03.png", ns=(1, 1))  # the same size, another time
+    Image.new("RGB", (40, 50), (1, 2, 3)).save(faces / "extra.png")
+    assert load(faces).images[12, :, 0, 0].tolist() == [1, 2, 3] and number_of_caches() == 4
+    os.utime(faces / "03.png", ns=(2, 2))
+    load(faces)
+    assert number_of_caches() == 5
+    (faces / "00.png").rename(faces / "renamed.png")
+    assert load(faces).images[12, 0, 0, 0] == 0 and number_of_caches() == 6
+
+
+@pytest.mark.parametrize("damage", ["cut short", "of another shape", "json lost", "json cut"])
+def test_a_damaged_cache_is_built_again(faces, cache, damage):
+    expected = load(faces).images.clone()
+    (array,), (about,) = cache.glob("*.npy"), cache.glob("*.json")
+    if damage == "cut short":
+        array.write_bytes(array.read_bytes()[:-1])
+    elif damage == "of another shape":
+        np.save(array, np.zeros((2, 3, 32, 32), np.uint8))
+    elif damage == "json lost":
+        about.unlink()
+    else:
+        about.write_text(about.read_text()[:10])
+    assert torch.equal(load(faces).images, expected)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_an_interrupted_build_leaves_nothing_behind(faces, cache, monkeypatch, stop):
+    monkeypatch.setattr(image_cache, "CHUNK", 2)
+    half_written = []
+
+    def interrupted(path, *arguments):
+        if path.endswith("07.png"):
+            half_written.extend(cache.glob("*.tmp"))
+            raise stop
+        return decode(path, *arguments)
+
+    monkeypatch.setattr(image_cache, "decode", interrupted)
+    with pytest.raises(stop):
+        load(faces)
+    assert len(half_written) == 1 and data_files(cache) == []
+    monkeypatch.setattr(image_cache, "decode", decode)
+    assert len(load(faces)) == 12
+
+
+def test_the_leftovers_of_a_killed_build_are_removed(faces, cache):
+    load(faces)
+    (about,) = cache.glob("*.json")
+    about.unlink()
+    about.with_suffix(".dead.tmp").write_bytes(b"half")
+    (cache / "of_another_build.dead.tmp").write_bytes(b"half")
+    load(faces)
+    assert [path.name for path in cache.glob("*.tmp")] == ["of_another_build.dead.tmp"]
+
+
+def test_two_jobs_at_once_build_one_cache(faces, cache, tmp_path):
+    log = tmp_path / "decoded"
+    job = f"""
+import time
+from mindiffusion import data, image_cache
+from mindiffusion.distributed import Ranks
+decode = image_cache.decode
+def slow_decode(path, *arguments):
+    with open({str(log)!r}, "a") as log:
+        log.write(path + "\\n")
+    time.sleep(0.1)
+    return decode(path, *arguments)
+image_cache.decode = slow_decode
+open({str(tmp_path)!r} + f"/ready{{__import__('os').getpid()}}", "w").close()
+while len(list(data.Path({str(tmp_path)!r}).glob("ready*"))) < 2:
+    time.sleep(0.01)
+print(int(data.load_images({str(faces)!r}, 32, "square", 0, Ranks()).images.sum()))
+"""
+    command = [sys.executable, "-c", job]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    jobs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    sums = [job.communicate(timeout=120)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0]
+    assert sums[0] == sums[1] == f"{int(load(faces).images.sum())}\n"
+    assert sorted(log.read_text().split()) == sorted(str(path) for path in faces.iterdir())
+
+
+def test_only_the_first_process_of_a_machine_builds(faces, monkeypatch):
+    load(faces)
+    monkeypatch.setattr("mindiffusion.data.build_cache", fail_to_decode)
+    assert len(load(faces, ranks=Ranks(rank=9, local_rank=1))) == 12
+    with pytest.raises(UserError, match="gone"):
+        load(faces, crop="none", ranks=Ranks(rank=9, local_rank=1))
+
+
+def test_a_mistake_on_another_machine_is_raised_here_too(faces):
+    class TwoMachines(Ranks):
+        def gather(self, part):
+            return torch.cat([part, torch.tensor(list("disk füll\n".encode()), dtype=torch.uint8)])
+
+    with pytest.raises(UserError, match=r"^disk füll$"):
+        load(faces, ranks=TwoMachines())
+    with pytest.raises(UserError, match=r"(?s)does not exist.*disk füll"):
+        load(faces / "nowhere", ranks=TwoMachines())
