@@ -7,10 +7,10 @@ configurations differ, and the evaluation table if there is one. The page needs 
 import argparse
 from pathlib import Path
 
-from mindiffusion.compare_page import build_page, find_evaluations
-from mindiffusion.errors import UserError, run_script
-from mindiffusion.files import write_atomically
-from mindiffusion.run_record import read_record
+from mindiffusion.reports.run_record import read_record
+from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.files import write_atomically
+from mindiffusion.sharing.compare_page import build_page, find_evaluations
 
 LARGE = 50  # MB; a page that is slow to send and to open
 

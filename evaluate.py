@@ -15,13 +15,15 @@ import torch
 from dotenv import load_dotenv
 from torch import Tensor
 
-from mindiffusion.bootstrap import RESAMPLES
-from mindiffusion.data import SYNTHETIC
+from mindiffusion.checkpoints.weights import build_network, read_weights
+from mindiffusion.data.image_cache import CROPS
+from mindiffusion.data.images import SYNTHETIC, parse_range
 from mindiffusion.ddpm import DDPM
-from mindiffusion.distributed import Ranks, process_group
-from mindiffusion.errors import UserError, run_script
-from mindiffusion.eval_plots import plot_report
-from mindiffusion.evaluation import (
+from mindiffusion.evaluation.bootstrap import RESAMPLES
+from mindiffusion.evaluation.inception import METRICS as INCEPTION_METRICS
+from mindiffusion.evaluation.inception import Inception, Unavailable, find_inception
+from mindiffusion.evaluation.plots import plot_report
+from mindiffusion.evaluation.rows import (
     GROUPS,
     OF_NETWORKS,
     OF_SAMPLES,
@@ -32,14 +34,12 @@ from mindiffusion.evaluation import (
     sample_row,
     to_bytes,
 )
-from mindiffusion.files import write_errors_explained
-from mindiffusion.image_cache import CROPS
-from mindiffusion.inception import METRICS as INCEPTION_METRICS
-from mindiffusion.inception import Inception, Unavailable, find_inception
-from mindiffusion.report import table_text, write_report
-from mindiffusion.subjects import RealImages, Subject, find_subject, load_real, parse_range, read_folder
-from mindiffusion.swd import NORMALIZATIONS
-from mindiffusion.weights import build_network, read_weights
+from mindiffusion.evaluation.subjects import RealImages, Subject, find_subject, load_real, read_folder
+from mindiffusion.evaluation.swd import NORMALIZATIONS
+from mindiffusion.evaluation.table import table_text, write_report
+from mindiffusion.runtime.distributed import Ranks, process_group
+from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.files import write_errors_explained
 from sample import draw
 from sample import parse_args as sample_args
 
@@ -63,6 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", choices=tuple(WEIGHTS), default="both", help="of loss and bpd (default: both)")
     parser.add_argument("--sampler", choices=("ddim", "ddpm"), default="ddim", help="default: ddim")
     parser.add_argument("--steps", type=int, default=50, help="DDIM: network evaluations per image (default: 50)")
+    parser.add_argument("--eta", type=float, default=1.0, help="DDIM: 0 = deterministic, 1 = DDPM's noise (default: 1)")
     parser.add_argument("--raw-samples", action="store_true", help="draw with the last weights, not their average")
     parser.add_argument("--no-clip", action="store_true", help="do not clip x0_hat to [-1, 1], in samples and bpd")
     parser.add_argument("--swd-normalization", choices=NORMALIZATIONS, default="reference", help="default: reference")
@@ -199,7 +200,7 @@ def draw_samples(args: argparse.Namespace, ranks: Ranks, checkpoint: Path, size:
     """What sample.py draws, rounded to 8 bits as in its PNGs: uint8 (N, 3, S, S)."""
     options = ["-n", str(args.n_samples), "--sampler", args.sampler, "--seed", str(args.seed)]
     options += ["--batch-size", str(args.batch_size), "--image-size", str(size)]
-    options += ["--steps", str(args.steps)] if args.sampler == "ddim" else []
+    options += ["--steps", str(args.steps), "--eta", str(args.eta)] if args.sampler == "ddim" else []
     options += ["--raw-weights"] * args.raw_samples + ["--no-clip"] * args.no_clip
     return to_bytes(draw(sample_args([str(checkpoint), *options]), ranks, 0, args.n_samples))
 
@@ -243,6 +244,7 @@ def describe(args: argparse.Namespace, real: RealImages, settings: Settings) -> 
         "n_loss_images": min(args.n_loss_images, len(real.held_out)),
         "sampler": args.sampler,
         "steps": args.steps if args.sampler == "ddim" else "all",
+        "eta": args.eta if args.sampler == "ddim" else "",
         "sample_weights": "raw" if args.raw_samples else "ema",
         "clip_x0": settings.clip_x0,
         "swd_normalization": settings.normalization,

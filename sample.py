@@ -14,18 +14,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mindiffusion.acceleration import denoiser, memory_format, resolve_precision, set_backend_flags
+from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.config import Stage
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
-from mindiffusion.ddim import DDIM
-from mindiffusion.ddpm import DDPM
-from mindiffusion.distributed import Ranks, process_group
-from mindiffusion.errors import UserError, run_script
-from mindiffusion.export import export
-from mindiffusion.files import write_atomically, write_errors_explained
-from mindiffusion.grids import save_grid
-from mindiffusion.rng import BlockNoise
-from mindiffusion.weights import build_network, read_weights
+from mindiffusion.reports.grids import save_grid
+from mindiffusion.runtime.distributed import Ranks, process_group
+from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.files import write_atomically, write_errors_explained
+from mindiffusion.runtime.precision import memory_format, resolve_precision, set_backend_flags
+from mindiffusion.sampling import Sampler, denoiser, draw_images, num_evaluations
+from mindiffusion.sharing.export import export
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("-n", "--num-samples", type=int, default=64, help="how many images (default: 64)")
     parser.add_argument("--sampler", choices=("ddim", "ddpm"), default="ddim", help="default: ddim")
     parser.add_argument("--steps", type=int, help="DDIM: network evaluations per image (default: 50)")
-    parser.add_argument("--eta", type=float, help="DDIM: 0 = deterministic (default), 1 = as much noise as DDPM")
+    parser.add_argument("--eta", type=float, help="DDIM: 0 = deterministic, 1 = as much noise as DDPM (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time (default: 256)")
     parser.add_argument("--raw-weights", action="store_true", help="the last weights, not their moving average")
@@ -104,33 +102,25 @@ def draw(args: argparse.Namespace, ranks: Ranks, first: int, count: int) -> Tens
     set_backend_flags(precision, ranks.device)
     net.to(ranks.device, memory_format=memory_format(precision, ranks.device))
     eps_model = denoiser(net, precision, ranks.device, args.compile)
-    process = (eps_model, tuple(config.get("betas", (1e-4, 0.02))), config.get("n_T", 1000))
-    if args.sampler == "ddim":
-        sampler = DDIM(*process, steps=50 if args.steps is None else args.steps, eta=args.eta or 0.0)
-    else:
-        sampler = DDPM(*process)
-    sampler.to(ranks.device)
+    sampler = chosen_sampler(args)
+    process = sampler.process(eps_model, tuple(config.get("betas", (1e-4, 0.02))), config.get("n_T", 1000))
+    process.to(ranks.device)
     t_stop = trained_down_to(weights.checkpoint)
     if t_stop and ranks.is_main:
         print(f"this network has been trained on t >= {t_stop} only: showing x0_hat there")
 
-    starts = range(first, first + count, args.batch_size)
-    evaluations = len(sampler.timesteps(t_stop)) if isinstance(sampler, DDIM) else sampler.n_T - max(t_stop - 1, 0)
-    done = [torch.empty(0, *shape)]
-    with tqdm(total=len(starts) * evaluations, unit="step", disable=None if ranks.is_main else True) as bar:
-        for start in starts:
-            batch = min(args.batch_size, first + count - start)
-            images = sampler.sample(
-                batch,
-                shape,
-                generator=BlockNoise(args.seed, "sampler noise", start, batch, ranks.device),
-                x_T=BlockNoise(args.seed, "sample", start, batch).draw(shape),
-                t_stop=t_stop,
-                clip_x0=not args.no_clip,
-                on_step=bar.update,
-            )
-            done.append(images.float().cpu())
-    return torch.cat(done)
+    batches = -(-count // args.batch_size)
+    total = batches * num_evaluations(process, t_stop)
+    with tqdm(total=total, unit="step", disable=None if ranks.is_main else True) as bar:
+        return draw_images(
+            process, shape, count, first, args.seed, args.batch_size, t_stop, sampler.clip_x0, on_step=bar.update
+        )
+
+
+def chosen_sampler(args: argparse.Namespace) -> Sampler:
+    """What --sampler, --steps, --eta and --no-clip ask for."""
+    given = {name: getattr(args, name) for name in ("steps", "eta") if getattr(args, name) is not None}
+    return Sampler(args.sampler, clip_x0=not args.no_clip, **given)
 
 
 def trained_down_to(checkpoint: dict | None) -> int:

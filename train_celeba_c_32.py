@@ -11,9 +11,9 @@ import torch
 
 from mindiffusion.config import Stage, parse_config
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
-from mindiffusion.distributed import process_group
-from mindiffusion.errors import run_script
-from mindiffusion.training import train
+from mindiffusion.runtime.distributed import process_group
+from mindiffusion.runtime.errors import run_script
+from mindiffusion.training.loop import train
 from mindiffusion.unet import NaiveUnet
 
 VARIANT = "c"
@@ -48,7 +48,7 @@ def main() -> None:
         stages=STAGES,
     )
     with process_group(config.device) as ranks:
-        torch.manual_seed(config.seed)  # of the initial weights; everything later draws from mindiffusion/rng.py
+        torch.manual_seed(config.seed)  # of the initial weights; everything later draws from runtime/rng.py
         net = NaiveUnet(3, 3, config.n_feat)
         diffusion = CurriculumDDPM(net, config.betas, config.n_T)
 

@@ -11,10 +11,10 @@ import torch
 
 from mindiffusion.config import Stage, parse_config
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
-from mindiffusion.distributed import process_group
-from mindiffusion.errors import run_script
 from mindiffusion.reg_unet import RegNaiveUnet, lambda_schedule
-from mindiffusion.training import train
+from mindiffusion.runtime.distributed import process_group
+from mindiffusion.runtime.errors import run_script
+from mindiffusion.training.loop import train
 
 VARIANT = "cr"
 IMAGE_SIZE = 32  # pixels
@@ -51,7 +51,7 @@ def main() -> None:
         penalty_method=PENALTY_METHOD,
     )
     with process_group(config.device) as ranks:
-        torch.manual_seed(config.seed)  # of the initial weights; everything later draws from mindiffusion/rng.py
+        torch.manual_seed(config.seed)  # of the initial weights; everything later draws from runtime/rng.py
         net = RegNaiveUnet(3, 3, config.n_feat, PENALTY_METHOD)
         diffusion = CurriculumDDPM(net, config.betas, config.n_T)
 

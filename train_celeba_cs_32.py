@@ -11,10 +11,10 @@ import torch
 
 from mindiffusion.config import Stage, parse_config
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
-from mindiffusion.distributed import process_group
-from mindiffusion.errors import run_script
+from mindiffusion.runtime.distributed import process_group
+from mindiffusion.runtime.errors import run_script
 from mindiffusion.sparse_unet import SparseNaiveUnet
-from mindiffusion.training import train
+from mindiffusion.training.loop import train
 
 VARIANT = "cs"
 IMAGE_SIZE = 32  # pixels
@@ -52,7 +52,7 @@ def main() -> None:
         mask_scope=MASK_SCOPE,
     )
     with process_group(config.device) as ranks:
-        torch.manual_seed(config.seed)  # of the initial weights; everything later draws from mindiffusion/rng.py
+        torch.manual_seed(config.seed)  # of the initial weights; everything later draws from runtime/rng.py
         net = SparseNaiveUnet(3, 3, config.n_feat, SPARSITY_SCHEDULE[0], MASK_SCOPE, mask_seed=config.seed)
         diffusion = CurriculumDDPM(net, config.betas, config.n_T)
 

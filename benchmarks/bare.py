@@ -6,14 +6,15 @@ from types import SimpleNamespace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mindiffusion import acceleration
 from mindiffusion.config import Stage, TrainConfig
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.ddpm import DDPM
-from mindiffusion.distributed import Ranks
-from mindiffusion.ema import Ema
-from mindiffusion.run import Run
-from mindiffusion.step import graphed, make_step
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.precision import memory_format, set_backend_flags
+from mindiffusion.training import acceleration
+from mindiffusion.training.ema import Ema
+from mindiffusion.training.run import Run
+from mindiffusion.training.step import graphed, make_step
 from mindiffusion.unet import NaiveUnet
 
 
@@ -29,9 +30,9 @@ def make_bare_step(options: SimpleNamespace, device: torch.device):
         compile=options.compile,
     )
     config = acceleration.resolve_auto(config, 10**9, device)
-    acceleration.set_backend_flags(config.precision, device)
+    set_backend_flags(config.precision, device)
     ranks = Ranks(device=device)
-    layout = acceleration.memory_format(config.precision, device)
+    layout = memory_format(config.precision, device)
     net = NaiveUnet(3, 3, config.n_feat).to(device, memory_format=layout)
     diffusion = CurriculumDDPM(net).to(device)
     run = Run.__new__(Run)  # without folders, data and logs

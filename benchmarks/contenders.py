@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks and mindiffusion, from any folder
 
 from mindiffusion.ddpm import DDPM  # noqa: E402
-from mindiffusion.run import Run  # noqa: E402
+from mindiffusion.training.run import Run  # noqa: E402
 from mindiffusion.unet import NaiveUnet  # noqa: E402
 
 Loop = Callable[[int], None]  # trains so many steps

@@ -13,10 +13,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.bare import make_bare_step
-from mindiffusion import acceleration
-from mindiffusion.data import find_images
+from mindiffusion.data.image_cache import build_cache
+from mindiffusion.data.images import find_images
 from mindiffusion.ddim import DDIM
-from mindiffusion.image_cache import build_cache
+from mindiffusion.runtime.precision import autocast, memory_format, resolve_precision, set_backend_flags
+from mindiffusion.sampling import denoiser
+from mindiffusion.training import acceleration
 from mindiffusion.unet import NaiveUnet
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -70,17 +72,17 @@ def sampling(args, scratch: str) -> list[dict]:
     timed and multiplied."""
     rows = []
     steps = 50 if DEVICE.type == "cuda" else 2
-    for precision in dict.fromkeys(("fp32", acceleration.resolve_precision("auto", DEVICE, long_run=True))):
-        acceleration.set_backend_flags(precision, DEVICE)
-        layout = acceleration.memory_format(precision, DEVICE)
+    for precision in dict.fromkeys(("fp32", resolve_precision("auto", DEVICE, long_run=True))):
+        set_backend_flags(precision, DEVICE)
+        layout = memory_format(precision, DEVICE)
         net = NaiveUnet(3, 3, args.n_feat).to(DEVICE, memory_format=layout).eval()
         shape = (3, args.image_size, args.image_size)
         for name, model in (
             ("eager network", net),
-            ("the program's", acceleration.denoiser(net, precision, DEVICE, compiled=False)),
+            ("the program's", denoiser(net, precision, DEVICE, compiled=False)),
         ):
             sampler = DDIM(model, steps=steps).to(DEVICE)
-            with acceleration.autocast(precision, DEVICE):
+            with autocast(precision, DEVICE):
                 seconds = median_time(functools.partial(sampler.sample, 64, shape), repeats=3)
             rows.append(
                 row("sampling", precision, f"{name}, 64 images x 50 steps, images/s", 64 / (seconds * 50 / steps))

@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import sections  # noqa: E402
 from benchmarks.bare import ceiling, training_flops  # noqa: E402
 from benchmarks.interleave import Contender, race, start  # noqa: E402
-from mindiffusion.acceleration import resolve_precision  # noqa: E402
-from mindiffusion.synthetic import synthetic_images  # noqa: E402
+from mindiffusion.data.synthetic import synthetic_images  # noqa: E402
+from mindiffusion.runtime.precision import resolve_precision  # noqa: E402
 
 MEANING = {
     "a": "published style: ImageFolder, workers, eager fp32, .item()",

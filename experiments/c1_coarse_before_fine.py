@@ -10,7 +10,7 @@ of the gap is how such a network is read, not what it has learned.
 
 from claims import NOT_MEASURED, Finding, Interval, StudyTable, interval, run_claim
 
-from mindiffusion.errors import run_script
+from mindiffusion.runtime.errors import run_script
 
 STAGES = 5
 FEATURES = (("recovery_coarse", "recovery_fine", 1), ("swd_8", "swd_32", -1))  # +1: larger is better

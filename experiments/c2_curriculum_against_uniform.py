@@ -7,7 +7,7 @@ these seeds; only the same cell on fresh seeds (--cells, --seeds of run_study.py
 
 from claims import PRIMARY, Finding, StudyTable, compare, run_claim
 
-from mindiffusion.errors import run_script
+from mindiffusion.runtime.errors import run_script
 
 
 def control_of(cell: str) -> str:

@@ -13,12 +13,12 @@ import torch
 from claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED, Finding, StudyTable, interval, run_claim
 from held_out import held_out_images
 
-from mindiffusion.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.ddpm import DDPM
-from mindiffusion.errors import run_script
-from mindiffusion.likelihood import NUM_BANDS, held_out_errors
+from mindiffusion.evaluation.likelihood import NUM_BANDS, held_out_errors
+from mindiffusion.runtime.errors import run_script
 from mindiffusion.sparse_unet import NOT_BORN, SparseNaiveUnet
-from mindiffusion.weights import build_network, read_weights
 
 CELL = "CS"
 

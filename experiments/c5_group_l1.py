@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED, Finding, StudyTable, compare, interval, run_claim
 
-from mindiffusion.checkpoint import load_checkpoint
-from mindiffusion.errors import run_script
+from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.reg_unet import RegNaiveUnet
+from mindiffusion.runtime.errors import run_script
 from mindiffusion.unet import NORM_GROUPS
 
 BASE = "C"

@@ -2,7 +2,7 @@
 
 from claims import StudyTable, compare, run_claim
 
-from mindiffusion.errors import run_script
+from mindiffusion.runtime.errors import run_script
 
 
 def measure(table: StudyTable) -> list:

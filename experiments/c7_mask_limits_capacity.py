@@ -6,7 +6,7 @@ would be worse; the d3 skip may carry what the mask blocks, so the mask of the w
 
 from claims import StudyTable, compare, run_claim
 
-from mindiffusion.errors import run_script
+from mindiffusion.runtime.errors import run_script
 
 METRICS = ("loss", "bpd", "swd")
 

@@ -11,10 +11,10 @@ import torch
 from claims import Finding, StudyTable, interval, run_claim
 from held_out import held_out_images
 
+from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.ddpm import DDPM
-from mindiffusion.errors import UserError, run_script
-from mindiffusion.likelihood import held_out_errors
-from mindiffusion.weights import build_network, read_weights
+from mindiffusion.evaluation.likelihood import held_out_errors
+from mindiffusion.runtime.errors import UserError, run_script
 
 BANDS = slice(7, 10)  # of ten: t > 0.7 * n_T
 STAGES = 5

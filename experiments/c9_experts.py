@@ -6,7 +6,7 @@ or without; and the control with its own earlier network, which has had no curri
 
 from claims import StudyTable, compare, run_claim
 
-from mindiffusion.errors import run_script
+from mindiffusion.runtime.errors import run_script
 
 PAIRS = (
     ("C_experts_rest", "uniform"),

@@ -15,8 +15,8 @@ if str(ROOT) not in sys.path:
 
 from tables import FINAL, write_csv  # noqa: E402
 
-from mindiffusion.errors import UserError  # noqa: E402
-from mindiffusion.files import write_atomically  # noqa: E402
+from mindiffusion.runtime.errors import UserError  # noqa: E402
+from mindiffusion.runtime.files import write_atomically  # noqa: E402
 
 # Two-sided 95 % quantiles of Student's t by degrees of freedom; beyond the table the normal one.
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)

@@ -20,13 +20,14 @@ from claims import StudyTable
 from tables import write_csv
 from torch import Tensor
 
-from mindiffusion.color import color_error, color_statistics
+from mindiffusion.checkpoints.weights import build_network, read_weights
+from mindiffusion.data.images import parse_range
 from mindiffusion.ddim import DDIM
-from mindiffusion.errors import UserError, run_script
-from mindiffusion.evaluation import to_bytes, to_float
-from mindiffusion.rng import make_generator
-from mindiffusion.subjects import load_real, parse_range
-from mindiffusion.weights import build_network, read_weights
+from mindiffusion.evaluation.color import color_error, color_statistics
+from mindiffusion.evaluation.rows import to_bytes, to_float
+from mindiffusion.evaluation.subjects import load_real
+from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.rng import make_generator
 
 STARTS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)  # of n_T, where samples leave real images
 STEPS = 20

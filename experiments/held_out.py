@@ -6,9 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mindiffusion.evaluation import to_float
-from mindiffusion.report import read_report
-from mindiffusion.subjects import load_real, parse_range
+from mindiffusion.data.images import parse_range
+from mindiffusion.evaluation.rows import to_float
+from mindiffusion.evaluation.subjects import load_real
+from mindiffusion.evaluation.table import read_report
 
 IMAGES = 100
 

@@ -7,9 +7,9 @@ sample.py and evaluate.py take it like any other; it cannot be resumed.
 import argparse
 from pathlib import Path
 
-from mindiffusion.checkpoint import load_checkpoint, save_checkpoint
-from mindiffusion.errors import UserError, run_script
+from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.experts import join
+from mindiffusion.runtime.errors import UserError, run_script
 
 
 def main(argv: list[str] | None = None) -> None:

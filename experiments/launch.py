@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from mindiffusion.errors import UserError, run_script  # noqa: E402
+from mindiffusion.runtime.errors import UserError, run_script  # noqa: E402
 
 
 def compile_with(script: Path, constants: dict[str, str]) -> CodeType:

@@ -24,12 +24,11 @@ from join_experts import join_files  # noqa: E402
 from spec import Cell, Study, describe, load_spec, patient_epochs, plan_text, stages_expression  # noqa: E402
 from tables import FINAL, RESULT_COLUMNS, RUN_COLUMNS, commit, tidy, write_csv  # noqa: E402
 
-from mindiffusion.data import SYNTHETIC, find_images  # noqa: E402
-from mindiffusion.errors import UserError, run_script  # noqa: E402
-from mindiffusion.files import write_atomically  # noqa: E402
-from mindiffusion.metrics_log import read_metrics  # noqa: E402
-from mindiffusion.report import read_report  # noqa: E402
-from mindiffusion.subjects import parse_range  # noqa: E402
+from mindiffusion.data.images import SYNTHETIC, find_images, parse_range  # noqa: E402
+from mindiffusion.evaluation.table import read_report  # noqa: E402
+from mindiffusion.reports.metrics_log import read_metrics  # noqa: E402
+from mindiffusion.runtime.errors import UserError, run_script  # noqa: E402
+from mindiffusion.runtime.files import write_atomically  # noqa: E402
 
 CALIBRATION_STEPS = 20  # per stage, to time a cell for --equal-wall
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from claims import StudyTable
 
-from mindiffusion.distributed import Ranks
-from mindiffusion.errors import UserError, run_script
-from mindiffusion.files import write_atomically
-from mindiffusion.optional import require
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.files import write_atomically
+from mindiffusion.runtime.optional import require
 from sample import draw
 from sample import parse_args as sample_args
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 
 Stages = tuple[tuple[float, float, int], ...]  # t_min, t_max as fractions of n_T, epochs
 

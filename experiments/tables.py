@@ -5,7 +5,7 @@ import io
 import subprocess
 from pathlib import Path
 
-from mindiffusion.files import write_atomically
+from mindiffusion.runtime.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 FINAL = "final"  # the name of the last checkpoint in results.csv; the others are stage1, stage2, ...

@@ -8,9 +8,10 @@ from typing import Any
 
 from dotenv import load_dotenv
 
-from mindiffusion.data import CROPS
-from mindiffusion.errors import UserError
-from mindiffusion.optional import require
+from mindiffusion.data.images import CROPS, parse_range
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.optional import require
+from mindiffusion.sampling import SAMPLERS, Sampler
 from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE
 
 RESUME_NEWEST = "newest"
@@ -71,6 +72,9 @@ class TrainConfig:
         "bf16 autocast or fp32; auto is bf16 where the GPU, or in a long run the CPU, has it",
         choices=("auto", "fp32", "bf16"),
     )
+    train_images: str = flag(
+        "", "train on these of the sorted images only, and hold the rest out, e.g. 1-8000", metavar="A-B"
+    )
     crop: str = flag("square", "part of the image that is used; 'none' squashes all of it", choices=tuple(CROPS))
 
     # Place and machine.
@@ -85,7 +89,9 @@ class TrainConfig:
         action=argparse.BooleanOptionalAction,
     )
     num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
+    sampler: str = flag("ddim", "of sample grids; ddpm takes every step", choices=SAMPLERS)
     sample_steps: int = flag(50, "DDIM steps per sample grid", type=int)
+    sample_eta: float = flag(1.0, "DDIM's noise in sample grids, from 0 (none) to 1 (as much as DDPM)", type=float)
     figures: bool = flag(True, "draw figures at stage ends (default)", action=argparse.BooleanOptionalAction)
     tensorboard: bool = flag(False, "log scalars and grids for TensorBoard too", action="store_true")
     checkpoint_minutes: float = flag(10.0, "save latest.pt this often, besides every epoch", type=float)
@@ -123,6 +129,16 @@ class TrainConfig:
         return Path(self.output_dir) / f"checkpoints_{self.run_name}"
 
     @property
+    def train_places(self) -> tuple[int, int] | None:
+        """First and last of the sorted images to train on, from 1; None for all."""
+        return parse_range(self.train_images) if self.train_images else None
+
+    @property
+    def grid_sampler(self) -> Sampler:
+        """How sample grids are drawn."""
+        return Sampler(self.sampler, self.sample_steps, self.sample_eta)
+
+    @property
     def total_epochs(self) -> int:
         """Epochs over all stages."""
         return sum(stage.epochs for stage in self.stages)
@@ -152,6 +168,14 @@ class TrainConfig:
             raise UserError(f"--checkpoint-minutes is {self.checkpoint_minutes}; it must be positive.")
         if not 1 <= self.sample_steps <= self.n_T:
             raise UserError(f"--sample-steps is {self.sample_steps}; it must lie in 1..{self.n_T}.")
+        if not 0 <= self.sample_eta <= 1:
+            raise UserError(f"--sample-eta is {self.sample_eta}; it must lie between 0 and 1.")
+        try:
+            self.train_places  # noqa: B018
+        except ValueError:
+            raise UserError(
+                f"--train-images is {self.train_images}; write it like 1-8000: first and last file, from 1."
+            ) from None
         if self.tensorboard:
             require("tensorboard", "--tensorboard")
         if self.resume and self.overwrite:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.ddpm import DDPM, eval_mode, noise_like
-from mindiffusion.errors import UserError
-from mindiffusion.rng import BlockNoise
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.rng import BlockNoise
 
 
 class DDIM(DDPM):

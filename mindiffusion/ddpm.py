@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mindiffusion.errors import UserError
-from mindiffusion.rng import BlockNoise
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.rng import BlockNoise
 
 BUFFERS = ("alpha_t", "oneover_sqrta", "sqrt_beta_t", "alphabar_t", "sqrtab", "sqrtmab", "mab_over_sqrtmab")
 

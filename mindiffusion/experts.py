@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.unet import NaiveUnet
 
 

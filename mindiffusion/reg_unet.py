@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.unet import NaiveUnet
 
 PENALTY_METHODS = ("loss", "proximal")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mindiffusion.errors import UserError
-from mindiffusion.rng import make_generator
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.rng import make_generator
 from mindiffusion.unet import NaiveUnet
 
 MASK_SCOPES = ("bottleneck", "level")

@@ -7,11 +7,37 @@ Shapes in comments are for n = n_feat channels and 32x32 images.
 import torch
 from torch import Tensor, nn
 
-from mindiffusion.errors import UserError
-from mindiffusion.group_norm import GroupNorm
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.precision import without_autocast
 
 NORM_GROUPS = 8
 SIZE_MULTIPLE = 32  # three 2x poolings and the 4x4 average pooling of the bottleneck
+
+
+class GroupNorm(nn.GroupNorm):
+    """nn.GroupNorm, with a formula that a compiler for CPUs can vectorize.
+
+    Outside a compiled CPU function this is nn.GroupNorm itself.
+
+    Inductor's gradient of nn.GroupNorm looks up each pixel's group by an integer division, which makes its innermost
+    loop scalar: with 32 channels it took a fifth of a training step (bf16, AMD EPYC). Here the pixels only meet numbers
+    per channel, y = x * scale_c + shift_c, and groups are summed by a small matrix product, which is not fused in.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape and dtype."""
+        if not torch.compiler.is_compiling() or x.device.type != "cpu":
+            return super().forward(x)
+        channels, per_group = self.num_channels, self.num_channels // self.num_groups
+        with torch.autocast("cpu", enabled=False):
+            group = torch.arange(channels, device=x.device) // per_group
+            same_group = (group[:, None] == group).float() / (per_group * x.shape[2] * x.shape[3])  # (C, C)
+            wide = x.float()
+            sums = torch.cat((wide.sum((2, 3)), (wide * wide).sum((2, 3))))  # (2B, C)
+            mean, square = (sums @ same_group).chunk(2)  # (B, C) each, the same for all channels of a group
+            scale = torch.rsqrt((square - mean * mean).clamp(min=0) + self.eps) * self.weight
+            shift = self.bias - mean * scale
+            return (wide * scale[:, :, None, None] + shift[:, :, None, None]).to(x.dtype)
 
 
 def conv_norm_relu(in_channels: int, out_channels: int) -> list[nn.Module]:
@@ -79,8 +105,12 @@ class TimeSiren(nn.Module):
         self.lin2 = nn.Linear(emb_dim, emb_dim)
 
     def forward(self, t: Tensor) -> Tensor:
-        """Times in [0, 1] of any shape with B elements -> (B, emb_dim)."""
-        return self.lin2(torch.sin(self.lin1(t.reshape(-1, 1))))
+        """Times in [0, 1] of any shape with B elements -> (B, emb_dim).
+
+        In fp32 under autocast too: bf16 would tell only 506 of 1,000 timesteps apart.
+        """
+        with without_autocast(t.device):
+            return self.lin2(torch.sin(self.lin1(t.reshape(-1, 1))))
 
 
 class NaiveUnet(nn.Module):
@@ -120,7 +150,7 @@ class NaiveUnet(nn.Module):
         down1 = self.down1(x)  # (B, n, 16, 16)
         down2 = self.down2(down1)  # (B, 2n, 8, 8)
         down3 = self.down3(down2)  # (B, 2n, 4, 4)
-        temb = self.timeembed(t)[:, :, None, None]  # (B, 2n, 1, 1)
+        temb = self.timeembed(t).to(down3.dtype)[:, :, None, None]  # (B, 2n, 1, 1)
         thro, skip, temb = self.bottleneck(self.to_vec(down3), down3, temb)
 
         thro = self.up0(thro + temb)  # (B, 2n, 4, 4)

@@ -26,11 +26,15 @@ from pathlib import Path
 import helpers
 import torch
 
-from mindiffusion import checkpoint, distributed, image_cache, run, run_folder, training
+from mindiffusion.checkpoints import checkpoint, run_folder
+from mindiffusion.data import image_cache
 from mindiffusion.ddim import DDIM
-from mindiffusion.metrics_log import MetricsFile
-from mindiffusion.run import Run
+from mindiffusion.reports.metrics_log import MetricsFile
+from mindiffusion.runtime import distributed
 from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.training import loop as training
+from mindiffusion.training import run
+from mindiffusion.training.run import Run
 
 PLACES = {
     "step": (Run, "finish_step"),

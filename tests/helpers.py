@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mindiffusion import run, training
-from mindiffusion.checkpoint import load_checkpoint
-from mindiffusion.errors import run_script
-from mindiffusion.metrics_log import read_metrics
-from mindiffusion.run import Run
+from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.runtime.errors import run_script
+from mindiffusion.training import loop as training
+from mindiffusion.training import run
+from mindiffusion.training.run import Run
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = {"train_celeba_32": "", "train_celeba_c_32": "c", "train_celeba_cs_32": "cs", "train_celeba_cr_32": "cr"}

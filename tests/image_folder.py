@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mindiffusion.data import ImageData, load_images
-from mindiffusion.distributed import Ranks
+from mindiffusion.data.images import ImageData, load_images
+from mindiffusion.runtime.distributed import Ranks
 
 
 def load(path, **changes) -> ImageData:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import ROOT, assert_identical, checkpoints, end_at, final_state, launch, load_script, metrics
 
-from mindiffusion.errors import Stopped
+from mindiffusion.runtime.errors import Stopped
 
 NAME = "train_celeba_cl_32"
 PAGE = (ROOT / "docs" / "CONTRIBUTING.md").read_text()

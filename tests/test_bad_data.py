@@ -11,10 +11,10 @@ import torch
 from image_folder import data_files, fail_to_decode, load
 from PIL import Image
 
-from mindiffusion import image_cache
-from mindiffusion.data import load_images
-from mindiffusion.distributed import Ranks
-from mindiffusion.errors import UserError
+from mindiffusion.data import image_cache
+from mindiffusion.data.images import load_images
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from helpers import STEPS_PER_EPOCH, checkpoints, contents, end_at, launch
 
-from mindiffusion.bands import COLUMNS, NUM_BANDS, BandFile, band_names, band_timesteps, read_bands
 from mindiffusion.ddpm import DDPM
-from mindiffusion.errors import Stopped
+from mindiffusion.reports.bands import COLUMNS, NUM_BANDS, BandFile, band_names, band_timesteps, read_bands
+from mindiffusion.runtime.errors import Stopped
 from mindiffusion.unet import NaiveUnet
 
 POSITION = {"stage": 1, "epoch": 1, "step": 3, "images": 24}

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from mindiffusion.checkpoint import (
+from mindiffusion.checkpoints.checkpoint import (
     BadCheckpoint,
     Found,
     check_same_run,
@@ -15,7 +15,7 @@ from mindiffusion.checkpoint import (
     save_latest,
     set_aside,
 )
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 
 
 def content(step=3):

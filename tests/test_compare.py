@@ -10,12 +10,12 @@ from helpers import launch
 from PIL import Image
 
 import compare
-from mindiffusion.bands import COLUMNS as BAND_COLUMNS
-from mindiffusion.bands import NUM_BANDS
-from mindiffusion.compare_page import build_page, notes, thin, titles
-from mindiffusion.errors import UserError, run_script
-from mindiffusion.metrics_log import COLUMNS
-from mindiffusion.run_record import read_evaluation, read_record
+from mindiffusion.reports.bands import COLUMNS as BAND_COLUMNS
+from mindiffusion.reports.bands import NUM_BANDS
+from mindiffusion.reports.metrics_log import COLUMNS
+from mindiffusion.reports.run_record import read_evaluation, read_record
+from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.sharing.compare_page import build_page, notes, thin, titles
 
 STAGES = [(0.8, 1.0, "stage1", 30), (0.0, 1.0, "stage2", 50)]
 

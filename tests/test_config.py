@@ -3,7 +3,7 @@
 import pytest
 
 from mindiffusion.config import DEMO, Stage, parse_config
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 
 STAGES = [Stage(0.5, 1.0, "first", 2), Stage(0.0, 1.0, "second", 3)]
 FLAGS = [

@@ -9,8 +9,8 @@ import torch
 from image_folder import load
 from PIL import Image
 
-from mindiffusion.data import ImageData, device_images, find_images, get_batch
-from mindiffusion.image_cache import crop_box, decode
+from mindiffusion.data.image_cache import crop_box, decode
+from mindiffusion.data.images import ImageData, device_images, find_images, get_batch
 
 pytestmark = pytest.mark.usefixtures("cache")
 

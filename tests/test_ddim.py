@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 
 SIZE, COUNT = (1, 4, 4), 4096
 BETAS, N_T = (1e-4, 0.02), 1000

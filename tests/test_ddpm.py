@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.ddpm import BUFFERS, DDPM, ddpm_schedules
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 
 SIZE = (3, 4, 4)
 BETAS = (0.02, 0.3)  # for few steps

@@ -7,9 +7,9 @@ import faults
 import pytest
 from helpers import SCRIPTS, assert_same_run, checkpoints, contents, write_pngs
 
-from mindiffusion.checkpoint import find_newest, load_checkpoint
-from mindiffusion.errors import UserError
-from mindiffusion.metrics_log import COLUMNS, MetricsFile
+from mindiffusion.checkpoints.checkpoint import find_newest, load_checkpoint
+from mindiffusion.reports.metrics_log import COLUMNS, MetricsFile
+from mindiffusion.runtime.errors import UserError
 
 CS = SCRIPTS[2]
 GRIDS = ("--num-samples", "2", "--sample-steps", "2")

@@ -9,7 +9,7 @@ import faults
 import pytest
 from helpers import ROOT, SCRIPTS, assert_same_run, launch, write_pngs
 
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 
 CS = SCRIPTS[2]
 KILL_ONE = {"kill": {"place": "step", "nth": 8}, "rank": "1", "attempt": 0}

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-from mindiffusion.bootstrap import Estimate, bootstrap
-from mindiffusion.color import NAMES, color_error, color_statistics
-from mindiffusion.errors import UserError
-from mindiffusion.spectrum import band_power, frequency_bands, spectrum_error
-from mindiffusion.swd import laplacian_pyramid, patches, swd_per_level
+from mindiffusion.evaluation.bootstrap import Estimate, bootstrap
+from mindiffusion.evaluation.color import NAMES, color_error, color_statistics
+from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
+from mindiffusion.evaluation.swd import laplacian_pyramid, patches, swd_per_level
+from mindiffusion.runtime.errors import UserError
 
 COUNT = 120
 

@@ -12,9 +12,10 @@ from helpers import checkpoints, launch, write_pngs
 
 import evaluate
 import sample
-from mindiffusion.errors import run_script
-from mindiffusion.inception import Unavailable, find_inception, inception_metrics
-from mindiffusion.subjects import find_subject, parse_range
+from mindiffusion.data.images import parse_range
+from mindiffusion.evaluation.inception import Unavailable, find_inception, inception_metrics
+from mindiffusion.evaluation.subjects import find_subject
+from mindiffusion.runtime.errors import run_script
 
 needs_fidelity = pytest.mark.skipif(
     find_spec("torch_fidelity") is None, reason="torch-fidelity is optional (requirements-eval.txt)"

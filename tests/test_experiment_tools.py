@@ -17,9 +17,9 @@ import side_by_side
 import tables
 import weighted_ddpm
 
+from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.ddpm import DDPM
-from mindiffusion.errors import UserError
-from mindiffusion.weights import build_network, read_weights
+from mindiffusion.runtime.errors import UserError
 
 
 def test_tilted_timesteps_lean_towards_high_noise_within_the_range():

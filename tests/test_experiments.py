@@ -19,7 +19,7 @@ import run_study
 import spec
 import tables
 
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 
 SPECS = sorted((ROOT / "experiments" / "specs").glob("*.py"))
 

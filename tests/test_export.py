@@ -8,11 +8,11 @@ import torch
 from helpers import checkpoints, contents, launch, load_script
 from PIL import Image
 
-from mindiffusion import optional
-from mindiffusion.errors import UserError
+from mindiffusion.checkpoints.weights import build_network, read_weights
+from mindiffusion.runtime import optional
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
-from mindiffusion.weights import build_network, read_weights
 
 pytest.importorskip("safetensors")
 FEW = ("-n", "2", "--steps", "3", "--device", "cpu")
@@ -120,7 +120,7 @@ def test_the_card_and_the_config_say_what_matters_and_no_path_of_this_machine(tr
 
 
 def test_an_export_is_whole_or_absent(trained, tmp_path, monkeypatch):
-    from mindiffusion import export
+    from mindiffusion.sharing import export
 
     def full_disk(*args):
         raise OSError(28, "No space left on device")

@@ -7,13 +7,14 @@ import pytest
 from helpers import checkpoints, contents, exit_code, launch
 from PIL import Image
 
-from mindiffusion import optional, reports
-from mindiffusion.errors import UserError
-from mindiffusion.metrics_log import IntervalMeter
+from mindiffusion.reports import reports
+from mindiffusion.reports.metrics_log import IntervalMeter
+from mindiffusion.runtime import optional
+from mindiffusion.runtime.errors import UserError
 
 pytest.importorskip("matplotlib")
-from mindiffusion import figures
-from mindiffusion.run_record import read_record
+from mindiffusion.reports import figures
+from mindiffusion.reports.run_record import read_record
 
 COMMON = {"figure_loss.png", "figure_bands.png", "figure_speed.png"}
 OWN = {
@@ -63,7 +64,7 @@ def test_a_run_without_matplotlib_says_so_once_and_goes_on(tmp_path, monkeypatch
     launch("train_celeba_c_32", tmp_path, "--figures")
     out = capsys.readouterr().out
     assert out.count("no figures: matplotlib is not installed") == 1
-    assert "python -m mindiffusion.figures" in out
+    assert "python -m mindiffusion.reports.figures" in out
     assert not drawn(contents("train_celeba_c_32", tmp_path))
 
 

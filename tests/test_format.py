@@ -9,8 +9,8 @@ import pytest
 import torch
 from helpers import ROOT, SCRIPTS, checkpoints, final_state, launch
 
-from mindiffusion.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
-from mindiffusion.weights import build_network, read_weights
+from mindiffusion.checkpoints.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
+from mindiffusion.checkpoints.weights import build_network, read_weights
 
 CS = SCRIPTS[2]
 FIXTURES = ROOT / "tests/fixtures"

@@ -12,10 +12,10 @@ import torch
 from image_folder import data_files, fail_to_decode, load
 from PIL import Image
 
-from mindiffusion import image_cache
-from mindiffusion.distributed import Ranks
-from mindiffusion.errors import UserError
-from mindiffusion.image_cache import decode
+from mindiffusion.data import image_cache
+from mindiffusion.data.image_cache import decode
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -39,7 +39,7 @@ def test_a_cache_is_built_once_and_then_mapped(faces, cache, monkeypatch):
 def test_a_read_only_cache_serves(faces, cache, monkeypatch):
     load(faces)
     monkeypatch.setattr(image_cache, "build_cache", fail_to_decode)
-    monkeypatch.setattr("mindiffusion.data.build_cache", fail_to_decode)
+    monkeypatch.setattr("mindiffusion.data.images.build_cache", fail_to_decode)
     assert len(load(faces)) == 12
 
 
@@ -109,8 +109,9 @@ def test_two_jobs_at_once_build_one_cache(faces, cache, tmp_path):
     log = tmp_path / "decoded"
     job = f"""
 import time
-from mindiffusion import data, image_cache
-from mindiffusion.distributed import Ranks
+from mindiffusion.data import images as data
+from mindiffusion.data import image_cache
+from mindiffusion.runtime.distributed import Ranks
 decode = image_cache.decode
 def slow_decode(path, *arguments):
     with open({str(log)!r}, "a") as log:
@@ -134,7 +135,7 @@ print(int(data.load_images({str(faces)!r}, 32, "square", 0, Ranks()).images.sum(
 
 def test_only_the_first_process_of_a_machine_builds(faces, monkeypatch):
     load(faces)
-    monkeypatch.setattr("mindiffusion.data.build_cache", fail_to_decode)
+    monkeypatch.setattr("mindiffusion.data.images.build_cache", fail_to_decode)
     assert len(load(faces, ranks=Ranks(rank=9, local_rank=1))) == 12
     with pytest.raises(UserError, match="gone"):
         load(faces, crop="none", ranks=Ranks(rank=9, local_rank=1))

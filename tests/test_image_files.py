@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from test_data import BLUE, GREEN, load
 
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 
 
 @pytest.fixture(autouse=True)

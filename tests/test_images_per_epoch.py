@@ -3,10 +3,10 @@
 import pytest
 from helpers import checkpoints, contents, exit_code, launch, metrics
 
-from mindiffusion.checkpoint import load_checkpoint
-from mindiffusion.errors import UserError
-from mindiffusion.run_record import read_record
-from mindiffusion.schedule import Schedule
+from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.reports.run_record import read_record
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.training.schedule import Schedule
 from sample import trained_down_to
 
 

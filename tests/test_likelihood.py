@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from mindiffusion.ddpm import DDPM, ddpm_schedules
-from mindiffusion.likelihood import (
+from mindiffusion.evaluation.likelihood import (
     NUM_BANDS,
     band_of,
     decoder_nats,

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from mindiffusion.metrics import Recovery, feature_recovery
-from mindiffusion.synthetic import render, synthetic_images, two_feature_model
+from mindiffusion.data.recovery import Recovery, feature_recovery
+from mindiffusion.data.synthetic import render, synthetic_images, two_feature_model
 
 MODEL = two_feature_model(32)
 COUNT = 500

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_checkpoint import content
 
-from mindiffusion import checkpoint
-from mindiffusion.checkpoint import FIELDS, BadCheckpoint, load_checkpoint, save_checkpoint
+from mindiffusion.checkpoints import checkpoint
+from mindiffusion.checkpoints.checkpoint import FIELDS, BadCheckpoint, load_checkpoint, save_checkpoint
 from mindiffusion.config import Stage, TrainConfig, parse_config
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 
 few = settings(derandomize=True, deadline=None, max_examples=100)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mindiffusion.errors import UserError
 from mindiffusion.reg_unet import RegNaiveUnet, lambda_schedule
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.unet import NaiveUnet
 
 LAM = 5e-5

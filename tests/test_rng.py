@@ -2,7 +2,7 @@
 
 import torch
 
-from mindiffusion.rng import derive_seed, make_generator
+from mindiffusion.runtime.rng import derive_seed, make_generator
 
 
 def test_seeds_are_the_same_on_every_machine_and_in_every_version():

@@ -8,8 +8,8 @@ from helpers import load_script
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from mindiffusion.distributed import Ranks
-from mindiffusion.rng import BlockNoise
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.rng import BlockNoise
 from mindiffusion.unet import NaiveUnet
 
 

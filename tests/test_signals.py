@@ -9,13 +9,13 @@ import faults
 import pytest
 from helpers import ROOT, SCRIPTS, assert_same_run, checkpoints, contents, exit_code, write_pngs
 
-from mindiffusion import signals
-from mindiffusion.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.config import Stage, parse_config
-from mindiffusion.distributed import Ranks
-from mindiffusion.errors import Stopped, stopping_at_once
-from mindiffusion.grids import draw_samples
-from mindiffusion.signals import StopSignals
+from mindiffusion.reports.grids import draw_samples
+from mindiffusion.runtime import signals
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import Stopped, stopping_at_once
+from mindiffusion.runtime.signals import StopSignals
 
 C = SCRIPTS[1]
 GRIDS = ("--num-samples", "2", "--sample-steps", "3")

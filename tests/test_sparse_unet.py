@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from mindiffusion.ema import Ema
-from mindiffusion.errors import UserError
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet, num_active_channels
+from mindiffusion.training.ema import Ema
 from mindiffusion.unet import NaiveUnet
 
 N = 8  # n_feat; 16 channels at the bottleneck

@@ -5,19 +5,20 @@ import copy
 import pytest
 import torch
 
-from mindiffusion import acceleration, cuda_graph
-from mindiffusion.acceleration import cpu_has_bf16, maybe_compile, resolve_auto
 from mindiffusion.config import Stage, TrainConfig
-from mindiffusion.cuda_graph import CudaGraph
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
-from mindiffusion.distributed import Ranks
-from mindiffusion.ema import Ema
-from mindiffusion.group_norm import GroupNorm
 from mindiffusion.reg_unet import RegNaiveUnet
-from mindiffusion.run import Run
+from mindiffusion.runtime import precision
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.precision import cpu_has_bf16
 from mindiffusion.sparse_unet import SparseNaiveUnet
-from mindiffusion.step import graphed, make_step
-from mindiffusion.unet import NaiveUnet
+from mindiffusion.training import acceleration, cuda_graph
+from mindiffusion.training.acceleration import maybe_compile, resolve_auto
+from mindiffusion.training.cuda_graph import CudaGraph
+from mindiffusion.training.ema import Ema
+from mindiffusion.training.run import Run
+from mindiffusion.training.step import graphed, make_step
+from mindiffusion.unet import GroupNorm, NaiveUnet
 
 CPU = torch.device("cpu")
 STAGES = (Stage(0.0, 1.0, "all", 1),)
@@ -222,7 +223,7 @@ def test_only_one_gpu_with_compilation_gets_a_graph():
 
 @pytest.mark.parametrize("has_bf16", [True, False])
 def test_a_cpu_gets_bf16_and_compilation_in_long_runs_only(has_bf16, monkeypatch):
-    monkeypatch.setattr(acceleration, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has_bf16)
     config = make_config(precision="auto", compile=None, n_feat=32)
 
     def decided(images: int, **changes) -> tuple[str, bool]:

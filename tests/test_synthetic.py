@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from mindiffusion.synthetic import coefficients, render, synthetic_images, two_feature_model
+from mindiffusion.data.synthetic import coefficients, render, synthetic_images, two_feature_model
 
 
 def random_signs(count: int, width: int, seed: int) -> torch.Tensor:

@@ -5,8 +5,8 @@ import pytest
 from helpers import STEPS_PER_EPOCH, contents, end_at, exit_code, launch, metrics
 from PIL import Image
 
-from mindiffusion import optional
-from mindiffusion.errors import Stopped, UserError
+from mindiffusion.runtime import optional
+from mindiffusion.runtime.errors import Stopped, UserError
 
 C = "train_celeba_c_32"
 GRIDS = ("--num-samples", "2", "--sample-steps", "2", "--tensorboard")

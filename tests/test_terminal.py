@@ -6,9 +6,9 @@ import re
 import pytest
 from helpers import SCRIPTS, launch
 
-from mindiffusion import terminal
-from mindiffusion.errors import UserError
-from mindiffusion.terminal import RED, TrainingBar, error_text, fit, human_time, paint
+from mindiffusion.runtime import terminal
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.terminal import RED, TrainingBar, error_text, fit, human_time, paint
 
 CS, CR = SCRIPTS[2:]
 

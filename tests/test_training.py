@@ -23,12 +23,12 @@ from helpers import (
     write_pngs,
 )
 
-from mindiffusion.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.config import TrainConfig
-from mindiffusion.errors import Stopped, UserError
-from mindiffusion.metrics_log import COLUMNS, read_metrics
-from mindiffusion.run import Run
+from mindiffusion.reports.metrics_log import COLUMNS, read_metrics
+from mindiffusion.runtime.errors import Stopped, UserError
 from mindiffusion.sparse_unet import num_active_channels
+from mindiffusion.training.run import Run
 from mindiffusion.unet import NaiveUnet
 
 C, CS, CR = SCRIPTS[1:]

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from mindiffusion.errors import UserError
-from mindiffusion.unet import NaiveUnet
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.unet import NaiveUnet, TimeSiren
 
 
 def expected_shapes(c_in: int, c_out: int, n: int) -> dict[str, tuple[int, ...]]:
@@ -128,3 +128,12 @@ def test_output_depends_on_time_and_each_image_stands_alone():
 def test_a_width_that_is_no_positive_multiple_of_8_is_a_user_error(n_feat):
     with pytest.raises(UserError, match=f"n_feat is {n_feat}"):
         NaiveUnet(3, 3, n_feat)
+
+
+def test_the_time_embedding_tells_all_timesteps_apart_under_bf16_autocast():
+    torch.manual_seed(0)
+    embed = TimeSiren(64)
+    with torch.autocast("cpu", torch.bfloat16):
+        embedded = embed(torch.arange(1, 1001) / 1000)
+    assert embedded.dtype == torch.float32
+    assert len(torch.unique(embedded, dim=0)) == 1000

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mindiffusion.checkpoint import BadCheckpoint
+from mindiffusion.checkpoints.checkpoint import BadCheckpoint
+from mindiffusion.checkpoints.weights import Weights, build_network, init_parameters, read_weights
 from mindiffusion.ddpm import DDPM
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
-from mindiffusion.weights import Weights, build_network, init_parameters, read_weights
 
 # Buffers that minDiffusion's DDPM keeps in its state dict
 SCHEDULES = ["alpha_t", "oneover_sqrta", "sqrt_beta_t", "alphabar_t", "sqrtab", "sqrtmab", "mab_over_sqrtmab"]

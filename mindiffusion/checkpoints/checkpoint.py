@@ -1,0 +1,216 @@
+"""Checkpoints: one file of plain types and tensors, written atomically, verified when read.
+
+Schema, format version 1 (a dict, saved by torch.save, loaded with weights_only=True):
+    format          "mindiffusion-checkpoint"
+    format_version  1
+    network         "NaiveUnet", "SparseNaiveUnet" or "RegNaiveUnet"; "ExpertNaiveUnet" of a file that experts.join made
+    model           state dict of the network
+    ema             state dict of the averaged network, or None when it is off
+    optimizer       state dict of Adam
+    regrowth        None, or {"gradient_sum": (2n,), "gradient_steps": ()}: scores since the last regrowth (CS)
+    interval        {name: float}, the sums behind the row of metrics.csv that is being gathered
+    next_stage, next_epoch, next_step    what to do next, counted from 0 over the whole run
+    config          TrainConfig.to_dict()
+    data            fingerprint of the data set
+    checksum        BLAKE2b over all of the above
+
+Random states are absent on purpose: every draw is a function of (seed, purpose, step), see rng.py.
+"""
+
+import hashlib
+import io
+import json
+import sys
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import write_atomically
+
+FORMAT = "mindiffusion-checkpoint"
+FORMAT_VERSION = 1
+LATEST, PREVIOUS = "latest.pt", "previous.pt"
+FIELDS = {
+    "format": str,
+    "format_version": int,
+    "network": str,
+    "model": dict,
+    "ema": dict | None,
+    "optimizer": dict,
+    "regrowth": dict | None,
+    "interval": dict,
+    "next_stage": int,
+    "next_epoch": int,
+    "next_step": int,
+    "config": dict,
+    "data": dict,
+    "checksum": str,
+}
+
+
+class BadCheckpoint(UserError):
+    """A file that is not a whole, unaltered checkpoint of a version that is known here."""
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` (the schema's fields from ``network`` to ``data``) to ``path``, atomically.
+
+    UserError if it cannot be written; the file that was there before is then still there.
+    """
+    image = _file_image(content)
+    write_atomically(path, lambda temporary: temporary.write_bytes(image))
+
+
+def save_latest(folder: Path, content: dict[str, Any]) -> None:
+    """Write latest.pt; the latest.pt that was there becomes previous.pt. One of the two is whole at every moment."""
+    image = _file_image(content)
+
+    def keep_previous() -> None:
+        if (folder / LATEST).exists():
+            (folder / LATEST).replace(folder / PREVIOUS)
+
+    write_atomically(folder / LATEST, lambda temporary: temporary.write_bytes(image), keep_previous)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read and verify a checkpoint; tensors arrive on the CPU. Nothing in the file is ever executed.
+
+    BadCheckpoint, naming the file, if it is missing, damaged, of another kind or of a newer version.
+    """
+    checkpoint = load_plain(path)
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
+        raise BadCheckpoint(f"{path} is not a checkpoint of this program.")
+    version = checkpoint.get("format_version")
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise BadCheckpoint(
+            f"{path} has checkpoint format {version}, but this program knows formats up to {FORMAT_VERSION}: "
+            "update the program."
+        )
+    wrong = [name for name, kind in FIELDS.items() if name not in checkpoint or not isinstance(checkpoint[name], kind)]
+    if wrong:
+        raise BadCheckpoint(f"{path} is damaged: {', '.join(wrong)} missing or of the wrong type.")
+    try:
+        checksum = _checksum({name: value for name, value in checkpoint.items() if name != "checksum"})
+    except Exception as error:  # of a type that the schema does not have
+        raise BadCheckpoint(f"{path} is damaged: {error}.") from error
+    if checksum != checkpoint["checksum"]:
+        raise BadCheckpoint(f"{path} is damaged: its checksum does not match its content.")
+    return checkpoint
+
+
+def load_plain(path: Path) -> Any:
+    """Read a file of tensors and plain types, without executing anything. BadCheckpoint if that is not possible."""
+    if not path.is_file():
+        raise BadCheckpoint(f"{path} does not exist or is not a file.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, where one clear error follows
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in many places of the zip reader and the unpickler
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadCheckpoint(f"{path} cannot be read as a checkpoint: {reason}") from error
+
+
+@dataclass(frozen=True)
+class Found:
+    """A good checkpoint and where it was. ``bad`` are newer ones that are damaged."""
+
+    path: Path
+    content: dict[str, Any]
+    bad: tuple[Path, ...] = ()
+
+
+def has_run(folder: Path) -> bool:
+    """Whether an earlier run left checkpoints in ``folder``."""
+    return any(folder.glob("[!.]*.pt"))
+
+
+def find_newest(folder: Path) -> Found | None:
+    """The newest good checkpoint: latest.pt, then previous.pt, then the stages' from last to first.
+
+    Each bad one on the way is named in a warning. None if there is no checkpoint at all; UserError if all are bad:
+    to start over must then be the user's decision.
+    """
+    stages = sorted(folder.glob("stage*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
+    candidates = [path for path in (folder / LATEST, folder / PREVIOUS, *stages) if path.exists()]
+    bad: list[Path] = []
+    for path in candidates:
+        try:
+            return Found(path, load_checkpoint(path), tuple(bad))
+        except BadCheckpoint as error:
+            print(f"warning: {error} Trying an older one.", file=sys.stderr)
+            bad.append(path)
+    if candidates:
+        raise UserError(
+            f"none of the {len(candidates)} checkpoints in {folder} is good. Use --overwrite to start anew."
+        )
+    return None
+
+
+def set_aside(bad: Iterable[Path]) -> None:
+    """Rename damaged checkpoints to NAME.pt.bad: kept for a look, and never in the place of a good previous.pt."""
+    for path in bad:
+        path.replace(path.with_name(path.name + ".bad"))
+
+
+def check_same_run(
+    found: Found, identity: dict[str, Any], data: dict[str, Any], defaults: dict[str, Any] | None = None
+) -> None:
+    """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data.
+
+    A field that an older checkpoint lacks counts as its default.
+    """
+    their_data = found.content["data"]
+    theirs = {**(defaults or {}), **found.content["config"], **{f"data.{k}": v for k, v in their_data.items()}}
+    ours = {**identity, **{f"data.{k}": v for k, v in data.items()}}
+    differing = [
+        f"  {name}: {theirs.get(name)!r} in the checkpoint, {value!r} now"
+        for name, value in ours.items()
+        if theirs.get(name) != value
+    ]
+    if differing:
+        raise UserError(
+            f"{found.path} is of another run:\n" + "\n".join(differing) + "\nUse the same settings and data, or "
+            "--output-dir for a run of its own, or --overwrite to start anew."
+        )
+
+
+def _file_image(content: dict[str, Any]) -> memoryview:
+    """The bytes of a checkpoint file. Made in memory: a plain write reports a full disk, torch.save's does so badly."""
+    checkpoint = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
+    buffer = io.BytesIO()
+    torch.save({**checkpoint, "checksum": _checksum(checkpoint)}, buffer)
+    return buffer.getbuffer()
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    _feed(digest, content)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Add a value of any type the schema allows to the digest, with its type and its length."""
+    if isinstance(value, dict):
+        digest.update(f"dict {len(value)};".encode())
+        for key, item in value.items():
+            _feed(digest, key)
+            _feed(digest, item)
+    elif isinstance(value, list | tuple):
+        digest.update(f"list {len(value)};".encode())
+        for item in value:
+            _feed(digest, item)
+    elif isinstance(value, Tensor):
+        digest.update(f"tensor {value.dtype} {tuple(value.shape)};".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif value is None or isinstance(value, str | bool | int | float):
+        text = json.dumps(value)
+        digest.update(f"{type(value).__name__} {len(text)};{text}".encode())
+    else:
+        raise TypeError(f"a checkpoint holds plain types and tensors only, not {type(value).__name__}")

@@ -1,0 +1,133 @@
+"""The folders of a run: who may write there, and what is found there to continue."""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mindiffusion.checkpoints.checkpoint import Found, find_newest, has_run, load_checkpoint
+from mindiffusion.config import RESUME_NEWEST, TrainConfig
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import remove_leftovers, write_atomically
+
+# What a run writes, and so what --overwrite deletes: nothing else in the folders is touched.
+CONTENTS_PATTERNS = (
+    "stage*_epoch*.png",
+    "metrics.csv",
+    "recovery.csv",
+    "bands.csv",
+    "config.json",
+    "figure_*.png",
+    "tensorboard/events.*",
+)
+CHECKPOINT_PATTERNS = ("*.pt",)
+
+
+LOCK_PATIENCE = 20.0  # seconds: a job that is requeued may meet its predecessor, which is still saving
+
+
+@contextmanager
+def reserved_folders(config: TrainConfig, ranks: Ranks) -> Iterator[None]:
+    """Make the folders of the run, and let no other run write there while the block lasts.
+
+    Also removes the temporary files that a killed run left. UserError, on every rank, if the folders cannot be written
+    or another run has them. The lock is the operating system's and goes with the process, however that ends.
+    """
+    handle = ranks.from_main(lambda: _reserve(config))
+    try:
+        yield
+    finally:
+        if ranks.is_main:
+            os.close(handle)
+
+
+def _reserve(config: TrainConfig) -> int:
+    """The handle of the locked folder of checkpoints."""
+    for folder in (config.contents_dir, config.checkpoints_dir):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".writable.tmp"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"cannot write in {folder}: {error.strerror}. Mend the permissions, or choose another --output-dir."
+            ) from error
+    handle = os.open(config.checkpoints_dir, os.O_RDONLY)
+    try:
+        _lock(handle, config.checkpoints_dir)
+    except BaseException:
+        os.close(handle)
+        raise
+    for folder in (config.contents_dir, config.checkpoints_dir):
+        remove_leftovers(folder)
+    return handle
+
+
+def _lock(handle: int, folder: Path) -> None:
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"another run is writing in {folder}. Wait for its end, or choose another --output-dir."
+                ) from None
+            time.sleep(0.2)
+        except OSError:  # a file system without locks: the run goes on unguarded
+            return
+
+
+def open_run(config: TrainConfig) -> Found | None:
+    """The checkpoint to continue from, None for a run that starts anew.
+
+    UserError if an earlier run is there and neither --resume nor --overwrite was given, or if ``--resume PATH`` cannot
+    be loaded. Call it on rank 0 alone. Deletes nothing: see ``clear_run``.
+    """
+    if config.resume and config.resume != RESUME_NEWEST:
+        return Found(Path(config.resume), load_checkpoint(Path(config.resume)))
+    if config.resume:
+        return find_newest(config.checkpoints_dir)
+    if not config.overwrite and (has_run(config.checkpoints_dir) or (config.contents_dir / "metrics.csv").exists()):
+        raise UserError(
+            f"an earlier run is in {config.contents_dir} and {config.checkpoints_dir}. Continue it with --resume, "
+            "delete it with --overwrite, or choose another --output-dir."
+        )
+    return None
+
+
+def as_restarted(config: TrainConfig) -> TrainConfig:
+    """``config``; or, if ``torchrun --max-restarts`` has restarted this job, one that goes on with what it has done."""
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+        return config
+    if config.overwrite:
+        raise UserError(
+            "torchrun has restarted this job, and --overwrite would now delete what it has done. Launch it again with "
+            "--resume instead of --overwrite."
+        )
+    return replace(config, resume=RESUME_NEWEST)
+
+
+def clear_run(config: TrainConfig) -> None:
+    """Delete what an earlier run wrote. Call it on rank 0 alone, when all is ready to start."""
+    for folder, patterns in (
+        (config.contents_dir, CONTENTS_PATTERNS),
+        (config.checkpoints_dir, CHECKPOINT_PATTERNS),
+    ):
+        for pattern in patterns:
+            for path in folder.glob(pattern):
+                path.unlink()
+
+
+def write_config(config: TrainConfig, data: dict[str, Any], extra: dict[str, Any]) -> None:
+    """config.json beside the grids: every resolved option, the data's fingerprint and the machine's facts."""
+    text = json.dumps({**config.to_dict(), "data": data, **extra}, indent=2) + "\n"
+    write_atomically(config.contents_dir / "config.json", lambda temporary: temporary.write_text(text))

@@ -1,0 +1,126 @@
+"""Networks out of files: checkpoints of this program, exported folders, bare state dicts of minDiffusion."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mindiffusion.checkpoints.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
+from mindiffusion.experts import ExpertNaiveUnet
+from mindiffusion.reg_unet import RegNaiveUnet
+from mindiffusion.runtime.optional import require
+from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.unet import NaiveUnet
+
+# minDiffusion saves the state dict of its DDPM, or of DDP around it; here only the network's part is of use.
+PREFIXES = ("module.", "eps_model.", "module.")
+FIRST_WEIGHT, LAST_WEIGHT = "init_conv.main.0.weight", "out.weight"
+
+# What export.py writes into a folder.
+EXPORT_FORMAT, EXPORT_VERSION = "mindiffusion-export", 1
+EXPORT_WEIGHTS, EXPORT_CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's state dict and the checkpoint it came from (None for a bare state dict). Of an export ``checkpoint``
+    is its config.json, which has the fields that say how to sample."""
+
+    path: Path
+    state: dict[str, Tensor]
+    checkpoint: dict[str, Any] | None
+
+
+def read_weights(path: Path, raw: bool = False) -> Weights:
+    """Weights from a file, or from an exported folder. Of a checkpoint the averaged ones, unless ``raw`` or none are
+    kept.
+
+    BadCheckpoint if the file is damaged or holds neither a checkpoint nor a NaiveUnet's state dict.
+    """
+    if path.is_dir():
+        return _read_export(path, raw)
+    content = load_plain(path)
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        checkpoint = load_checkpoint(path)
+        averaged = None if raw else checkpoint["ema"]
+        return Weights(path, averaged or checkpoint["model"], checkpoint)
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise BadCheckpoint(f"{path} holds neither a checkpoint of this program nor a bare state dict.")
+    state = {_strip(name): value for name, value in content.items()}
+    if FIRST_WEIGHT not in state or LAST_WEIGHT not in state:
+        raise BadCheckpoint(f"{path} is a state dict, but not a NaiveUnet's: it has no {FIRST_WEIGHT}.")
+    names = set(NaiveUnet(3, 3, 8).state_dict())
+    return Weights(path, {name: value for name, value in state.items() if name in names}, None)
+
+
+def build_network(weights: Weights) -> NaiveUnet | ExpertNaiveUnet:
+    """The network that the weights are of, with the weights in it, on the CPU, in eval mode."""
+    checkpoint = weights.checkpoint or {"network": "NaiveUnet", "config": {}}
+    prefix = _prefix(checkpoint["network"])
+    n_feat, in_channels = weights.state[prefix + FIRST_WEIGHT].shape[:2]
+    out_channels = weights.state[prefix + LAST_WEIGHT].shape[0]
+    if prefix:
+        net = ExpertNaiveUnet(in_channels, out_channels, n_feat)
+    elif checkpoint["network"] == "SparseNaiveUnet":
+        net = SparseNaiveUnet(in_channels, out_channels, n_feat, mask_scope=checkpoint["config"]["mask_scope"])
+    elif checkpoint["network"] == "RegNaiveUnet":
+        net = RegNaiveUnet(in_channels, out_channels, n_feat)
+    else:
+        net = NaiveUnet(in_channels, out_channels, n_feat)
+    try:
+        net.load_state_dict(weights.state)
+    except RuntimeError as error:
+        raise BadCheckpoint(f"{weights.path} does not fit {type(net).__name__}: {error}") from error
+    return net.eval()
+
+
+@torch.no_grad()
+def init_parameters(net: nn.Module, weights: Weights) -> None:
+    """Copy the weights into the parameters of ``net``; its buffers (a channel mask) stay as they are.
+
+    BadCheckpoint, with nothing copied, if a parameter is missing or of another shape.
+    """
+    parameters = dict(net.named_parameters())
+    for name, parameter in parameters.items():
+        shape = tuple(weights.state[name].shape) if name in weights.state else "absent"
+        if shape != tuple(parameter.shape):
+            raise BadCheckpoint(
+                f"{weights.path} does not fit this network: {name} is {shape} there and {tuple(parameter.shape)} here. "
+                "Check --n-feat."
+            )
+    for name, parameter in parameters.items():
+        parameter.copy_(weights.state[name])
+
+
+def _read_export(folder: Path, raw: bool) -> Weights:
+    require("safetensors", f"reading {folder}")
+    from safetensors.torch import load_file
+
+    try:
+        about = json.loads((folder / EXPORT_CONFIG).read_text())
+        if about["format"] != EXPORT_FORMAT or about["format_version"] > EXPORT_VERSION:
+            raise ValueError(f"its format is {about['format']} {about['format_version']}")
+        state = load_file(folder / EXPORT_WEIGHTS)
+        prefix = _prefix(about["network"])
+        if missing := {prefix + FIRST_WEIGHT, prefix + LAST_WEIGHT} - set(state):
+            raise ValueError(f"it has no {missing.pop()}")
+    except Exception as error:  # missing, damaged, of another kind: safetensors has errors of its own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadCheckpoint(f"{folder} cannot be read as an export of this program: {reason}") from error
+    if raw and about["weights"] == "averaged":
+        raise BadCheckpoint(f"{folder} holds the averaged weights only: leave --raw-weights out.")
+    return Weights(folder, state, about if about["config"] else None)
+
+
+def _prefix(network: str) -> str:
+    """Of the names of one NaiveUnet's parameters in the state of a network of this class."""
+    return "low." if network == "ExpertNaiveUnet" else ""
+
+
+def _strip(name: str) -> str:
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name

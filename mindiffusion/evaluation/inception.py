@@ -1,0 +1,119 @@
+"""FID (arXiv 1706.08500), KID (1801.01401), precision and recall (1904.06991), computed by torch-fidelity.
+
+torch-fidelity is an optional dependency (requirements-eval.txt), and its Inception weights are never downloaded here:
+they come from a file, or from where the library itself would have kept them.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mindiffusion.evaluation.bootstrap import Estimate
+from mindiffusion.runtime.errors import UserError
+
+METRICS = ("fid", "kid", "precision", "recall")
+WEIGHTS_NAME = "weights-inception-2015-12-05-6726825d.pth"  # the TensorFlow network of the FID paper, converted
+NEIGHBORHOOD = 3  # the k of precision and recall, the paper's
+KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # the library's defaults; subsets are smaller where there are fewer images
+
+
+class Unavailable(Exception):
+    """These metrics cannot be had here; the message says why, and what would help."""
+
+
+@dataclass(frozen=True)
+class Inception:
+    """A file of Inception weights that has been looked at, and its hash."""
+
+    path: Path
+    digest: str
+
+    def describe(self) -> dict[str, str | int]:
+        """What must be known to compare numbers."""
+        return {
+            "library": f"torch-fidelity {version('torch-fidelity')}",
+            "network": "inception-v3-compat, pool features (2048)",
+            "weights": self.path.name,
+            "weights_sha256": self.digest,
+            "resize": "bilinear to 299x299 inside the network, as TensorFlow 1",
+            "neighborhood": NEIGHBORHOOD,
+        }
+
+
+def find_inception(weights: Path | None) -> Inception:
+    """The weights file ``weights``, or the library's cached one.
+
+    Unavailable without the library or without a cached file; UserError if a file was named and cannot be used.
+    """
+    if find_spec("torch_fidelity") is None:
+        raise Unavailable("torch-fidelity is not installed (pip install -r requirements-eval.txt)")
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_NAME
+    path = weights or cached
+    if weights is None and not cached.is_file():
+        raise Unavailable(
+            f"the Inception weights are not in torch's cache ({cached}), and nothing is downloaded here. Put the file "
+            f"{WEIGHTS_NAME} of torch-fidelity's release v0.2.0 there, or name it with --inception-weights"
+        )
+    try:
+        # The library unpickles the file without restrictions, so it is proven harmless first.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        usable = isinstance(state, dict) and "Mixed_7c.branch_pool.conv.weight" in state
+    except Exception as error:
+        raise UserError(f"The Inception weights {path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not usable:
+        raise UserError(f"{path} does not hold the Inception weights of torch-fidelity ({WEIGHTS_NAME}).")
+    return Inception(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def inception_metrics(
+    inception: Inception, samples: Tensor, reference: Tensor, wanted: list[str], device: torch.device, seed: int = 0
+) -> dict[str, Estimate]:
+    """The ``wanted`` ones of ``METRICS`` for uint8 images (N, 3, S, S) against uint8 reference images.
+
+    KID's interval is that of the mean over its random subsets; the others have none. FID of few images is too large,
+    by an amount that depends on their number: compare only at equal numbers.
+    """
+    from torch_fidelity import calculate_metrics
+
+    found = calculate_metrics(
+        input1=_Images(samples),
+        input2=_Images(reference),
+        cuda=device.type == "cuda",
+        fid="fid" in wanted,
+        kid="kid" in wanted,
+        prc="precision" in wanted or "recall" in wanted,
+        feature_extractor="inception-v3-compat",
+        feature_extractor_weights_path=str(inception.path),
+        kid_subsets=KID_SUBSETS,
+        kid_subset_size=min(KID_SUBSET_SIZE, len(samples), len(reference)),
+        prc_neighborhood=NEIGHBORHOOD,
+        rng_seed=seed,
+        samples_shuffle=False,
+        cache=False,
+        verbose=False,
+    )
+    names = {"fid": "frechet_inception_distance", "kid": "kernel_inception_distance_mean"}
+    result = {name: Estimate(float(found[names.get(name, name)])) for name in METRICS if name in wanted}
+    if "kid" in wanted:
+        error = float(found["kernel_inception_distance_std"]) / KID_SUBSETS**0.5
+        result["kid"] = Estimate.from_error(result["kid"].value, error)
+    return result
+
+
+class _Images(Dataset):
+    """uint8 images as the library wants them: one tensor (3, S, S) at a time."""
+
+    def __init__(self, images: Tensor):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]

@@ -1,0 +1,85 @@
+"""bands.csv: the loss per band of timesteps at the end of each epoch, on one fixed batch.
+
+The training loss of a curriculum is taken over the timesteps of its stage, so it jumps at each border and cannot be
+compared between variants. This one can: every run of one seed and one data set is asked the same questions.
+"""
+
+import csv
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mindiffusion.ddpm import DDPM, eval_mode
+from mindiffusion.runtime.files import write_atomically
+from mindiffusion.runtime.rng import make_generator
+
+NUM_BANDS = 10
+MOST_IMAGES = 64  # a tenth of a sample grid's work
+POSITION = ("stage", "epoch", "step", "images")  # as in metrics.csv
+
+
+def band_names(num_bands: int = NUM_BANDS) -> list[str]:
+    """Columns of bands.csv, by the top of each band in t/T: "t<=0.1" to "t<=1"."""
+    return [f"t<={(index + 1) / num_bands:g}" for index in range(num_bands)]
+
+
+COLUMNS = (*POSITION, *band_names())
+
+
+def band_timesteps(num_images: int, n_T: int, num_bands: int = NUM_BANDS) -> Tensor:
+    """Timesteps (num_bands, num_images) int64: row i is spread evenly over i < num_bands * t/n_T <= i + 1."""
+    spread = (torch.arange(num_images, dtype=torch.float64) + 0.5) / num_images
+    t = (torch.arange(num_bands, dtype=torch.float64)[:, None] + spread) / num_bands
+    return (t * n_T).ceil().long().clamp(1, n_T)
+
+
+class BandFile:
+    """Measures and keeps the rows of bands.csv.
+
+    The batch (images, timesteps, noise) is drawn from a generator of its own purpose: nothing that training draws
+    depends on it, and a resumed run measures the same numbers. ``images`` is uint8 (N, 3, S, S), on any device.
+    """
+
+    def __init__(self, path: Path, images: Tensor, batch_size: int, seed: int):
+        self.path = path
+        self.images = images
+        self.num_images = min(MOST_IMAGES, batch_size, len(images))
+        self.seed = seed
+
+    def measure(self, net: nn.Module, diffusion: DDPM) -> list[float]:
+        """The mean squared error of the noise that ``net`` predicts, per band from low noise to high."""
+        device = diffusion.sqrtab.device
+        generator = make_generator(self.seed, "bands")
+        chosen = torch.randperm(len(self.images), generator=generator)[: self.num_images]
+        x = self.images[chosen.to(self.images.device)].to(device).float() / 127.5 - 1
+        losses = []
+        with torch.no_grad(), eval_mode(net):
+            for t in band_timesteps(self.num_images, diffusion.n_T):
+                eps = torch.randn(x.shape, generator=generator).to(device)
+                t = t.to(device)
+                eps_hat = net(diffusion.q_sample(x, t, eps), t / diffusion.n_T).float()
+                losses.append((eps_hat - eps).square().mean())
+        return torch.stack(losses).tolist()
+
+    def keep_up_to(self, step: int) -> None:
+        """Forget rows of later steps: a run that was killed measures them again when it is resumed."""
+        self._write([row for row in read_bands(self.path) if int(row["step"]) <= step])
+
+    def has(self, step: int) -> bool:
+        """Whether the row of this step is there."""
+        return any(int(row["step"]) == step for row in read_bands(self.path))
+
+    def add(self, position: dict[str, int], losses: list[float]) -> None:
+        """Keep one row: ``position`` has the columns of POSITION."""
+        cells = [*(str(position[name]) for name in POSITION), *(f"{loss:.6g}" for loss in losses)]
+        self._write([*read_bands(self.path), dict(zip(COLUMNS, cells, strict=True))])
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in rows)]
+        write_atomically(self.path, lambda temporary: temporary.write_text("\n".join(lines) + "\n"))
+
+
+def read_bands(path: Path) -> list[dict[str, str]]:
+    """The rows of a bands.csv; none if it is not there."""
+    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []

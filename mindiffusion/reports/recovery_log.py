@@ -1,0 +1,44 @@
+"""recovery.csv: how much of the synthetic data's coarse and fine features the samples show at the end of each stage."""
+
+import csv
+import io
+from pathlib import Path
+
+from torch import Tensor
+
+from mindiffusion.data.recovery import feature_recovery
+from mindiffusion.data.synthetic import two_feature_model
+from mindiffusion.runtime.files import write_atomically
+
+COLUMNS = ("stage", "coarse", "fine", "outside")
+
+
+class RecoveryFile:
+    """One row per stage, replaced when a stage is measured again."""
+
+    def __init__(self, path: Path, image_size: int):
+        self.path = path
+        self.image_size = image_size
+
+    def add(self, stage: int, samples: Tensor) -> str:
+        """Measure samples (N, 3, S, S) of a stage (from 0), keep the numbers, and return them as a line to print."""
+        recovery = feature_recovery(two_feature_model(self.image_size), samples)
+        row = {"stage": str(stage + 1)}
+        row |= {name: f"{getattr(recovery, name):.4f}" for name in COLUMNS[1:]}
+        rows = [*(old for old in self.rows() if old["stage"] != row["stage"]), row]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda each: int(each["stage"])))
+        write_atomically(self.path, lambda temporary: temporary.write_text(text.getvalue()))
+        return (
+            f"recovered in samples after stage {stage + 1}: coarse features (M1) {recovery.coarse:.0%}, "
+            f"fine features (M2) {recovery.fine:.0%}; outside both {recovery.outside:.4f} per pixel"
+        )
+
+    def rows(self) -> list[dict[str, str]]:
+        """What is kept so far."""
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="") as file:
+            return list(csv.DictReader(file))

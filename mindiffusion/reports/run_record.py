@@ -1,0 +1,100 @@
+"""What a run left in its contents folder, read back for figures, comparison pages and model cards."""
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mindiffusion.reports.bands import band_names, read_bands
+from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.runtime.errors import UserError
+
+GRID_NAME = re.compile(r"stage(\d+)_epoch(\d+)\.png")
+EVALUATIONS = ("evaluation.csv", "evaluation.json")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The files of one run. ``metrics`` and ``bands`` hold one list of numbers per column, in order of ``images``."""
+
+    folder: Path
+    config: dict[str, Any]
+    metrics: dict[str, list[float]]
+    bands: dict[str, list[float]]
+
+    @property
+    def title(self) -> str:
+        """The variant as people call it."""
+        variant = self.config["variant"]
+        return variant.upper() if variant else "control"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Where the run's checkpoints are, as long as nobody moved them."""
+        folder = self.folder.resolve()
+        return folder.with_name(folder.name.replace("contents", "checkpoints", 1))
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Images seen in an epoch: full batches only."""
+        batch = self.config["global_batch_size"]
+        return (self.config.get("images_per_epoch") or self.config["data"]["images"]) // batch * batch
+
+    @property
+    def stage_borders(self) -> list[int]:
+        """Images seen at the beginning of each stage, and at the end of the run."""
+        borders = [0]
+        for stage in self.config["stages"]:
+            borders.append(borders[-1] + stage["epochs"] * self.images_per_epoch)
+        return borders
+
+    @property
+    def stages_begun(self) -> int:
+        """How many stages have a row in metrics.csv."""
+        return int(max(self.metrics["stage"], default=0))
+
+    def grids(self) -> list[tuple[int, int, Path]]:
+        """(stage, epoch, file) of each sample grid, both counted from 1, in order of epochs."""
+        found = ((GRID_NAME.fullmatch(path.name), path) for path in self.folder.iterdir())
+        return sorted(((int(m[1]), int(m[2]), path) for m, path in found if m), key=lambda grid: grid[1])
+
+    def band_loss(self) -> list[float]:
+        """The mean over all bands of timesteps, at each row of ``bands``."""
+        names = band_names()
+        return [sum(self.bands[name][i] for name in names) / len(names) for i in range(len(self.bands["step"]))]
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read a contents folder. UserError if it is not one."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        config["variant"], config["stages"], config["data"]["images"], config["global_batch_size"]  # as used above
+        metrics = _columns(read_metrics(folder / "metrics.csv"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder} is not the contents folder of a run: {type(error).__name__}: {error}. Name a contents_*_32 "
+            "folder, with the config.json and metrics.csv that the run wrote."
+        ) from error
+    return RunRecord(folder, config, metrics, _columns(read_bands(folder / "bands.csv"), ("step", *band_names())))
+
+
+def read_evaluation(path: Path) -> list[dict[str, Any]]:
+    """The rows of an evaluation table, a CSV or a JSON list: a ``name``, then one value per metric. UserError if it
+    is neither."""
+    try:
+        if path.suffix == ".json":
+            rows = json.loads(path.read_text())
+        else:
+            rows = list(csv.DictReader(path.read_text().splitlines()))
+        if not all(isinstance(row, dict) and "name" in row for row in rows):
+            raise ValueError("there are rows without a name")
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read as an evaluation table: {error}.") from error
+    return rows
+
+
+def _columns(rows: list[dict[str, str]], least: tuple[str, ...] = ("stage",)) -> dict[str, list[float]]:
+    names = rows[0] if rows else least
+    return {name: [float(row[name]) for row in rows] for name in names}

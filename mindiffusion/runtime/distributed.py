@@ -1,0 +1,177 @@
+"""Who am I among the processes of this job, and the few things that processes do together."""
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mindiffusion.runtime.errors import STOP_SIGNALS, UserError
+
+# Within a step all ranks are equally fast, so one that is not heard of for this long is lost, and the job must end.
+STEP_TIMEOUT = timedelta(minutes=10)
+# Waiting for another rank to cache a data set, draw a grid or write a file is not a hang: such waits may last longer.
+PATIENCE = timedelta(hours=24)
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among ``world_size`` of them. ``device`` is where its tensors live."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    device: torch.device = CPU
+    patient_group: dist.ProcessGroup | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """True on the one rank that writes files and prints."""
+        return self.rank == 0
+
+    def slice(self, total: int) -> slice:
+        """The part of a batch of ``total`` items that belongs to this rank. ``total`` divides by ``world_size``."""
+        share = total // self.world_size
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def barrier(self) -> None:
+        """Wait, for up to a day, until every rank is here."""
+        if self.world_size > 1:
+            dist.barrier(group=self.patient_group)
+
+    def from_main(self, work: Callable[[], Any]) -> Any:
+        """Call ``work`` on rank 0 alone and return its result on every rank; a UserError is raised on every rank."""
+        outcome: list = [None, None]
+        if self.is_main:
+            try:
+                outcome[0] = work()
+            except UserError as error:
+                if self.world_size == 1:
+                    raise
+                outcome[1] = str(error)
+        if self.world_size > 1:
+            dist.broadcast_object_list(outcome, src=0, group=self.patient_group)
+        if outcome[1] is not None:
+            raise UserError(outcome[1])
+        return outcome[0]
+
+    def average_(self, tensor: Tensor) -> Tensor:
+        """Replace ``tensor`` by its mean over ranks, in place, on every rank."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+            tensor /= self.world_size
+        return tensor
+
+    def any(self, flag: int) -> int:
+        """The largest ``flag`` of all ranks, on every rank. Goes over the CPU: no wait for the GPU's queue."""
+        if self.world_size == 1:
+            return flag
+        shared = torch.tensor([flag])
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+        return int(shared)
+
+    def gather(self, part: Tensor) -> Tensor:
+        """Concatenate every rank's CPU tensor along the first axis, in rank order, on every rank.
+
+        Parts have one shape, but for the first axis, which may differ.
+        """
+        if self.world_size == 1:
+            return part
+        parts: list = [None] * self.world_size
+        dist.all_gather_object(parts, part, group=self.patient_group)
+        return torch.cat(parts)
+
+
+def pick_device(name: str, local_rank: int) -> torch.device:
+    """``auto`` is this rank's GPU where there is one, else the CPU. UserError if the asked-for device is absent."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return CPU
+    if not torch.cuda.is_available():
+        raise UserError("--device cuda was asked for, but PyTorch sees no CUDA GPU. Use --device cpu or --device auto.")
+    if local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"{local_rank + 1} or more processes on this machine, but only {torch.cuda.device_count()} CUDA GPU(s): "
+            "lower --nproc_per_node to the number of GPUs."
+        )
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def process_group(device_name: str = "auto") -> Iterator[Ranks]:
+    """Join the job that ``torchrun`` describes in the environment; a plain ``python`` is a job of one process.
+
+    NCCL carries CUDA tensors and gloo CPU tensors. The group is left when the block ends.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = pick_device(device_name, local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world_size == 1:
+        yield Ranks(device=device)
+        return
+    with _default_signals():
+        store, rank = _fresh_store(), int(os.environ["RANK"])
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        where = {"store": store, "rank": rank, "world_size": world_size} if store else {}
+        dist.init_process_group(backend, timeout=STEP_TIMEOUT, **where)
+        patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    try:
+        yield Ranks(dist.get_rank(), local_rank, world_size, device, patient_group)
+    finally:
+        # A thread of gloo may still wait for the interpreter lock, to drop the tensors of the last exchange. Destroying
+        # its group holds that lock and waits for the thread, for ever (seen in some stops): let it go first.
+        time.sleep(0.2)
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _default_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGINT kill: meeting the other processes can wait for minutes where no Python handler runs."""
+    former = {number: signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _fresh_store() -> dist.Store | None:
+    """torchrun's store, under a prefix of this attempt alone; None without torchrun, where PyTorch makes its own.
+
+    After a restart torchrun's store still has the addresses of processes that are gone, and PyTorch connects to those
+    (https://github.com/pytorch/pytorch/issues/135712). Its restart count differs between machines, so the prefix has to
+    be agreed: each process says hello under a name of its own, and rank 0 answers that name.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, timeout=STEP_TIMEOUT)
+    rank, name = int(os.environ["RANK"]), uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"hello/{rank}", name)
+        prefix = store.get(f"answer/{name}").decode()
+        store.set(f"here/{prefix}/{rank}", "")
+        return dist.PrefixStore(prefix, store)
+    missing = set(range(1, int(os.environ["WORLD_SIZE"])))
+    deadline = time.monotonic() + STEP_TIMEOUT.total_seconds()
+    while missing:
+        for other in missing:
+            if store.check([f"hello/{other}"]):  # perhaps of an earlier attempt: then nobody reads the answer
+                store.set(f"answer/{store.get(f'hello/{other}').decode()}", name)
+        missing = {other for other in missing if not store.check([f"here/{name}/{other}"])}
+        if missing and time.monotonic() > deadline:
+            raise RuntimeError(f"ranks {sorted(missing)} did not come within {STEP_TIMEOUT}")
+        time.sleep(0.02)
+    return dist.PrefixStore(name, store)

@@ -1,0 +1,72 @@
+"""How a script ends: mistakes a user can mend and signals are told in one paragraph instead of a traceback."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from mindiffusion.runtime.terminal import error_text
+
+USER_ERROR_EXIT_CODE = 2
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class UserError(ValueError):
+    """Something outside the program is wrong: a flag, a path, a file. The message says what to do about it."""
+
+
+class Stopped(BaseException):
+    """The run was asked to stop by a signal, and has saved what there is to save.
+
+    Like KeyboardInterrupt it is no Exception, so that code that forgives errors (a broken image, a compiler that fails)
+    does not forgive it.
+
+    Attributes: ``exit_code`` is 128 + the signal number (143 for SIGTERM, 130 for SIGINT).
+    """
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """Within the block SIGTERM and SIGINT raise Stopped where the program is; what is half-written is removed on the
+    way out."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(f"stopped by signal {int(number)}; nothing half-written is left behind.", 128 + number)
+
+    former = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Call ``main`` and turn its outcome into an exit code: 0, 2 for a UserError, 128 + n for signal n.
+
+    Every rank meets the same mistakes, so only rank 0 speaks; each rank exits with the code.
+    """
+    speaks = os.environ.get("RANK", "0") == "0"
+    with stopping_at_once():
+        try:
+            main()
+        except UserError as error:
+            if speaks:
+                print(error_text(error, sys.stderr), file=sys.stderr)
+            sys.exit(USER_ERROR_EXIT_CODE)
+        except Stopped as stopped:
+            if speaks:
+                print(stopped, file=sys.stderr)
+            sys.exit(stopped.exit_code)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,64 @@
+"""Files that are either whole or absent, whatever happens while they are written."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mindiffusion.runtime.errors import UserError
+
+
+@contextmanager
+def write_errors_explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write ``path`` into a UserError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}. Free space or mend the permissions, or choose another "
+            "--output-dir; then go on with --resume. Files written before are intact."
+        ) from error
+
+
+def write_atomically(
+    path: Path, write: Callable[[Path], object], before_rename: Callable[[], None] | None = None
+) -> None:
+    """Let ``write`` make a temporary file beside ``path``, push it to the disk, and rename it to ``path``.
+
+    At every moment ``path`` is the old file or the new one. ``before_rename`` is called when the new one is safe on the
+    disk under its temporary name. UserError if it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    with write_errors_explained(path):
+        try:
+            write(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            if before_rename:
+                before_rename()
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of a process that was killed while it wrote in ``folder``."""
+    for leftover in folder.glob(".*.tmp*"):
+        leftover.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def cache_folder() -> Path:
+    """$MINDIFFUSION_CACHE, or mindiffusion/ in the user's cache folder. It may not exist yet."""
+    folder = os.environ.get("MINDIFFUSION_CACHE")
+    if not folder:
+        folder = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "mindiffusion")
+    return Path(os.path.expanduser(folder))

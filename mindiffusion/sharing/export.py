@@ -1,0 +1,91 @@
+"""A trained network as a folder that can leave the house: model.safetensors, config.json and a model card.
+
+config.json, format "mindiffusion-export" version 1, holds what a checkpoint says about its network, and nothing about
+the machine it was trained on:
+    network                              "NaiveUnet", "SparseNaiveUnet" or "RegNaiveUnet"
+    weights                              "averaged", "raw", or "original" for a bare state dict of minDiffusion
+    config, data, next_epoch, next_step  as in a checkpoint, config without paths and machine; {} and 0 for "original"
+A SparseNaiveUnet's channel_mask and channel_birth_stage are buffers, so they lie in model.safetensors with the rest.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mindiffusion.checkpoints.weights import (
+    EXPORT_CONFIG,
+    EXPORT_FORMAT,
+    EXPORT_VERSION,
+    EXPORT_WEIGHTS,
+    Weights,
+    build_network,
+)
+from mindiffusion.config import identity_fields
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import write_errors_explained
+from mindiffusion.runtime.optional import require
+from mindiffusion.sharing.model_card import model_card
+
+
+def export(weights: Weights, folder: Path, raw: bool, overwrite: bool) -> None:
+    """Write ``folder``, whole or not at all. UserError if it is there, unless ``overwrite`` and it is an export, if
+    safetensors is not installed, if the weights fit no network, or if it cannot be written."""
+    require("safetensors", "--export")
+    from safetensors.torch import save
+
+    if folder.exists() and not (overwrite and _replaceable(folder)):
+        hint = "--overwrite replaces an export only" if overwrite else "choose another folder, or use --overwrite"
+        raise UserError(f"{folder} is there already: {hint}.")
+    net = build_network(weights)
+    about = describe(weights, raw)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    with write_errors_explained(folder):
+        try:
+            temporary.mkdir(parents=True)
+            state = {name: value.contiguous() for name, value in net.state_dict().items()}
+            (temporary / EXPORT_WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
+            (temporary / EXPORT_CONFIG).write_text(json.dumps(about, indent=2) + "\n")
+            (temporary / "README.md").write_text(model_card(weights, about, net))
+            for path in temporary.iterdir():
+                _sync(path)
+            _replace_folder(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def describe(weights: Weights, raw: bool) -> dict[str, Any]:
+    """What config.json says."""
+    about: dict[str, Any] = {"format": EXPORT_FORMAT, "format_version": EXPORT_VERSION}
+    checkpoint = weights.checkpoint
+    if checkpoint is None or not checkpoint["config"]:
+        empty = {"config": {}, "data": {}, "next_epoch": 0, "next_step": 0}
+        return {**about, "network": "NaiveUnet", "weights": "original", **empty}
+    averaged = checkpoint.get("weights") == "averaged" or (checkpoint.get("ema") is not None and not raw)
+    config = {name: checkpoint["config"][name] for name in identity_fields() if name in checkpoint["config"]}
+    kept = {name: checkpoint[name] for name in ("data", "next_epoch", "next_step")}
+    kind = {"network": checkpoint["network"], "weights": "averaged" if averaged else "raw"}
+    return {**about, **kind, "config": config, **kept}
+
+
+def _replaceable(folder: Path) -> bool:
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {EXPORT_WEIGHTS, EXPORT_CONFIG, "README.md"}
+
+
+def _replace_folder(new: Path, folder: Path) -> None:
+    """A folder cannot be renamed over another that has files: move the old one aside first."""
+    old = new.with_suffix(".old")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

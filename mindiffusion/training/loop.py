@@ -1,0 +1,130 @@
+"""The staged training loop that all scripts share."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mindiffusion.checkpoints.run_folder import as_restarted, open_run, reserved_folders
+from mindiffusion.config import TrainConfig
+from mindiffusion.data.images import count_images, device_images, get_batch, load_images
+from mindiffusion.ddpm import DDPM
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.precision import memory_format, set_backend_flags
+from mindiffusion.runtime.rng import make_generator
+from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.training.acceleration import maybe_compile, resolve_auto
+from mindiffusion.training.plan import describe_plan
+from mindiffusion.training.run import Run
+from mindiffusion.training.schedule import Schedule
+from mindiffusion.training.step import Step, graphed, make_step
+
+
+def train(
+    config: TrainConfig,
+    ranks: Ranks,
+    net: nn.Module,
+    diffusion: DDPM,
+    start_stage: Callable[[int], None],
+    penalty: Callable[[], Tensor] | None = None,
+    after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None = None,
+    after_step: Callable[[float], None] | None = None,
+) -> None:
+    """Train ``net`` inside ``diffusion`` through ``config.stages``, or continue where a checkpoint left off.
+
+    ``start_stage(index)`` puts the variant's stage rule into force; it is called again on resume, so it must change
+    nothing that is already as the stage wants it. ``penalty()`` is added to the loss; ``after_backward(average_)`` is
+    called when a step's gradients are complete, with a function that averages a tensor over ranks in place; and
+    ``after_step(lr)`` when the optimizer has stepped.
+    UserError for what the user can mend, Stopped after a signal, with everything saved.
+    """
+    check_batch(config, ranks.world_size)
+    if config.dry_run:
+        if ranks.is_main:
+            num_images = count_images(config.data_path, places=config.train_places)
+            config = resolve_auto(config, num_images, ranks.device)
+            print(describe_plan(config, net, num_images, ranks.world_size))
+        return
+    config = as_restarted(config)
+    with reserved_folders(config, ranks):
+        found = ranks.from_main(lambda: open_run(config))
+        data = load_images(
+            config.data_path,
+            config.image_size,
+            config.crop,
+            config.seed,
+            ranks,
+            skip_bad_images=config.skip_bad_images,
+            places=config.train_places,
+        )
+        config = resolve_auto(config, len(data), ranks.device)
+        set_backend_flags(config.precision, ranks.device)
+        net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device))
+        diffusion.to(ranks.device)
+        run = Run(config, ranks, Schedule(config, len(data)), data, net, diffusion)
+        next_step = run.begin(found)
+        loss = maybe_compile(config, diffusion, net, ranks)
+        ddp = DistributedDataParallel(loss, broadcast_buffers=False) if ranks.world_size > 1 else loss
+        step_function = make_step(config, ranks, run, ddp, penalty, after_backward, after_step)
+        with StopSignals() as stop, run.progress(next_step):
+            _train_stages(run, step_function, start_stage, next_step, stop)
+    run.say(f"done: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
+
+
+def _train_stages(
+    run: Run, step_function: Step, start_stage: Callable[[int], None], next_step: int, stop: StopSignals
+) -> None:
+    """The loop over stages, epochs and steps, from ``next_step`` to the end."""
+    config, ranks, schedule = run.config, run.ranks, run.schedule
+    images = device_images(run.data, ranks.device)
+    # Re-enter the epoch of the last step done, which may have been killed before its grid was drawn.
+    here = schedule.position(max(next_step - 1, 0))
+    for stage in range(here.stage, len(config.stages)):
+        start_stage(stage)
+        run.announce(stage)
+        train_step = graphed(step_function, config, ranks, run)
+        for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
+            order = schedule.order(epoch).to(images.device)
+            for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
+                batch = draw_batch(config, ranks, schedule, images, run.diffusion, order, step)
+                run.finish_step(step, *train_step(*batch, run.ema_weight(step)), stop)
+            run.finish_epoch(stage, epoch, stop)
+
+
+def check_batch(config: TrainConfig, world_size: int) -> None:
+    """UserError unless the global batch divides evenly among processes, and their share into forward passes."""
+    if config.global_batch_size % world_size:
+        raise UserError(
+            f"--global-batch-size {config.global_batch_size} does not divide by {world_size} processes: choose a "
+            "multiple of the number of processes."
+        )
+    share = config.global_batch_size // world_size
+    if config.micro_batch_size and share % config.micro_batch_size:
+        raise UserError(
+            f"--micro-batch-size {config.micro_batch_size} does not divide the {share} images that each of "
+            f"{world_size} process(es) has per step: choose a divisor of {share}."
+        )
+
+
+def draw_batch(
+    config: TrainConfig, ranks: Ranks, schedule: Schedule, images: Tensor, diffusion: DDPM, order: Tensor, step: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """This rank's slice of the global batch of ``step``: images x (B, 3, S, S), timesteps t (B,), noise eps like x.
+
+    Everything is drawn for the global batch, from generators of this step, and then sliced: the same numbers for any
+    number of ranks.
+    """
+    size = schedule.global_batch_size
+    mine = ranks.slice(size)
+    first = (step - schedule.steps_of(step // schedule.steps_per_epoch)[0]) * size
+    device = ranks.device
+    flips = torch.rand(size, generator=make_generator(config.seed, "flips", step, device), device=device) < 0.5
+    t = diffusion.sample_timesteps(size, make_generator(config.seed, "timesteps", step, device))
+    shape = (size, 3, config.image_size, config.image_size)
+    eps = torch.randn(shape, generator=make_generator(config.seed, "noise", step, device), device=device)
+    x = get_batch(images, order[first : first + size][mine], flips[mine], device)
+    layout = memory_format(config.precision, device)
+    x, eps = (part.contiguous(memory_format=layout) for part in (x, eps[mine]))
+    return x, t[mine], eps

@@ -1,0 +1,63 @@
+"""Where a run stands: the stage, epoch and step of every optimizer step, as functions of the step number alone."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mindiffusion.config import TrainConfig
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.rng import make_generator
+
+
+@dataclass(frozen=True)
+class Position:
+    """What is to be done next. All counts start at 0; ``epoch`` counts over the whole run, not within its stage."""
+
+    stage: int
+    epoch: int
+    step: int
+
+
+class Schedule:
+    """Steps of a run over ``num_images`` images. An epoch is every full global batch of a new permutation, or of its
+    first ``config.images_per_epoch``; the images left over wait for another epoch's permutation."""
+
+    def __init__(self, config: TrainConfig, num_images: int):
+        if num_images < config.global_batch_size:
+            raise UserError(
+                f"the data has {num_images} images, fewer than one global batch of {config.global_batch_size}: "
+                "lower --global-batch-size or point --data-path to more images."
+            )
+        if config.images_per_epoch and not config.global_batch_size <= config.images_per_epoch <= num_images:
+            raise UserError(
+                f"--images-per-epoch is {config.images_per_epoch}; it must lie between one global batch, "
+                f"{config.global_batch_size}, and the {num_images} images of the data."
+            )
+        self.num_images = num_images
+        self.seed = config.seed
+        self.global_batch_size = config.global_batch_size
+        self.steps_per_epoch = (config.images_per_epoch or num_images) // config.global_batch_size
+        self.first_epochs = [0]  # of each stage, and the end
+        for stage in config.stages:
+            self.first_epochs.append(self.first_epochs[-1] + stage.epochs)
+        self.total_steps = self.first_epochs[-1] * self.steps_per_epoch
+
+    def position(self, step: int) -> Position:
+        """Where optimizer step ``step`` lies. At a border this is the stage and epoch that begin there; past the last
+        step, the number of stages and of epochs."""
+        epoch = step // self.steps_per_epoch
+        stage = sum(first <= epoch for first in self.first_epochs) - 1
+        return Position(stage, epoch, step)
+
+    def epochs_of(self, stage: int) -> range:
+        """The epochs of a stage."""
+        return range(self.first_epochs[stage], self.first_epochs[stage + 1])
+
+    def steps_of(self, epoch: int) -> range:
+        """The steps of an epoch."""
+        return range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
+
+    def order(self, epoch: int) -> Tensor:
+        """The permutation of the images (num_images,) in an epoch, on the CPU: the same for every device."""
+        return torch.randperm(self.num_images, generator=make_generator(self.seed, "order", epoch))

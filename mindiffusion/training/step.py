@@ -1,0 +1,94 @@
+"""One optimizer step as a plain function of tensors: the same on a CPU, on a GPU, and recorded as a CUDA graph."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from mindiffusion.config import TrainConfig
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import first_line
+from mindiffusion.runtime.precision import autocast
+from mindiffusion.training.cuda_graph import CudaGraph
+from mindiffusion.training.run import Run
+
+Step = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor, Tensor]]
+
+
+def make_step(
+    config: TrainConfig,
+    ranks: Ranks,
+    run: Run,
+    ddp: nn.Module,
+    penalty: Callable[[], Tensor] | None,
+    after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None,
+    after_step: Callable[[float], None] | None,
+) -> Step:
+    """The function (x, t, eps, ema_weight) -> (mse, penalty, grad_norm), three scalars on the device, that does all of
+    a step: gradient, channel score, Adam, proximal step, moving average. Hooks as in ``train``.
+
+    Nothing in it waits for the device or draws random numbers, and what it changes it changes in place.
+    """
+
+    def step(x: Tensor, t: Tensor, eps: Tensor, ema_weight: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mse, reg = backward_pass(config, ranks, ddp, (x, t, eps), penalty)
+        if after_backward:
+            after_backward(ranks.average_)
+        grad_norm = run.optimizer_step()
+        if after_step:
+            after_step(config.lr)
+        if run.ema:
+            run.ema.update(ema_weight)
+        return mse, reg, grad_norm
+
+    return step
+
+
+def graphed(step: Step, config: TrainConfig, ranks: Ranks, run: Run) -> Step:
+    """``step`` as a CUDA graph, on one GPU with compilation on; else ``step`` itself.
+
+    Ask anew at each stage: what a stage sets as a plain number, such as lambda, is recorded as a constant.
+    """
+    if ranks.device.type != "cuda" or ranks.world_size > 1 or not config.compile:
+        return step
+
+    def on_failure(error: Exception) -> None:
+        forget_gradients(run.net)  # they were recorded, not computed
+        run.say(f"cannot record the step as a CUDA graph, going on without: {first_line(error)}")
+
+    return CudaGraph(step, ranks.device, on_failure)
+
+
+def forget_gradients(net: nn.Module) -> None:
+    """Clear the gradients of the parameters, and of the mask where there is one."""
+    net.zero_grad(set_to_none=True)
+    if hasattr(net, "mask_probe"):
+        net.mask_probe.grad = None
+
+
+def backward_pass(
+    config: TrainConfig,
+    ranks: Ranks,
+    ddp: nn.Module,
+    batch: tuple[Tensor, Tensor, Tensor],
+    penalty: Callable[[], Tensor] | None,
+) -> tuple[Tensor, Tensor]:
+    """Leave the gradient of mean loss + penalty in the parameters, averaged over ranks. Returns (mse, penalty), two
+    scalars on the device, mse of this rank's share. Micro-batches are equal in size, so their mean is the mean."""
+    per_pass = config.micro_batch_size or len(batch[0])
+    passes = list(zip(*(part.split(per_pass) for part in batch), strict=True))
+    mse_sum = torch.zeros((), device=ranks.device)
+    reg = torch.zeros((), device=ranks.device)
+    for index, (x, t, eps) in enumerate(passes):
+        last = index == len(passes) - 1
+        with nullcontext() if last or ranks.world_size == 1 else ddp.no_sync():
+            with autocast(config.precision, ranks.device):
+                mse = ddp(x, t, eps)
+            loss = mse / len(passes)
+            if last and penalty:
+                reg = penalty()
+                loss = loss + reg
+            loss.backward()
+        mse_sum += mse.detach()
+    return mse_sum / len(passes), reg.detach()
