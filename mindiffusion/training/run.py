@@ -50,7 +50,7 @@ class Run:
         self.net = net
         self.diffusion = diffusion
         self.ema: Ema | None = None
-        self.optimizer = make_optimizer(net, config.lr, ranks.device)
+        self.optimizer = make_optimizer(net, config.lr, ranks.device, config.cuda_graph)
         self.meter = IntervalMeter(ranks)
         self.metrics_file = MetricsFile(config.contents_dir / "metrics.csv")
         self.recovery_file = RecoveryFile(config.contents_dir / "recovery.csv", config.image_size)
@@ -194,7 +194,7 @@ class Run:
     # --- details --------------------------------------------------------------------------------------------------
 
     def _denoiser(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """The averaged network, where there is one, for sampling; kept, so that its CUDA graph is recorded once."""
+        """The averaged network, where there is one, for sampling."""
         if self.denoiser is None:
             net = self.ema.net if self.ema else self.net
             self.denoiser = denoiser(net, self.config.precision, self.ranks.device, compiled=False)
