@@ -1,5 +1,5 @@
-"""--cuda-graph, with CUDA's recorder played by stand-ins: one that is right, and some that are wrong, each in a way that
-a real recording can be wrong in."""
+"""--cuda-graph, with CUDA's recorder played by stand-ins: one that is right, and some that are wrong, each in a way
+that a real recording can be wrong in."""
 
 import pytest
 import torch
@@ -219,7 +219,7 @@ def test_other_shapes_are_left_to_the_function():
     assert graph.inputs[0].shape[0] == 4
 
 
-# --- what asks for it, and CUDA's own recorder --------------------------------------------------------------------------
+# --- what asks for it, and CUDA's own recorder ------------------------------------------------------------------------
 
 
 def test_the_graph_is_off_unless_it_is_asked_for():
