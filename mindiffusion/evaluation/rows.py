@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mindiffusion.data.recovery import feature_recovery
+from mindiffusion.data.synthetic import two_feature_model
+from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.bootstrap import RESAMPLES, Estimate, bootstrap
 from mindiffusion.evaluation.color import NAMES as COLOR_NAMES
 from mindiffusion.evaluation.color import color_error, color_statistics
-from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.faces import found_faces
 from mindiffusion.evaluation.inception import Inception, inception_metrics
 from mindiffusion.evaluation.likelihood import NUM_BANDS, HeldOutErrors, held_out_errors
-from mindiffusion.data.recovery import feature_recovery
 from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
 from mindiffusion.evaluation.swd import swd_per_level
-from mindiffusion.data.synthetic import two_feature_model
 
 OF_SAMPLES = ("swd", "spectrum", "color", "face_rate", "recovery", "fid", "kid", "precision", "recall")
 OF_NETWORKS = ("loss", "bpd")

@@ -1,4 +1,4 @@
-"""face_rate: faces are found and other pictures are not, in evaluate.py with an interval, and without OpenCV one line."""
+"""face_rate: faces are found, other pictures are not; an interval; one line where OpenCV is missing."""
 
 import json
 import sys
@@ -100,7 +100,7 @@ def test_without_opencv_the_rate_is_left_out_with_one_line(folder, capsys, monke
     monkeypatch.setitem(sys.modules, "cv2", None)  # an import of it would now fail
     report = evaluated(folder, "--data-path", folder, "--metrics", "face_rate", "color")
     assert capsys.readouterr().err.count("no face_rate: OpenCV is not installed") == 1
-    assert list(report["results"][0]["metrics"])[0] == "color_error" and report["settings"]["faces"] is None
+    assert next(iter(report["results"][0]["metrics"])) == "color_error" and report["settings"]["faces"] is None
 
 
 def test_synthetic_images_have_no_faces_to_look_for(folder, capsys):
