@@ -31,8 +31,11 @@ from mindiffusion.sharing.model_card import model_card
 
 
 def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: bool = False) -> None:
-    """Write ``folder``, whole or not at all; the weights as float16 if ``half``. UserError if it is there, unless ``overwrite`` and it is an export, if
-    safetensors is not installed, if the weights fit no network, or if it cannot be written."""
+    """Write ``folder``, whole or not at all; the weights as float16 if ``half``.
+
+    UserError if it is there, unless ``overwrite`` and it is an export, if safetensors is not installed, if the weights
+    fit no network, or if it cannot be written.
+    """
     require("safetensors", "--export")
     from safetensors.torch import save
 
