@@ -21,7 +21,13 @@ from mindiffusion.training.log import Log
 from mindiffusion.training.saver import Saver
 
 ROOT = Path(__file__).parents[1]
-VARIANTS = {"train_celeba_32": "", "train_celeba_c_32": "c", "train_celeba_cs_32": "cs", "train_celeba_cr_32": "cr"}
+VARIANTS = {
+    "train_celeba_32": "",
+    "train_celeba_c_32": "c",
+    "train_celeba_cb_32": "cb",
+    "train_celeba_cs_32": "cs",
+    "train_celeba_cr_32": "cr",
+}
 SCRIPTS = tuple(VARIANTS)
 NUM_IMAGES = 24
 STEPS_PER_EPOCH = 3  # of 8 images each
