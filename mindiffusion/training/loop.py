@@ -18,8 +18,11 @@ from mindiffusion.runtime.rng import make_generator
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.training.acceleration import lay_out, maybe_compile, memory_explained, resolve_auto
 from mindiffusion.training.checked_graph import CheckedGraph
+from mindiffusion.training.display import Display
+from mindiffusion.training.log import Log
 from mindiffusion.training.plan import describe_plan
 from mindiffusion.training.run import Run
+from mindiffusion.training.saver import Saver
 from mindiffusion.training.schedule import Schedule
 from mindiffusion.training.self_check import check_ranks_agree, describe_machine
 from mindiffusion.training.step import Step, check_graph, graphed, make_step
@@ -68,12 +71,18 @@ def train(
         net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device, config.compile))
         diffusion.to(ranks.device)
         run = Run(config, ranks, Schedule(config, len(data)), data, net, diffusion)
-        next_step = run.begin(found)
+        next_step = run.restore(found)
+        log = Log(run)
+        saver = Saver(run, log)
+        display = Display(run, log, saver)
+        saver.begin(found)
+        log.begin(next_step)
+        display.begin(next_step)
         loss = _checked_loss(run)
         ddp = DistributedDataParallel(loss, broadcast_buffers=False) if ranks.world_size > 1 else loss
         step_function = make_step(run.config, ranks, run, ddp, penalty, after_backward, after_step)
-        with memory_explained(config, ranks), StopSignals() as stop, run.progress(next_step):
-            _train_stages(run, step_function, start_stage, next_step, stop)
+        with memory_explained(config, ranks), StopSignals() as stop, log.progress(next_step):
+            _train_stages(run, log, saver, display, step_function, start_stage, next_step, stop)
     run.say(f"done: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
 
 
@@ -90,7 +99,14 @@ def _checked_loss(run: Run) -> nn.Module:
 
 
 def _train_stages(
-    run: Run, step_function: Step, start_stage: Callable[[int], None], next_step: int, stop: StopSignals
+    run: Run,
+    log: Log,
+    saver: Saver,
+    display: Display,
+    step_function: Step,
+    start_stage: Callable[[int], None],
+    next_step: int,
+    stop: StopSignals,
 ) -> None:
     """The loop over stages, epochs and steps, from ``next_step`` to the end."""
     config, ranks, schedule = run.config, run.ranks, run.schedule
@@ -100,16 +116,19 @@ def _train_stages(
     train_step = graphed(step_function, config, ranks, run)
     for stage in range(here.stage, len(config.stages)):
         start_stage(stage)
-        run.announce(stage)
+        log.announce(stage)
         if isinstance(train_step, CheckedGraph):
             train_step.renew()
         for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
             order = schedule.order(epoch).to(images.device)
             for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
                 batch = draw_batch(config, ranks, schedule, images, run.diffusion, order, step)
-                run.finish_step(step, *train_step(*batch, run.ema_weight(step), schedule.lr(step)), stop)
+                measured = train_step(*batch, run.ema_weight(step), schedule.lr(step))
+                log.finish_step(step + 1, *measured)
+                saver.finish_step(step + 1, stop)
             check_ranks_agree(ranks, run.net, f"at the end of epoch {epoch + 1}")
-            run.finish_epoch(stage, epoch, stop)
+            saver.finish_epoch(stage, epoch)
+            display.finish_epoch(stage, epoch, stop)
 
 
 def check_batch(config: TrainConfig, world_size: int) -> None:
