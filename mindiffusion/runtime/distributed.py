@@ -120,6 +120,11 @@ def pick_device(name: str, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+def most_processes(devices: int, batch: int) -> int:
+    """How many processes to start for ``devices`` GPUs: as many as divide the global batch; 1 without a GPU."""
+    return max(count for count in range(1, max(devices, 1) + 1) if batch % count == 0)
+
+
 @contextmanager
 def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     """Join the job that ``torchrun`` describes in the environment; a plain ``python`` is a job of one process.
