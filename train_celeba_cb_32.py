@@ -1,6 +1,6 @@
 """torchrun --nproc_per_node=1 train_celeba_cb_32.py
 
-CB: the curriculum of C with a loss that weighs all noise levels alike.
+CB: the curriculum of C, sooner on the full range, with a loss that weighs all noise levels alike.
 
 The images come from CELEBA_PATH (.env or environment) or --data-path; grids go to contents_*/, checkpoints to
 checkpoints_*/. Raise --nproc_per_node to use more GPUs: the result does not depend on it. The constants below are the
@@ -24,11 +24,11 @@ N_T = 1000  # diffusion steps
 GLOBAL_BATCH_SIZE = 256  # images per optimizer step, over all processes
 LR = 2e-5  # Adam
 STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
-    Stage(0.8, 1.0, "stage1_high_noise", 5),
-    Stage(0.6, 1.0, "stage2_expand", 10),
-    Stage(0.4, 1.0, "stage3_expand", 15),
-    Stage(0.2, 1.0, "stage4_expand", 20),
-    Stage(0.0, 1.0, "stage5_full_range", 30),
+    Stage(0.8, 1.0, "stage1_high_noise", 3),
+    Stage(0.6, 1.0, "stage2_expand", 5),
+    Stage(0.4, 1.0, "stage3_expand", 8),
+    Stage(0.2, 1.0, "stage4_expand", 10),
+    Stage(0.0, 1.0, "stage5_full_range", 54),
 ]
 
 
