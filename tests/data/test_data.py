@@ -183,6 +183,7 @@ def test_images_stay_on_the_host_if_the_gpu_is_nearly_full(monkeypatch):
     assert device_images(data, torch.device("cpu")) is data.images
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("images_on_device", [True, False])
 @pytest.mark.parametrize("indices_on_device", [True, False])
