@@ -1,20 +1,15 @@
-"""Sample grids: what the model draws now, above real images."""
+"""The samples of a run's grids: what the model draws now. grid_picture.py makes a picture of them."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mindiffusion.config import TrainConfig
-from mindiffusion.data.images import ImageData
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.files import write_atomically
 from mindiffusion.runtime.rng import BlockNoise, make_generator
 from mindiffusion.runtime.signals import StopSignals
-
-COLUMNS = 8
 
 
 class _Interrupted(Exception):
@@ -52,16 +47,3 @@ def draw_samples(
     if stop and ranks.any(stop.received):
         return None
     return ranks.gather(samples)
-
-
-def save_grid(path: Path, samples: Tensor, data: ImageData | None = None) -> None:
-    """Write samples (N, 3, S, S) in [-1, 1] as a PNG, 8 a row, with a row of the first real images below."""
-    from torchvision.utils import make_grid, save_image  # a second of loading that --help should not wait for
-
-    rows = [samples.float().clamp(-1, 1)]
-    if data is not None:
-        filler = -len(samples) % COLUMNS
-        rows.append(-torch.ones(filler, *samples.shape[1:]))
-        rows.append(data.images[:COLUMNS].float() / 127.5 - 1.0)
-    grid = make_grid(torch.cat(rows), nrow=COLUMNS, normalize=True, value_range=(-1, 1), pad_value=1.0)
-    write_atomically(path, lambda temporary: save_image(grid, temporary))

@@ -19,7 +19,8 @@ from mindiffusion.checkpoints.weights import init_parameters, read_weights
 from mindiffusion.config import TrainConfig
 from mindiffusion.data.images import SYNTHETIC, ImageData
 from mindiffusion.ddpm import DDPM
-from mindiffusion.reports.grids import draw_samples, save_grid
+from mindiffusion.reports.grid_picture import save_grid
+from mindiffusion.reports.grids import draw_samples
 from mindiffusion.reports.metrics_log import IntervalMeter, MetricsFile
 from mindiffusion.reports.recovery_log import RecoveryFile
 from mindiffusion.reports.reports import Reports
