@@ -22,7 +22,14 @@ from mindiffusion.checkpoints.models import open_model
 from mindiffusion.data.image_cache import CROPS
 from mindiffusion.data.images import parse_range
 from mindiffusion.evaluation.bootstrap import RESAMPLES
-from mindiffusion.evaluation.choose import choose_groups, choose_inception, choose_size, note, note_small_numbers
+from mindiffusion.evaluation.choose import (
+    choose_groups,
+    choose_inception,
+    choose_size,
+    note,
+    note_reference,
+    trained_on,
+)
 from mindiffusion.evaluation.faces import describe_detector
 from mindiffusion.evaluation.held_out import TRAINED_ON, UNKNOWN
 from mindiffusion.evaluation.measure import WEIGHTS, Work, measure_floor, measure_folder, measure_model
@@ -47,7 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("subjects", type=Path, nargs="+", metavar="MODEL_OR_FOLDER", help="models, or folders of PNGs")
     parser.add_argument("--names", nargs="+", help="what to call them (default: the variant, or the file's name)")
     parser.add_argument("--data-path", help="folder of real images, or 'synthetic' (default: CELEBA_PATH)")
-    parser.add_argument("--eval-images", metavar="A-B", help="only these of the sorted folder (default: all)")
+    parser.add_argument("--eval-images", metavar="A-B", help="of the sorted folder (default: those not trained on)")
     parser.add_argument("--crop", choices=tuple(CROPS), default="square", help="of real images (default: square)")
     parser.add_argument("--image-size", type=int, help="pixels per side (default: the model's, else 32)")
     parser.add_argument("--n-samples", type=int, default=1000, help="images to draw or read (default: 1000)")
@@ -89,12 +96,12 @@ def main(argv: list[str] | None = None) -> None:
     args.data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
     subjects = find_subjects(args.subjects, args.names)
     size = choose_size(args.image_size, subjects)
-    real = load_real(args.data_path, size, args.crop, args.places, args.n_samples)
+    real = load_real(args.data_path, size, args.crop, args.places, args.n_samples, trained_on(subjects))
     inception = choose_inception(args.metrics, args.inception_weights)
     groups = choose_groups(args.metrics, args.data_path, inception)
     settings = Settings(groups, args.seed, args.swd_normalization, not args.no_clip, args.resamples, inception)
     prepare_output(args.output_dir, [args.output_dir / name for name in (CSV_NAME, JSON_NAME)], args.overwrite)
-    note_small_numbers(real, args.n_samples, args.n_loss_images)
+    note_reference(real, args.n_samples, args.n_loss_images)
     with process_group(args.device) as ranks:
         if ranks.world_size > 1:
             raise UserError("evaluate.py runs as one process: start it with plain python.")

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from mindiffusion.checkpoints.weights import read_weights
 from mindiffusion.data.images import SYNTHETIC
@@ -28,6 +29,12 @@ def choose_size(asked: int | None, subjects: list[Subject]) -> int:
     if asked is None and len(set(sizes.values())) > 1:
         raise UserError(f"the models are of different image sizes ({sizes}): measure them apart.")
     return asked or next(iter(sizes.values()), 32)
+
+
+def trained_on(subjects: list[Subject]) -> list[dict[str, Any] | None]:
+    """The data fingerprints of the models among the subjects; None for one that does not tell."""
+    abouts = [read_weights(subject.model).checkpoint for subject in subjects if subject.model]
+    return [about["data"] if about else None for about in abouts]
 
 
 def choose_inception(metrics: list[str] | None, weights: Path | None) -> Inception | None:
@@ -59,9 +66,12 @@ def choose_groups(metrics: list[str] | None, data_path: str, inception: Inceptio
     return groups
 
 
-def note_small_numbers(real: RealImages, n_samples: int, n_loss_images: int) -> None:
-    """Say where there are fewer real images than asked for: distances of few images are larger, and differ more."""
+def note_reference(real: RealImages, n_samples: int, n_loss_images: int) -> None:
+    """Say which images are compared with, and where there are fewer than asked for: few give larger, less sure numbers."""
     there = len(real.held_out)
+    note(
+        f"the reference is {there:,} real images: {real.description['eval_images']} of {real.description['data_path']}."
+    )
     if there < n_samples:
         note(
             f"there are {there:,} reference images for {n_samples:,} samples, and swd takes as many of both: it is "

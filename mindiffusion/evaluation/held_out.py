@@ -45,6 +45,24 @@ def held_out(data: dict[str, Any] | None, reference: Reference) -> Verdict:
     return Verdict(TRAINED_ON, f"it was trained on {shared:,} of the {total:,} reference images")
 
 
+def rest_of(trained_on: list[dict[str, Any] | None], files: str, count: int) -> tuple[int, int] | None:
+    """The longest stretch of the ``count`` images of a folder that no model with these data fingerprints was trained
+    on, as far as that is known; None if there is none, or if nothing is known of any model."""
+    ranges = [
+        parse_range(str(data.get("places") or f"1-{count}"))
+        for data in trained_on
+        if data and data.get("files") == files
+    ]
+    if not ranges:
+        return None
+    stretches, after = [], 1
+    for first, last in [*sorted(ranges), (count + 1, count + 1)]:
+        stretches.append((first - after, after, first - 1))
+        after = max(after, last + 1)
+    length, first, last = max(stretches)
+    return (first, last) if length >= 2 else None
+
+
 def summary(statuses: dict[str, str]) -> str:
     """One line about all rows, {name: status}: for a title."""
     seen = [name for name, status in statuses.items() if status == TRAINED_ON]

@@ -121,10 +121,8 @@ def measure_floor(work: Work, real: RealImages) -> tuple[Row, dict[str, Any]]:
     if count < 2:
         raise UserError("--floor needs real images outside the reference: hold some out with --eval-images.")
     places = torch.linspace(0, len(real.others) - 1, count).round().long()
-    return sample_row(real.others[places], real.held_out, work.settings, work.device), {
-        "kind": "real",
-        "samples": count,
-    }
+    row = sample_row(real.others[places], real.held_out, work.settings, work.device)
+    return row, {"kind": "real", "samples": count}
 
 
 def _shown(verdict: Verdict) -> dict[str, str]:

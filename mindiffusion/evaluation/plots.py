@@ -112,7 +112,7 @@ def _spectrum(axes: Any, rows: Rows, details: dict[str, Any]) -> bool:
 
 
 def _points(axes: Any, rows: Rows, prefix: str) -> None:
-    """A line per row over the metrics that begin so, each a little to the side, so that equal ones can be told apart."""
+    """A line per row over the metrics that begin so, each a little to the side: equal ones can be told apart."""
     for index, (label, row) in enumerate(rows.items()):
         names = [name for name in row if name.startswith(prefix)]
         if not names:

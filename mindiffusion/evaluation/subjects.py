@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from mindiffusion.checkpoints.weights import read_weights
 from mindiffusion.data.image_cache import decode
 from mindiffusion.data.images import SYNTHETIC, find_images, load_images
 from mindiffusion.data.synthetic import synthetic_images
-from mindiffusion.evaluation.held_out import Reference
+from mindiffusion.evaluation.held_out import Reference, rest_of
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 
@@ -88,9 +89,15 @@ class RealImages:
 
 
 def load_real(
-    data_path: str, image_size: int, crop: str, places: tuple[int, int] | None, num_synthetic: int
+    data_path: str,
+    image_size: int,
+    crop: str,
+    places: tuple[int, int] | None,
+    num_synthetic: int,
+    trained_on: list[dict[str, Any] | None] | None = None,
 ) -> RealImages:
-    """The real images to compare with: those at ``places`` of the sorted folder, all of it for None, or synthetic ones.
+    """The real images to compare with: those at ``places`` of the sorted folder, or synthetic ones. Without ``places``
+    those that no model with the data fingerprints ``trained_on`` has seen, or the whole folder if there are none.
 
     UserError if the folder does not reach that far.
     """
@@ -102,8 +109,10 @@ def load_real(
         reference = Reference("", (1, num_synthetic))
     else:
         data = load_images(data_path, image_size, crop, 0, Ranks())
+        files = str(data.fingerprint["files"])
+        places = places or rest_of(trained_on or [], files, len(data))
         first, last = places or (1, len(data))
-        reference = Reference(str(data.fingerprint["files"]), (first, last))
+        reference = Reference(files, (first, last))
         if last > len(data):
             raise UserError(f"--eval-images asks for file {last}, but {data_path} has {len(data)} images.")
         held_out = data.images[first - 1 : last].clone()
