@@ -67,7 +67,7 @@ def choose_groups(metrics: list[str] | None, data_path: str, inception: Inceptio
 
 
 def note_reference(real: RealImages, n_samples: int, n_loss_images: int) -> None:
-    """Say which images are compared with, and where there are fewer than asked for: few give larger, less sure numbers."""
+    """Say which images are compared with, and where there are fewer than asked for: few are less sure."""
     there = len(real.held_out)
     note(
         f"the reference is {there:,} real images: {real.description['eval_images']} of {real.description['data_path']}."

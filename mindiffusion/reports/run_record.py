@@ -112,9 +112,7 @@ def read_evaluation(path: Path) -> list[dict[str, Any]]:
         if not all(isinstance(row, dict) and "name" in row for row in rows):
             raise ValueError("there are rows without a name")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path} cannot be read as an evaluation table: {error}. Name what evaluate.py wrote."
-        ) from error
+        raise UserError(f"{path} is no evaluation table: {error}. Name what evaluate.py wrote.") from error
     return rows
 
 
