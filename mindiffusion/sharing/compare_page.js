@@ -262,7 +262,7 @@ for (const kind of ["pointerdown", "pointermove"]) $("curves").querySelector("sv
 if (data.real) $("real").src = data.real; else $("real-images").hidden = true;
 for (const { image } of cards) image.addEventListener("load", sizeImages);
 $("real").addEventListener("load", sizeImages);
-new ResizeObserver(() => { sizeImages(); if ($("metric").value) drawCurves(); ask(); }).observe(document.body);
+new ResizeObserver(() => { sizeImages(); if ($("metric").value) drawCurves(); update(); }).observe(document.body);
 if (!runs.some((run) => run.bands.length)) $("bands").hidden = true;
 pickLog();
 if ($("metric").value) drawCurves();
