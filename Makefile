@@ -28,6 +28,6 @@ clean:
 	$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
 	touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt requirements-extras.txt
+.venv/installed-dev: .venv/installed requirements-dev.txt requirements-extras.txt requirements-experiments.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
 	touch $@
