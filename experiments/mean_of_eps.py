@@ -1,8 +1,8 @@
 """python -m experiments.mean_of_eps CHECKPOINT --data-path CELEBA --eval-images 8001-9000: why does eta 0 fail?
 
 First, on held-out images: how the mean of the predicted noise in a colour channel follows that of the true noise, per
-timestep (mean_of_eps.csv): slope and correlation over images and channels (1 and 1 for a network that sees it, 0 for one
-that is blind), and the error's deviation over that of the true mean.
+timestep (mean_of_eps.csv): slope and correlation over images and channels (1 and 1 for a network that sees it, 0 for
+one that is blind), and the error's deviation over that of the true mean.
 
 Then what sampling makes of it (mean_of_eps_chain.csv): the mean colour of x0_hat along chains of eta 0, 0.5 and 1 from
 the same x_T: its deviation over images, in that of real images (spread, 1 is right); the error of its mean over images;

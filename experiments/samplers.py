@@ -41,7 +41,11 @@ def main(argv: list[str] | None = None) -> None:
         about = {"sampler": sampler.name, "eta": sampler.eta if ddim else "", "samples": len(images)}
         about["steps"] = sampler.steps if ddim else network.n_T
         rows.append({**about, **sample_measures(images, real.held_out)})
-        print(f"{sampler.describe()}: " + "  ".join(f"{name} {rows[-1][name]:.3f}" for name in MEASURES), flush=True)
+        print(
+            f"{sampler.describe()}: "
+            + "  ".join(f"{name} {rows[-1][name]:.3f}" for name in MEASURES if name in rows[-1]),
+            flush=True,
+        )
         strips[label(sampler, rows[-1])] = images[: args.columns]
         write_csv(args.output / "samplers.csv", COLUMNS, rows)
         save_strips(args.output / "samplers.png", strips, title(rows))

@@ -1,9 +1,9 @@
 """python -m experiments.time_embedding CHECKPOINT --data-path CELEBA --eval-images 8001-9000: does bf16 cost timesteps?
 
-The time embedding computed in fp32, as it is, against bf16, as autocast would: how many of the timesteps 1..T still have
-an embedding of their own, the held-out loss per band of timesteps, and samples of the same weights and the same noise
-with either. Everything else is in fp32, or in --precision bf16. Writes time_embedding.csv, a row per quantity, and
-time_embedding.png. The weights have been trained with one of the two: with which, their run decides.
+The time embedding computed in fp32, as it is, against bf16, as autocast would: how many of the timesteps 1..T still
+have an embedding of their own, the held-out loss per band of timesteps, and samples of the same weights and the same
+noise with either. Everything else is in fp32, or in --precision bf16. Writes time_embedding.csv, a row per quantity,
+and time_embedding.png. The weights have been trained with one of the two: with which, their run decides.
 """
 
 from pathlib import Path
