@@ -43,7 +43,7 @@ def make_bare_step(options: SimpleNamespace, device: torch.device):
     shape = (config.global_batch_size, 3, config.image_size, config.image_size)
     x, eps = (torch.randn(shape, device=device).contiguous(memory_format=layout) for _ in range(2))
     t = torch.randint(1, 1001, (len(x),), device=device)
-    return lambda: step(x, t, eps, 1e-3)
+    return lambda: step(x, t, eps, 1e-3, config.lr)
 
 
 def training_flops(n_feat: int, image_size: int) -> int:

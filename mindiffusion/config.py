@@ -66,6 +66,9 @@ class TrainConfig:
     global_batch_size: int = flag(256, "images per optimizer step, over all processes", type=int)
     images_per_epoch: int = flag(0, "images of an epoch, each epoch's drawn anew from all; 0 = all of them", type=int)
     lr: float = flag(2e-5, "learning rate of Adam", type=float)
+    lr_schedule: str = flag(
+        "constant", "linear lets the learning rate fall to 0 over the run", choices=("constant", "linear")
+    )
     ema_decay: float = flag(0.999, "decay of the weights' moving average, used for sampling; 0 = off", type=float)
     precision: str = flag(
         "auto",

@@ -89,6 +89,11 @@ def checkpoints(name: str, folder: Path, size: int = 32) -> Path:
     return folder / "_".join(part for part in ("checkpoints", VARIANTS[name], str(size)) if part)
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """All files of a folder, by their path in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def final_state(name: str, folder: Path) -> dict:
     """All of latest.pt but where it was made: what a resumed run must repeat bit for bit."""
     content = load_checkpoint(checkpoints(name, folder) / "latest.pt")

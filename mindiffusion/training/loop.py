@@ -89,7 +89,7 @@ def _train_stages(
             order = schedule.order(epoch).to(images.device)
             for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
                 batch = draw_batch(config, ranks, schedule, images, run.diffusion, order, step)
-                run.finish_step(step, *train_step(*batch, run.ema_weight(step)), stop)
+                run.finish_step(step, *train_step(*batch, run.ema_weight(step), schedule.lr(step)), stop)
             run.finish_epoch(stage, epoch, stop)
 
 

@@ -131,8 +131,11 @@ class Run:
         self.stage = stage
         self.bar.set_description(self._progress(self.bar.n // self.config.global_batch_size), refresh=False)
 
-    def optimizer_step(self) -> Tensor:
-        """Step Adam and clear the gradients; returns the L2 norm of the whole gradient, a scalar on the device."""
+    def optimizer_step(self, lr: float | Tensor) -> Tensor:
+        """Step Adam at this learning rate and clear the gradients; returns the L2 norm of the whole gradient, a scalar
+        on the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         gradients = [p.grad for p in self.net.parameters()]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         self.optimizer.step()
@@ -230,7 +233,7 @@ class Run:
             "images": done * self.config.global_batch_size,
             "loss": loss,
             **means,
-            "lr": self.config.lr,
+            "lr": self.schedule.lr(done - 1),
             "images_per_s": speed,
             "active_channels": getattr(self.net, "num_active", 2 * self.config.n_feat),
         }

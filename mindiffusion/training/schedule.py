@@ -36,6 +36,7 @@ class Schedule:
             )
         self.num_images = num_images
         self.seed = config.seed
+        self.peak_lr, self.lr_falls = config.lr, config.lr_schedule == "linear"
         self.global_batch_size = config.global_batch_size
         self.steps_per_epoch = (config.images_per_epoch or num_images) // config.global_batch_size
         self.first_epochs = [0]  # of each stage, and the end
@@ -57,6 +58,10 @@ class Schedule:
     def steps_of(self, epoch: int) -> range:
         """The steps of an epoch."""
         return range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
+
+    def lr(self, step: int) -> float:
+        """The learning rate of optimizer step ``step``: constant, or falling linearly to 0 at the end of the run."""
+        return self.peak_lr * (1.0 - step / self.total_steps) if self.lr_falls else self.peak_lr
 
     def order(self, epoch: int) -> Tensor:
         """The permutation of the images (num_images,) in an epoch, on the CPU: the same for every device."""

@@ -13,7 +13,7 @@ from mindiffusion.runtime.precision import autocast
 from mindiffusion.training.cuda_graph import CudaGraph
 from mindiffusion.training.run import Run
 
-Step = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor, Tensor]]
+Step = Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor, Tensor]]
 
 
 def make_step(
@@ -25,19 +25,21 @@ def make_step(
     after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None,
     after_step: Callable[[float], None] | None,
 ) -> Step:
-    """The function (x, t, eps, ema_weight) -> (mse, penalty, grad_norm), three scalars on the device, that does all of
-    a step: gradient, channel score, Adam, proximal step, moving average. Hooks as in ``train``.
+    """The function (x, t, eps, ema_weight, lr) -> (mse, penalty, grad_norm), three scalars on the device, that does
+    all of a step: gradient, channel score, Adam, proximal step, moving average. Hooks as in ``train``.
 
     Nothing in it waits for the device or draws random numbers, and what it changes it changes in place.
     """
 
-    def step(x: Tensor, t: Tensor, eps: Tensor, ema_weight: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(
+        x: Tensor, t: Tensor, eps: Tensor, ema_weight: float | Tensor, lr: float | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         mse, reg = backward_pass(config, ranks, ddp, (x, t, eps), penalty)
         if after_backward:
             after_backward(ranks.average_)
-        grad_norm = run.optimizer_step()
+        grad_norm = run.optimizer_step(lr)
         if after_step:
-            after_step(config.lr)
+            after_step(lr)
         if run.ema:
             run.ema.update(ema_weight)
         return mse, reg, grad_norm

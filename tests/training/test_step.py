@@ -65,7 +65,7 @@ def train(variant: str, config: TrainConfig, wrap=lambda step: step) -> tuple[Na
     after_step = net.after_step if variant.startswith("cr") else None
     after_backward = net.accumulate_channel_gradients if variant == "cs" else None
     step = wrap(make_step(config, ranks, run, diffusion, penalty, after_backward, after_step))
-    return net, run.ema, [step(*batch, run.ema_weight(n)) for n, batch in enumerate(batches())]
+    return net, run.ema, [step(*batch, run.ema_weight(n), config.lr) for n, batch in enumerate(batches())]
 
 
 def train_by_hand(variant: str, config: TrainConfig) -> tuple[NaiveUnet, NaiveUnet, list]:

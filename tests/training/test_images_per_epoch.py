@@ -12,6 +12,7 @@ from sample import trained_down_to
 
 class Config:
     global_batch_size, images_per_epoch, seed, stages = 8, 16, 0, ()
+    lr, lr_schedule = 1e-3, "constant"
 
 
 def test_a_short_epoch_is_drawn_anew_from_all_images():
