@@ -78,7 +78,8 @@ class Harness:
             name, seed = run_of(row)
             if name not in cells or seed not in self.study.seeds or (self._folder(name, seed) / "done.json").exists():
                 continue
-            if (row.get("settings") or "") != self.settings(cells[name]):
+            same_images = row["images"] == str(self.images[name])  # all that rows of an earlier version tell
+            if row["settings"] != self.settings(cells[name]) if row.get("settings") else not same_images:
                 raise UserError(
                     f"{tables}/runs.csv has {name}, seed {seed}, of other settings than the spec's: use another folder "
                     "of tables, or take the rows of that run out."
@@ -190,7 +191,9 @@ class Harness:
         path = folder / "done.json"
         new = {"command": asked, "settings": settings, "commit": commit()}
         state = json.loads(path.read_text()) if path.exists() else new
-        if (state["command"], state["settings"]) != (asked, settings):
+        earlier_version = "settings" not in state
+        same = state.get("evaluated") if earlier_version else (state["command"], state["settings"]) == (asked, settings)
+        if not same:
             raise UserError(f"{folder} holds a run of other settings: use another output folder, or delete it.")
         return state
 

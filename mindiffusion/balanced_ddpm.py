@@ -1,6 +1,5 @@
 """BalancedDDPM: a CurriculumDDPM whose loss weighs all noise levels alike."""
 
-import torch
 from torch import Tensor, nn
 
 from mindiffusion.curriculum_ddpm import CurriculumDDPM

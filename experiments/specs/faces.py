@@ -1,11 +1,11 @@
 """The claims on faces at a budget where faces are faces: 256,000 images a run at n_feat 32, on one CPU core in half an
 hour. Images 1-8000 of the folder are trained on, 8001-9000 evaluated.
 
-The learning rate is 5e-4 at a batch of 64, not the brief's 2e-5 at 256, and falls linearly to 0 in every cell: 4,000 steps
-of 2e-5 would leave every network untrained, and a falling rate is worth more than any variant.
+The learning rate is 5e-4 at a batch of 64, not the brief's 2e-5 at 256, and falls linearly to 0 in every cell: 4,000
+steps of 2e-5 would leave every network untrained, and a falling rate is worth more than any variant.
 """
 
-from spec import Cell, Stages, Study, uniform
+from experiments.spec import Cell, Stages, Study, uniform
 
 STAGES: Stages = ((0.8, 1, 2), (0.6, 1, 4), (0.4, 1, 6), (0.2, 1, 8), (0, 1, 12))  # the brief's 5:10:15:20:30
 

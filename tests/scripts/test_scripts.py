@@ -15,8 +15,9 @@ ALLOWED = [
     r'VARIANT = ".*"',
     r"    Stage\(.*\),",
     r"(# Better in docs/results\.md|EXPERT_STAGES = ).*",
-    r"(SPARSITY_SCHEDULE|REGROWTH_METHOD|MASK_SCOPE|LAMBDA_MAX|LAMBDA_SCHEDULE|PENALTY_METHOD) = .*",
-    r"        (sparsity_schedule|regrowth_method|mask_scope|lambda_schedule|penalty_method)=[A-Z_]+,",
+    r"(SPARSITY_SCHEDULE|REGROWTH_METHOD|MASK_SCOPE|LAMBDA_MAX|PENALTY_METHOD) = .*",
+    r"        (sparsity_schedule|regrowth_method|mask_scope|penalty_method)=[A-Z_]+,",
+    r"        lambda_schedule=tuple\(lambda_schedule\(LAMBDA_MAX, len\(STAGES\)\)\),",
     r"        net = (Naive|SparseNaive|RegNaive)Unet\(.*\)",
     r'            """The stage rule: .*"""',
     r"            net\.(regrow_to\(.*\)|lam = .*)",
@@ -85,7 +86,7 @@ def test_cs_opens_a_fifth_of_the_channels_per_stage_by_gradient():
 
 def test_cr_lowers_lambda_along_a_cosine_to_zero():
     script = load_script("train_celeba_cr_32")
-    schedule = script.LAMBDA_SCHEDULE
+    schedule = script.lambda_schedule(script.LAMBDA_MAX, len(script.STAGES))
     assert script.LAMBDA_MAX == schedule[0] == 5e-5
     assert schedule[2] == pytest.approx(2.5e-5)  # half-way down the cosine
     assert schedule[-1] == 0.0
