@@ -84,7 +84,7 @@ def network_flags(doc: str, samples: int) -> argparse.ArgumentParser:
     parser.add_argument("--n-samples", type=int, default=samples, help=f"default: {samples}")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: fp32")
-    parser.add_argument("--compile", action="store_true", help="compile the network first")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False, help="the network, first")
     return parser
 
 
