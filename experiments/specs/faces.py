@@ -2,11 +2,12 @@
 hour. Images 1-8000 of the folder are trained on, 8001-9000 evaluated.
 
 The learning rate is 5e-4 at a batch of 64, not the brief's 2e-5 at 256, and falls linearly to 0 in every cell: 4,000
-steps of 2e-5 would leave every network untrained, and a falling rate is worth more than any variant.
+steps of 2e-5 would leave every network untrained.
 """
 
 from experiments.spec import Cell, Stages, Study, uniform
 
+SHORT: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 3), (0.2, 1, 4), (0, 1, 22))  # as train_celeba_cb_32.py
 STAGES: Stages = ((0.8, 1, 2), (0.6, 1, 4), (0.4, 1, 6), (0.2, 1, 8), (0, 1, 12))  # the brief's 5:10:15:20:30
 
 STUDY = Study(
@@ -15,6 +16,8 @@ STUDY = Study(
         Cell("C", "train_celeba_c_32", STAGES),
         Cell("CS", "train_celeba_cs_32", STAGES),
         Cell("CR", "train_celeba_cr_32", STAGES),
+        Cell("uniform_balanced", "train_celeba_cb_32", uniform(STAGES)),
+        Cell("CB", "train_celeba_cb_32", SHORT),
     ),
     seeds=(0, 1, 2),
     images=256_000,

@@ -16,8 +16,11 @@ from mindiffusion.runtime.precision import memory_format, set_backend_flags
 from mindiffusion.runtime.rng import make_generator
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.training.acceleration import maybe_compile, resolve_auto
+from mindiffusion.training.display import Display
+from mindiffusion.training.log import Log
 from mindiffusion.training.plan import describe_plan
 from mindiffusion.training.run import Run
+from mindiffusion.training.saver import Saver
 from mindiffusion.training.schedule import Schedule
 from mindiffusion.training.step import Step, graphed, make_step
 
@@ -64,17 +67,30 @@ def train(
         net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device))
         diffusion.to(ranks.device)
         run = Run(config, ranks, Schedule(config, len(data)), data, net, diffusion)
-        next_step = run.begin(found)
+        next_step = run.restore(found)
+        log = Log(run)
+        saver = Saver(run, log)
+        display = Display(run, log, saver)
+        saver.begin(found)
+        log.begin(next_step)
+        display.begin(next_step)
         loss = maybe_compile(config, diffusion, net, ranks)
         ddp = DistributedDataParallel(loss, broadcast_buffers=False) if ranks.world_size > 1 else loss
         step_function = make_step(config, ranks, run, ddp, penalty, after_backward, after_step)
-        with StopSignals() as stop, run.progress(next_step):
-            _train_stages(run, step_function, start_stage, next_step, stop)
+        with StopSignals() as stop, log.progress(next_step):
+            _train_stages(run, log, saver, display, step_function, start_stage, next_step, stop)
     run.say(f"done: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
 
 
 def _train_stages(
-    run: Run, step_function: Step, start_stage: Callable[[int], None], next_step: int, stop: StopSignals
+    run: Run,
+    log: Log,
+    saver: Saver,
+    display: Display,
+    step_function: Step,
+    start_stage: Callable[[int], None],
+    next_step: int,
+    stop: StopSignals,
 ) -> None:
     """The loop over stages, epochs and steps, from ``next_step`` to the end."""
     config, ranks, schedule = run.config, run.ranks, run.schedule
@@ -83,14 +99,17 @@ def _train_stages(
     here = schedule.position(max(next_step - 1, 0))
     for stage in range(here.stage, len(config.stages)):
         start_stage(stage)
-        run.announce(stage)
+        log.announce(stage)
         train_step = graphed(step_function, config, ranks, run)
         for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
             order = schedule.order(epoch).to(images.device)
             for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
                 batch = draw_batch(config, ranks, schedule, images, run.diffusion, order, step)
-                run.finish_step(step, *train_step(*batch, run.ema_weight(step), schedule.lr(step)), stop)
-            run.finish_epoch(stage, epoch, stop)
+                measured = train_step(*batch, run.ema_weight(step), schedule.lr(step))
+                log.finish_step(step + 1, *measured)
+                saver.finish_step(step + 1, stop)
+            saver.finish_epoch(stage, epoch)
+            display.finish_epoch(stage, epoch, stop)
 
 
 def check_batch(config: TrainConfig, world_size: int) -> None:

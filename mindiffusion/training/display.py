@@ -1,0 +1,94 @@
+"""What a run shows at the end of an epoch: a grid of samples, the loss per band of timesteps, and figures.
+
+Nothing here touches what training computes, and nothing ends a run but a signal and a disk that takes no more files.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from mindiffusion.data.images import SYNTHETIC
+from mindiffusion.reports.bands import BandFile
+from mindiffusion.reports.grids import draw_samples, save_grid
+from mindiffusion.reports.recovery_log import RecoveryFile
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.optional import advice, installed
+from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.sampling import denoiser
+from mindiffusion.training.log import Log
+from mindiffusion.training.run import Run
+from mindiffusion.training.saver import Saver
+
+
+class Display:
+    """Shows ``run``. All ranks call every method: they share the sampling, and rank 0 does the rest."""
+
+    def __init__(self, run: Run, log: Log, saver: Saver):
+        config = run.config
+        self.run = run
+        self.log = log
+        self.saver = saver
+        self.folder = config.contents_dir
+        self.recovery_file = RecoveryFile(self.folder / "recovery.csv", config.image_size)
+        self.band_file = BandFile(self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed)
+        self._denoiser: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def begin(self, next_step: int) -> None:
+        """Forget what was measured after more than ``next_step`` steps: they will be done again."""
+        self.run.ranks.from_main(lambda: self.band_file.keep_up_to(next_step))
+        if self.run.config.figures and not installed("matplotlib"):
+            later = f"python -m mindiffusion.reports.figures {self.folder}"
+            self.run.say(f"no figures: {advice('matplotlib')} Later: {later}")
+
+    def finish_epoch(self, stage: int, epoch: int, stop: StopSignals) -> None:
+        """Draw, measure and show what is not there yet. Raises Stopped, with all saved, if a signal came to any rank
+        while samples were drawn."""
+        run = self.run
+        done = run.schedule.steps_of(epoch)[-1] + 1
+        last_of_stage = run.schedule.ends_stage(stage, epoch)
+        grid = self.folder / f"stage{stage + 1}_epoch{epoch + 1:03d}.png"
+        if run.config.num_samples and not run.ranks.from_main(grid.exists):
+            with run.meter.paused():
+                samples = draw_samples(run.config, run.ranks, self._predictor(), run.diffusion.t_stop, stop)
+                if samples is None:
+                    self.saver.stop(done, run.ranks.any(stop.received))
+                run.ranks.from_main(lambda: self._write_grid(grid, samples, stage if last_of_stage else None))
+        position = {"stage": stage + 1, "epoch": epoch + 1, "step": done}
+        position["images"] = done * run.config.global_batch_size
+        with run.meter.paused():
+            run.ranks.from_main(lambda: self._measure(position, grid, last_of_stage))
+
+    def _predictor(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network for sampling; kept, so that its CUDA graph is recorded once."""
+        if self._denoiser is None:
+            run = self.run
+            self._denoiser = denoiser(run.sampling_net, run.config.precision, run.ranks.device, compiled=False)
+        return self._denoiser
+
+    def _write_grid(self, path: Path, samples: Tensor, finished_stage: int | None) -> None:
+        if finished_stage is not None and self.run.data.fingerprint["kind"] == SYNTHETIC:
+            self.run.say(self.recovery_file.add(finished_stage, samples))
+        save_grid(path, samples, self.run.data)
+
+    def _measure(self, position: dict[str, int], grid: Path, last_of_stage: bool) -> None:
+        """A row of bands.csv, unless it is there; ``position`` has what is done, under the names of bands.POSITION."""
+        new = not self.band_file.has(position["step"])
+        if new:
+            self.band_file.add(position, self.band_file.measure(self.run.sampling_net, self.run.diffusion))
+            if self.log.tensorboard and grid.exists():
+                self.log.tensorboard.add_picture("samples", grid, position["step"])
+        if last_of_stage and (new or not (self.folder / "figure_loss.png").exists()):
+            self._draw_figures()
+
+    def _draw_figures(self) -> None:
+        if not (self.run.config.figures and installed("matplotlib")):
+            return
+        from mindiffusion.reports.figures import draw_figures  # half a second of matplotlib, if anybody wants it
+
+        try:
+            draw_figures(self.folder)
+        except UserError:
+            raise
+        except Exception as error:  # a picture is not worth a run
+            self.run.say(f"no figures this time: {type(error).__name__}: {error}")
