@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint figure clean
+.PHONY: demo test lint figure gpu-check clean
 
 demo: .venv/installed
 	$(BIN)/python train_celeba_cs_32.py --demo --output-dir demo --overwrite
@@ -16,6 +16,9 @@ test: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+gpu-check: .venv/installed-dev
+	$(BIN)/python benchmarks/gpu_check.py --output-dir $(or $(OUTPUT),gpu_check)
 
 figure: .venv/installed-dev
 	$(BIN)/python docs/figure1_timeline.py $(or $(RUN),contents_c_32)

@@ -41,6 +41,7 @@ from mindiffusion.evaluation.table import table_text, write_report
 from mindiffusion.runtime.distributed import Ranks, process_group
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import write_errors_explained
+from mindiffusion.runtime.precision import set_backend_flags
 from sample import draw
 from sample import parse_args as sample_args
 
@@ -112,6 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     with process_group(args.device) as ranks:
         if ranks.world_size > 1:
             raise UserError("evaluate.py runs as one process: start it with plain python.")
+        set_backend_flags("fp32", ranks.device)  # of all metrics, not of the samples alone
         for subject in subjects:
             print(f"measuring {subject.name} ...", file=sys.stderr, flush=True)
             measure = measure_checkpoint if subject.checkpoint else measure_folder

@@ -105,7 +105,7 @@ def draw(args: argparse.Namespace, ranks: Ranks, first: int, count: int) -> Tens
     shape = (net.in_channels, size, size)
     precision = resolve_precision(args.precision, ranks.device)
     set_backend_flags(precision, ranks.device)
-    net.to(ranks.device, memory_format=memory_format(precision, ranks.device))
+    net.to(ranks.device, memory_format=memory_format(precision, ranks.device, args.compile))
     eps_model = denoiser(net, precision, ranks.device, args.compile)
     sampler = chosen_sampler(args)
     process = sampler.process(eps_model, tuple(config.get("betas", (1e-4, 0.02))), config.get("n_T", 1000))

@@ -91,6 +91,9 @@ class TrainConfig:
         "torch.compile the step; default: on CUDA, and on a CPU in runs of more than about 15 minutes",
         action=argparse.BooleanOptionalAction,
     )
+    cuda_graph: bool = flag(
+        False, "record the step as one CUDA graph, and check it (one GPU; nobody has run it yet)", action="store_true"
+    )
     num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
     sampler: str = flag("ddim", "of sample grids; ddpm takes every step", choices=SAMPLERS)
     sample_steps: int = flag(50, "DDIM steps per sample grid", type=int)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
+from mindiffusion.experts import ByTime, ExpertNaiveUnet
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format
 from mindiffusion.runtime.rng import BlockNoise
@@ -91,16 +92,21 @@ def denoiser(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """``net`` for sampling, on its ``device``: (x_t, t / n_T) -> noise in ``precision``, "fp32" or "bf16".
 
-    With ``compiled`` it is compiled; what cannot be compiled runs as it is.
+    With ``compiled`` it is compiled; what cannot be compiled runs as it is. Of experts the answer is a ``ByTime``.
     """
+    if isinstance(net, ExpertNaiveUnet):
+        high, low = (denoiser(part, precision, device, compiled) for part in (net.high, net.low))
+        return ByTime(float(net.border), high, low)
     function: Callable[[Tensor, Tensor], Tensor] = net
     if compiled:
         keep_compiled_code()
         torch._dynamo.config.suppress_errors = True  # a frame that cannot be compiled runs as it is
         function = torch.compile(net, dynamic=False)
 
+    layout = memory_format(precision, device, compiled)
+
     def predict_noise(x: Tensor, t: Tensor) -> Tensor:
         with autocast(precision, device):
-            return function(x.contiguous(memory_format=memory_format(precision, device)), t)
+            return function(x.contiguous(memory_format=layout), t)
 
     return predict_noise

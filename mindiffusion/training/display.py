@@ -60,7 +60,7 @@ class Display:
             run.ranks.from_main(lambda: self._measure(position, grid, last_of_stage))
 
     def _predictor(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """The network for sampling; kept, so that its CUDA graph is recorded once."""
+        """The network for sampling, in the precision of the run."""
         if self._denoiser is None:
             run = self.run
             self._denoiser = denoiser(run.sampling_net, run.config.precision, run.ranks.device, compiled=False)

@@ -38,7 +38,7 @@ class Run:
         self.net = net
         self.diffusion = diffusion
         self.ema: Ema | None = None
-        self.optimizer = make_optimizer(net, config.lr, ranks.device)
+        self.optimizer = make_optimizer(net, config.lr, ranks.device, config.cuda_graph)
         self.meter = IntervalMeter(ranks)
         self.saved_step = -1
         self.saved_path: Path | None = None
