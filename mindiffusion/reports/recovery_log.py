@@ -38,7 +38,20 @@ class RecoveryFile:
 
     def rows(self) -> list[dict[str, str]]:
         """What is kept so far."""
-        if not self.path.exists():
-            return []
-        with open(self.path, newline="") as file:
-            return list(csv.DictReader(file))
+        return read_recovery(self.path)
+
+
+def read_recovery(path: Path) -> list[dict[str, str]]:
+    """The rows of a recovery.csv, in order of stages; none if there is no such file."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def recovery_table(rows: list[dict[str, str]]) -> str:
+    """The rows as a table for a terminal: a column per stage, in per cent."""
+    lines = ["recovered after stage   " + "".join(f"{row['stage']:>8}" for row in rows)]
+    for name, label in (("coarse", "coarse features (M1)"), ("fine", "fine features (M2)")):
+        lines.append(f"{label:<24}" + "".join(f"{float(row[name]):>8.0%}" for row in rows))
+    return "\n".join(lines)
