@@ -20,6 +20,7 @@ from mindiffusion.data.image_cache import CROPS
 from mindiffusion.data.images import SYNTHETIC, parse_range
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.bootstrap import RESAMPLES
+from mindiffusion.evaluation.faces import can_find_faces, describe_detector
 from mindiffusion.evaluation.inception import METRICS as INCEPTION_METRICS
 from mindiffusion.evaluation.inception import Inception, Unavailable, find_inception
 from mindiffusion.evaluation.plots import plot_report
@@ -157,6 +158,11 @@ def choose_groups(args: argparse.Namespace, inception: Inception | None) -> tupl
         impossible.add("recovery")
         if args.metrics and "recovery" in args.metrics:
             print("no recovery: it needs --data-path synthetic, whose features are known.", file=sys.stderr)
+    elif not args.metrics:
+        impossible.add("face_rate")  # there are no faces in the synthetic images; whoever asks for it gets it
+    if "face_rate" in (args.metrics or GROUPS) and "face_rate" not in impossible and not can_find_faces():
+        impossible.add("face_rate")
+        print("no face_rate: OpenCV is not installed (pip install -r requirements-eval.txt).", file=sys.stderr)
     groups = tuple(group for group in args.metrics or GROUPS if group not in impossible)
     if not groups:
         raise UserError(f"none of the metrics asked for ({', '.join(args.metrics)}) can be had here.")
@@ -251,6 +257,7 @@ def describe(args: argparse.Namespace, real: RealImages, settings: Settings) -> 
         "resamples": settings.resamples,
         "seed": args.seed,
         "loss_bands": bands(1000),
+        "faces": describe_detector() if "face_rate" in settings.groups else None,
         "inception": settings.inception.describe() if settings.inception else None,
         "torch": torch.__version__,
     }

@@ -103,7 +103,11 @@ class DDPM(nn.Module):
             t = self.sample_timesteps(len(x), generator)
         if eps is None:
             eps = torch.randn(x.shape, generator=generator, device=x.device)
-        return self.criterion(eps, self.eps_model(self.q_sample(x, t, eps), t / self.n_T).float())
+        return self.loss(eps, self.eps_model(self.q_sample(x, t, eps), t / self.n_T).float(), t)
+
+    def loss(self, eps: Tensor, eps_hat: Tensor, t: Tensor) -> Tensor:
+        """The loss of predicted noise eps_hat, like eps (B, C, H, W), at timesteps t (B,): a scalar."""
+        return self.criterion(eps, eps_hat)
 
     # --- sampling -------------------------------------------------------------------------------------------------
 

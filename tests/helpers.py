@@ -20,7 +20,13 @@ from mindiffusion.training import run
 from mindiffusion.training.run import Run
 
 ROOT = Path(__file__).parents[1]
-VARIANTS = {"train_celeba_32": "", "train_celeba_c_32": "c", "train_celeba_cs_32": "cs", "train_celeba_cr_32": "cr"}
+VARIANTS = {
+    "train_celeba_32": "",
+    "train_celeba_c_32": "c",
+    "train_celeba_cb_32": "cb",
+    "train_celeba_cs_32": "cs",
+    "train_celeba_cr_32": "cr",
+}
 SCRIPTS = tuple(VARIANTS)
 NUM_IMAGES = 24
 STEPS_PER_EPOCH = 3  # of 8 images each
@@ -87,6 +93,11 @@ def contents(name: str, folder: Path, size: int = 32) -> Path:
 def checkpoints(name: str, folder: Path, size: int = 32) -> Path:
     """The folder of checkpoints of a run."""
     return folder / "_".join(part for part in ("checkpoints", VARIANTS[name], str(size)) if part)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All files of a folder, by their path in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def final_state(name: str, folder: Path) -> dict:

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mindiffusion.data.recovery import feature_recovery
+from mindiffusion.data.synthetic import two_feature_model
+from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.bootstrap import RESAMPLES, Estimate, bootstrap
 from mindiffusion.evaluation.color import NAMES as COLOR_NAMES
 from mindiffusion.evaluation.color import color_error, color_statistics
-from mindiffusion.ddpm import DDPM
+from mindiffusion.evaluation.faces import found_faces
 from mindiffusion.evaluation.inception import Inception, inception_metrics
 from mindiffusion.evaluation.likelihood import NUM_BANDS, HeldOutErrors, held_out_errors
-from mindiffusion.data.recovery import feature_recovery
 from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
 from mindiffusion.evaluation.swd import swd_per_level
-from mindiffusion.data.synthetic import two_feature_model
 
-OF_SAMPLES = ("swd", "spectrum", "color", "recovery", "fid", "kid", "precision", "recall")
+OF_SAMPLES = ("swd", "spectrum", "color", "face_rate", "recovery", "fid", "kid", "precision", "recall")
 OF_NETWORKS = ("loss", "bpd")
 GROUPS = OF_SAMPLES + OF_NETWORKS  # what --metrics chooses from
 SWD_RESAMPLES = 20
@@ -59,6 +60,8 @@ def sample_row(samples: Tensor, reference: Tensor, settings: Settings, device: t
         row |= _spectrum(x, real, settings)
     if "color" in groups:
         row |= _color(x, real, settings)
+    if "face_rate" in groups:
+        row["face_rate"] = _face_rate(samples, settings)
     if "recovery" in groups:
         recovery = feature_recovery(two_feature_model(x.shape[-1]), x)
         row |= {f"recovery_{name}": Estimate(getattr(recovery, name)) for name in ("coarse", "fine", "outside")}
@@ -97,6 +100,11 @@ def _color(x: Tensor, real: Tensor, settings: Settings) -> Row:
     names = ["color_error", *COLOR_NAMES, "saturation_error"]
     sets = color_statistics(x), color_statistics(real)
     return _named(names, bootstrap(statistic, *sets, seed=settings.seed, resamples=settings.resamples))
+
+
+def _face_rate(samples: Tensor, settings: Settings) -> Estimate:
+    found = found_faces(samples)
+    return bootstrap(lambda each: each.mean(), found, seed=settings.seed, resamples=settings.resamples)[0]
 
 
 def network_row(

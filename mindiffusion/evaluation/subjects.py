@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from mindiffusion.checkpoints.checkpoint import LATEST, find_newest
+from mindiffusion.data.image_cache import decode
 from mindiffusion.data.images import SYNTHETIC, find_images, load_images
+from mindiffusion.data.synthetic import synthetic_images
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.data.image_cache import decode
-from mindiffusion.data.synthetic import synthetic_images
 
 SYNTHETIC_SEED = 2**31 - 1  # of the held-out synthetic images: a seed that no training run has
 

@@ -17,6 +17,7 @@ SYNTHETIC_LICENCE = "MIT, like the code: no photographs were used."
 VARIANTS = {
     "": "uniform timesteps (the control)",
     "c": "C: timestep curriculum",
+    "cb": "CB: timestep curriculum and a loss that weighs all noise levels alike",
     "cs": "CS: timestep curriculum and channel sparsity with regrowth",
     "cr": "CR: timestep curriculum and Group L1",
 }

@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT
 from image_folder import data_files, fail_to_decode, load
 from PIL import Image
 
@@ -125,7 +125,7 @@ while len(list(data.Path({str(tmp_path)!r}).glob("ready*"))) < 2:
 print(int(data.load_images({str(faces)!r}, 32, "square", 0, Ranks()).images.sum()))
 """
     command = [sys.executable, "-c", job]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     jobs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     sums = [job.communicate(timeout=120)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0]

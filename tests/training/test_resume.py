@@ -1,0 +1,136 @@
+"""An end, and going on: a run that is resumed equals one that nothing interrupted, and nothing is lost by mistake."""
+
+import shutil
+
+import pytest
+from helpers import (
+    SCRIPTS,
+    STEPS_PER_EPOCH,
+    Killed,
+    assert_identical,
+    checkpoints,
+    contents,
+    end_at,
+    exit_code,
+    files,
+    final_state,
+    launch,
+    metrics,
+)
+
+from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.runtime.errors import Stopped, UserError
+
+C, CS, CR = SCRIPTS[1:]
+GRIDS = ("--num-samples", "2", "--sample-steps", "2")
+MID_EPOCH, STAGE_BORDER, FIRST, LAST = 7, 2 * STEPS_PER_EPOCH - 1, 0, 5 * STEPS_PER_EPOCH - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "step"),
+    [
+        (CS, "stopped", MID_EPOCH),
+        (CS, "stopped", STAGE_BORDER),
+        (CS, "stopped", FIRST),
+        (CS, "stopped", LAST),
+        (CS, "killed", MID_EPOCH),
+        (CS, "killed", FIRST),
+        (C, "stopped", MID_EPOCH),
+        (CR, "stopped", MID_EPOCH),
+    ],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, kind, step, finished, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        end_at(patch, step, kind)
+        with pytest.raises(Stopped if kind == "stopped" else Killed):
+            launch(name, tmp_path, *GRIDS)
+    launch(name, tmp_path, *GRIDS, "--resume")
+    assert_identical(final_state(name, tmp_path), final_state(name, finished(name)))
+    assert metrics(name, tmp_path) == metrics(name, finished(name))
+    expected, made = files(contents(name, finished(name))), files(contents(name, tmp_path))
+    pictures = [path for path in expected if path.endswith(".png") or path in ("recovery.csv", "bands.csv")]
+    assert {path: made[path] for path in pictures} == {path: expected[path] for path in pictures}
+    for stage in range(1, 6):
+        ours, theirs = (checkpoints(name, f) / f"stage{stage}.pt" for f in (tmp_path, finished(name)))
+        assert_identical(load_checkpoint(ours)["model"], load_checkpoint(theirs)["model"])
+
+
+def test_a_stopped_run_says_so_and_has_saved_the_very_step(tmp_path, monkeypatch):
+    end_at(monkeypatch, MID_EPOCH, "stopped")
+    with pytest.raises(Stopped, match=f"stopped by signal 15; step {MID_EPOCH + 1} is saved.*--resume") as caught:
+        launch(CS, tmp_path)
+    assert caught.value.exit_code == 143
+    assert load_checkpoint(checkpoints(CS, tmp_path) / "latest.pt")["next_step"] == MID_EPOCH + 1
+
+
+def test_checkpoint_minutes_saves_within_an_epoch(tmp_path, monkeypatch):
+    end_at(monkeypatch, 1, "killed")
+    with pytest.raises(Killed):
+        launch(C, tmp_path, "--checkpoint-minutes", "1e-9")
+    assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["next_step"] == 1
+
+
+def test_resume_from_a_path_goes_on_from_there(finished, tmp_path):
+    shutil.copytree(finished(CS), tmp_path, dirs_exist_ok=True)
+    launch(CS, tmp_path, *GRIDS, "--resume", str(checkpoints(CS, tmp_path) / "stage3.pt"))
+    assert_identical(final_state(CS, tmp_path), final_state(CS, finished(CS)))
+    assert metrics(CS, tmp_path) == metrics(CS, finished(CS))
+
+
+def test_resume_goes_on_from_previous_when_latest_is_damaged(finished, tmp_path, capsys):
+    shutil.copytree(finished(CS), tmp_path, dirs_exist_ok=True)
+    (checkpoints(CS, tmp_path) / "latest.pt").write_bytes(b"cut off")
+    launch(CS, tmp_path, *GRIDS, "--resume")
+    assert "latest.pt" in capsys.readouterr().err
+    assert_identical(final_state(CS, tmp_path), final_state(CS, finished(CS)))
+
+
+def test_resume_of_a_finished_run_changes_no_result(finished, tmp_path):
+    shutil.copytree(finished(CS), tmp_path, dirs_exist_ok=True)
+    before = files(tmp_path)
+    launch(CS, tmp_path, *GRIDS, "--resume")
+    after = files(tmp_path)
+    changed = {path for path in after if after[path] != before.get(path)}
+    assert changed <= {"contents_cs_32/config.json"}
+
+
+def test_resume_without_a_run_starts_one(tmp_path, finished):
+    launch(C, tmp_path, "--resume")
+    assert_identical(final_state(C, tmp_path), final_state(C, finished(C)))
+
+
+def test_resume_of_a_missing_path_fails(tmp_path):
+    with pytest.raises(UserError, match=r"missing\.pt does not exist"):
+        launch(C, tmp_path, "--resume", str(tmp_path / "missing.pt"))
+
+
+def test_resume_of_another_configuration_lists_the_fields_and_changes_nothing(finished, tmp_path):
+    shutil.copytree(finished(C), tmp_path, dirs_exist_ok=True)
+    before = files(tmp_path)
+    with pytest.raises(UserError) as caught:
+        launch(C, tmp_path, "--resume", "--lr", "0.5", "--seed", "3")
+    text = str(caught.value)
+    assert "lr: 2e-05 in the checkpoint, 0.5 now" in text
+    assert "seed: 0 in the checkpoint, 3 now" in text
+    assert "n_feat" not in text
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_second_launch_refuses_and_changes_nothing(name, finished, capsys):
+    before = files(finished(name))
+    assert exit_code(name, finished(name)) == 2
+    message = capsys.readouterr().err
+    assert "--resume" in message
+    assert "--overwrite" in message
+    assert files(finished(name)) == before
+
+
+def test_overwrite_starts_anew_and_spares_other_files(finished, tmp_path):
+    shutil.copytree(finished(C), tmp_path, dirs_exist_ok=True)
+    (contents(C, tmp_path) / "notes.txt").write_text("mine")
+    launch(C, tmp_path, "--overwrite", "--seed", "1", "--epochs-per-stage", "1", "1", "1", "1", "2")
+    assert len(metrics(C, tmp_path)) == 6
+    assert not list(contents(C, tmp_path).glob("*.png"))  # the earlier run's are gone, this one drew none
+    assert (contents(C, tmp_path) / "notes.txt").read_text() == "mine"
+    assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["config"]["seed"] == 1
