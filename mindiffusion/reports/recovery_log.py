@@ -16,13 +16,14 @@ COLUMNS = ("stage", "coarse", "fine", "outside")
 class RecoveryFile:
     """One row per stage, replaced when a stage is measured again."""
 
-    def __init__(self, path: Path, image_size: int):
+    def __init__(self, path: Path, image_size: int, synthetic_set: str):
         self.path = path
         self.image_size = image_size
+        self.synthetic_set = synthetic_set
 
     def add(self, stage: int, samples: Tensor) -> str:
         """Measure samples (N, 3, S, S) of a stage (from 0), keep the numbers, and return them as a line to print."""
-        recovery = feature_recovery(two_feature_model(self.image_size), samples)
+        recovery = feature_recovery(two_feature_model(self.image_size, self.synthetic_set), samples)
         row = {"stage": str(stage + 1)}
         row |= {name: f"{getattr(recovery, name):.4f}" for name in COLUMNS[1:]}
         rows = [*(old for old in self.rows() if old["stage"] != row["stage"]), row]

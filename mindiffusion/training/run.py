@@ -17,7 +17,8 @@ from mindiffusion.checkpoints.checkpoint import LATEST, Found, check_same_run, s
 from mindiffusion.checkpoints.run_folder import clear_run, write_config
 from mindiffusion.checkpoints.weights import init_parameters, read_weights
 from mindiffusion.config import TrainConfig
-from mindiffusion.data.images import SYNTHETIC, ImageData
+from mindiffusion.data.images import ImageData
+from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.ddpm import DDPM
 from mindiffusion.reports.grids import draw_samples, save_grid
 from mindiffusion.reports.metrics_log import IntervalMeter, MetricsFile
@@ -53,7 +54,7 @@ class Run:
         self.optimizer = make_optimizer(net, config.lr, ranks.device)
         self.meter = IntervalMeter(ranks)
         self.metrics_file = MetricsFile(config.contents_dir / "metrics.csv")
-        self.recovery_file = RecoveryFile(config.contents_dir / "recovery.csv", config.image_size)
+        self.recovery_file = RecoveryFile(config.contents_dir / "recovery.csv", config.image_size, config.data_path)
         self.denoiser: Callable[[Tensor, Tensor], Tensor] | None = None
         self.reports = Reports(config, data, self.say)
         self.saved_step = -1
@@ -201,7 +202,7 @@ class Run:
         return self.denoiser
 
     def _write_grid(self, path: Path, samples: Tensor, finished_stage: int | None) -> None:
-        if finished_stage is not None and self.data.fingerprint["kind"] == SYNTHETIC:
+        if finished_stage is not None and is_synthetic(self.config.data_path):
             self.say(self.recovery_file.add(finished_stage, samples))
         save_grid(path, samples, self.data)
 
