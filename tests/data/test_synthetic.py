@@ -109,8 +109,6 @@ def test_the_demo_differs_from_the_studies_in_bolder_stripes_of_white():
     assert study.fine_amplitude < demo.fine_amplitude < demo.coarse_amplitude / 2  # bolder, and still the weaker
     assert is_synthetic("synthetic") and is_synthetic(SYNTHETIC_DEMO)
     assert not is_synthetic("") and not is_synthetic(None)
-        is_synthetic("synthetic") and is_synthetic(SYNTHETIC_DEMO) and not is_synthetic("") and not is_synthetic(None)
-    )
 
 
 @pytest.mark.parametrize("size", [0, 48, -32])
