@@ -7,10 +7,11 @@ configurations differ, and the evaluation table if there is one. The page needs 
 import argparse
 from pathlib import Path
 
+from mindiffusion.reports.recovery_log import recovery_table
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import write_atomically
-from mindiffusion.sharing.compare_page import build_page, find_evaluations
+from mindiffusion.sharing.compare_page import build_page, find_evaluations, titles
 
 LARGE = 50  # MB; a page that is slow to send and to open
 
@@ -47,7 +48,11 @@ def main() -> None:
     write_atomically(args.output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     megabytes = len(page) / 1e6
     hint = " (--jpeg 90 makes it smaller)" if megabytes > LARGE and not args.jpeg else ""
-    print(f"{len(records)} runs in {args.output}, {megabytes:.1f} MB{hint}")
+    for record, title in zip(records, titles(records), strict=True):
+        if rows := record.recovery():
+            print(f"{title}: {recovery_table(rows)}\n")
+    runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
+    print(f"{runs} in {args.output}, {megabytes:.1f} MB{hint}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.data.image_cache import CROPS
-from mindiffusion.data.images import SYNTHETIC, parse_range
+from mindiffusion.data.images import parse_range
+from mindiffusion.data.synthetic import SYNTHETIC, is_synthetic
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.bootstrap import RESAMPLES
 from mindiffusion.evaluation.faces import can_find_faces, describe_detector
@@ -103,7 +104,13 @@ def main(argv: list[str] | None = None) -> None:
     real = load_real(args.data_path, size, args.crop, args.places, args.n_samples)
     inception = choose_inception(args)
     settings = Settings(
-        choose_groups(args, inception), args.seed, args.swd_normalization, not args.no_clip, args.resamples, inception
+        choose_groups(args, inception),
+        args.seed,
+        args.swd_normalization,
+        not args.no_clip,
+        args.resamples,
+        inception,
+        args.data_path if is_synthetic(args.data_path) else SYNTHETIC,
     )
     with write_errors_explained(args.output_dir):
         args.output_dir.mkdir(parents=True, exist_ok=True)
@@ -156,7 +163,7 @@ def choose_inception(args: argparse.Namespace) -> Inception | None:
 def choose_groups(args: argparse.Namespace, inception: Inception | None) -> tuple[str, ...]:
     """The groups of metrics to measure. UserError if none of those asked for is left."""
     impossible = set() if inception else set(INCEPTION_METRICS)
-    if args.data_path != SYNTHETIC:
+    if not is_synthetic(args.data_path):
         impossible.add("recovery")
         if args.metrics and "recovery" in args.metrics:
             print("no recovery: it needs --data-path synthetic, whose features are known.", file=sys.stderr)
@@ -185,7 +192,7 @@ def measure_checkpoint(
         details |= {"step": about["next_step"], "images": about["next_step"] * about["config"]["global_batch_size"]}
         if real.files and about["data"].get("files") == real.files:
             print(f"note: {subject.name} was trained on all of {args.data_path}: nothing is held out.", file=sys.stderr)
-        if about["config"]["crop"] != args.crop and args.data_path != SYNTHETIC:
+        if about["config"]["crop"] != args.crop and not is_synthetic(args.data_path):
             print(f"note: {subject.name} was trained with --crop {about['config']['crop']}.", file=sys.stderr)
     if set(settings.groups) & set(OF_SAMPLES):
         samples = draw_samples(args, ranks, subject.checkpoint, size)

@@ -9,6 +9,7 @@ from typing import Any
 from dotenv import load_dotenv
 
 from mindiffusion.data.images import CROPS, parse_range
+from mindiffusion.data.synthetic import SYNTHETIC_DEMO
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import SAMPLERS, Sampler
@@ -18,7 +19,7 @@ RESUME_NEWEST = "newest"
 
 # --demo: the synthetic two-feature data and a schedule that 2 CPU cores finish in about 3 minutes. Flags still win.
 DEMO = {
-    "data_path": "synthetic",
+    "data_path": SYNTHETIC_DEMO,
     "n_feat": 16,
     "global_batch_size": 16,
     "lr": 2e-3,
@@ -81,7 +82,9 @@ class TrainConfig:
     crop: str = flag("square", "part of the image that is used; 'none' squashes all of it", choices=tuple(CROPS))
 
     # Place and machine.
-    data_path: str = flag("", "image folder, searched recursively, or 'synthetic'; default: CELEBA_PATH")
+    data_path: str = flag(
+        "", "image folder, searched recursively, or synthetic, or synthetic-demo; default: CELEBA_PATH"
+    )
     skip_bad_images: bool = flag(False, "leave out unreadable images and list them", action="store_true")
     output_dir: str = flag(".", "folder that gets contents_*/ and checkpoints_*/")
     device: str = flag("auto", "where to train", choices=("auto", "cpu", "cuda"))

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mindiffusion.checkpoints.checkpoint import LATEST, find_newest
 from mindiffusion.data.image_cache import decode
-from mindiffusion.data.images import SYNTHETIC, find_images, load_images
-from mindiffusion.data.synthetic import synthetic_images
+from mindiffusion.data.images import find_images, load_images
+from mindiffusion.data.synthetic import is_synthetic, synthetic_images
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 
@@ -69,10 +69,10 @@ def load_real(
 
     UserError if the folder does not reach that far.
     """
-    if data_path == SYNTHETIC:
+    if is_synthetic(data_path):
         if places:
             raise UserError("--eval-images chooses files of a folder; synthetic images are drawn anew. Leave it out.")
-        drawn = synthetic_images(2 * num_synthetic, image_size, SYNTHETIC_SEED)
+        drawn = synthetic_images(2 * num_synthetic, image_size, SYNTHETIC_SEED, data_path)
         held_out, others, files = drawn[:num_synthetic], drawn[num_synthetic:], ""
     else:
         data = load_images(data_path, image_size, crop, 0, Ranks())
@@ -88,8 +88,8 @@ def load_real(
         "reference_images": len(held_out),
         "reference_hash": image_hash(held_out),
         "image_size": image_size,
-        "crop": "none" if data_path == SYNTHETIC else crop,
-        "resize": "none" if data_path == SYNTHETIC else "Pillow bicubic, antialiased",
+        "crop": "none" if is_synthetic(data_path) else crop,
+        "resize": "none" if is_synthetic(data_path) else "Pillow bicubic, antialiased",
     }
     return RealImages(held_out, others, files, description)
 

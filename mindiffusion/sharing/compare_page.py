@@ -16,6 +16,7 @@ from PIL import Image
 from mindiffusion.config import identity_fields
 from mindiffusion.reports.bands import band_names
 from mindiffusion.reports.run_record import EVALUATIONS, RunRecord, read_evaluation
+from mindiffusion.sharing.recovery_section import recovery_section
 
 MOST_POINTS = 1500  # of a curve; more cannot be seen
 CURVES = (  # key, label, logarithmic, what to know about it
@@ -39,8 +40,9 @@ SCIENCE = identity_fields()  # what decides what is learned, with the data; the 
 def build_page(records: list[RunRecord], evaluations: list[Path], jpeg: int | None = None) -> str:
     """The page as text. ``jpeg`` recompresses the grids at this quality; None embeds them as they are."""
     here = Path(__file__).parent
+    named = list(zip(records, titles(records), strict=True))
     data = {
-        "runs": [_run_data(record, title, jpeg) for record, title in zip(records, titles(records), strict=True)],
+        "runs": [_run_data(record, title, jpeg) for record, title in named],
         "curves": [dict(zip(("key", "label", "log", "note"), curve, strict=True)) for curve in CURVES],
         "bands": len(band_names()),
     }
@@ -49,6 +51,7 @@ def build_page(records: list[RunRecord], evaluations: list[Path], jpeg: int | No
         "SCRIPT": (here / "compare_page.js").read_text(encoding="utf-8"),
         "TITLE": escape(" · ".join(titles(records))),
         "NOTES": "".join(f'<p class="note">{escape(note)}</p>' for note in notes(records)),
+        "RECOVERY": "".join(recovery_section(record, title) for record, title in named),
         "CONFIG": config_table(records),
         "EVALUATION": "".join(evaluation_table(path) for path in evaluations),
         "DATA": json.dumps(data, allow_nan=False).replace("</", "<\\/"),  # no end tag may lie within a script

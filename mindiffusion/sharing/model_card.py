@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from mindiffusion.checkpoints.weights import Weights
-from mindiffusion.data.images import SYNTHETIC
+from mindiffusion.data.synthetic import SYNTHETIC
 from mindiffusion.reports.run_record import EVALUATIONS, RunRecord, read_evaluation, read_record
 from mindiffusion.runtime.errors import UserError
 

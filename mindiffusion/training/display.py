@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mindiffusion.data.images import SYNTHETIC
+from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.reports.bands import BandFile
 from mindiffusion.reports.grids import draw_samples, save_grid
 from mindiffusion.reports.recovery_log import RecoveryFile
@@ -30,7 +30,7 @@ class Display:
         self.log = log
         self.saver = saver
         self.folder = config.contents_dir
-        self.recovery_file = RecoveryFile(self.folder / "recovery.csv", config.image_size)
+        self.recovery_file = RecoveryFile(self.folder / "recovery.csv", config.image_size, config.data_path)
         self.band_file = BandFile(self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed)
         self._denoiser: Callable[[Tensor, Tensor], Tensor] | None = None
 
@@ -67,7 +67,7 @@ class Display:
         return self._denoiser
 
     def _write_grid(self, path: Path, samples: Tensor, finished_stage: int | None) -> None:
-        if finished_stage is not None and self.run.data.fingerprint["kind"] == SYNTHETIC:
+        if finished_stage is not None and is_synthetic(self.run.config.data_path):
             self.run.say(self.recovery_file.add(finished_stage, samples))
         save_grid(path, samples, self.run.data)
 
