@@ -8,10 +8,11 @@ page needs no network and no server: open the file.
 import argparse
 from pathlib import Path
 
+from mindiffusion.reports.recovery_log import recovery_table
 from mindiffusion.reports.run_record import evaluation_file, find_contents, read_record
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output, write_atomically
-from mindiffusion.sharing.compare_page import build_page
+from mindiffusion.sharing.compare_page import build_page, titles
 from mindiffusion.sharing.evaluation_html import find_evaluations
 from mindiffusion.sharing.page_pictures import Pictures
 
@@ -48,9 +49,11 @@ def main(argv: list[str] | None = None) -> None:
     pictures = Pictures("png") if args.lossless else Pictures("jpeg", args.jpeg) if args.jpeg else Pictures()
     page = build_page(records, evaluations, pictures)
     write_atomically(args.output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
-    print(
-        f"{len(records)} run{'s' * (len(records) > 1)} in {args.output}, {len(page) / 1e6:.1f} MB: open it in a browser"
-    )
+    for record, title in zip(records, titles(records), strict=True):
+        if rows := record.recovery():
+            print(f"{title}: {recovery_table(rows)}\n")
+    runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
+    print(f"{runs} in {args.output}, {len(page) / 1e6:.1f} MB: open it in a browser")
     if evaluations:
         print(f"with the evaluation of {', '.join(map(str, evaluations))}")
     else:

@@ -21,6 +21,7 @@ from dotenv import load_dotenv
 from mindiffusion.checkpoints.models import open_model
 from mindiffusion.data.image_cache import CROPS
 from mindiffusion.data.images import parse_range
+from mindiffusion.data.synthetic import SYNTHETIC, is_synthetic
 from mindiffusion.evaluation.bootstrap import RESAMPLES
 from mindiffusion.evaluation.choose import (
     choose_groups,
@@ -42,6 +43,7 @@ from mindiffusion.evaluation.terminal_table import table_text
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output
+from mindiffusion.runtime.precision import set_backend_flags
 from mindiffusion.runtime.terminal import work_bar
 from mindiffusion.sampling import SAMPLERS, Sampler
 
@@ -99,12 +101,16 @@ def main(argv: list[str] | None = None) -> None:
     real = load_real(args.data_path, size, args.crop, args.places, args.n_samples, trained_on(subjects))
     inception = choose_inception(args.metrics, args.inception_weights)
     groups = choose_groups(args.metrics, args.data_path, inception)
-    settings = Settings(groups, args.seed, args.swd_normalization, not args.no_clip, args.resamples, inception)
+    features = args.data_path if is_synthetic(args.data_path) else SYNTHETIC
+    settings = Settings(
+        groups, args.seed, args.swd_normalization, not args.no_clip, args.resamples, inception, features
+    )
     prepare_output(args.output_dir, [args.output_dir / name for name in (CSV_NAME, JSON_NAME)], args.overwrite)
     note_reference(real, args.n_samples, args.n_loss_images)
     with process_group(args.device) as ranks:
         if ranks.world_size > 1:
             raise UserError("evaluate.py runs as one process: start it with plain python.")
+        set_backend_flags("fp32", ranks.device)  # of all metrics, not of the samples alone
         sampler = Sampler(args.sampler, args.steps, args.eta, not args.no_clip)
         numbers = (args.n_samples, args.n_loss_images, args.batch_size)
         work = Work(settings, sampler, ranks.device, size, args.crop, *numbers, args.weights, args.raw_samples)

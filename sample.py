@@ -50,8 +50,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--compile", action="store_true", help="compile first: pays from about 15 minutes of sampling on"
     )
     parser.add_argument("--export", type=Path, metavar="DIR", help="draw nothing: write the model with its card to DIR")
+    parser.add_argument("--half", action="store_true", help="with --export: weights in half precision, half the size")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is there already")
     args = parser.parse_args(argv)
+    if args.half and not args.export:
+        parser.error("--half is for --export: samples are drawn in --precision.")
     if args.sampler == "ddpm" and (args.steps is not None or args.eta is not None):
         parser.error("--steps and --eta are DDIM's: DDPM visits every step. Drop them, or use --sampler ddim.")
     for name in ("num_samples", "batch_size"):
@@ -64,7 +67,8 @@ def main() -> None:
     """Load, draw, write."""
     args = parse_args()
     if args.export:
-        export(read_weights(args.checkpoint, raw=args.raw_weights), args.export, args.raw_weights, args.overwrite)
+        weights = read_weights(args.checkpoint, raw=args.raw_weights)
+        export(weights, args.export, args.raw_weights, args.overwrite, args.half)
         print(f"model, configuration and model card in {args.export}/: sample with python sample.py {args.export}")
         return
     with process_group(args.device) as ranks:

@@ -30,8 +30,6 @@ STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
     Stage(0.2, 1.0, "stage4_expand", 20),
     Stage(0.0, 1.0, "stage5_full_range", 30),
 ]
-# Better in docs/results.md, with stage 4's network for t >= 0.6 * N_T: experiments/join_experts.py.
-EXPERT_STAGES = [*STAGES[:4], Stage(0.0, 0.6, "stage5_low_noise", 30)]
 
 
 def main() -> None:

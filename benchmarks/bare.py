@@ -28,16 +28,17 @@ def make_bare_step(options: SimpleNamespace, device: torch.device):
         global_batch_size=options.batch_size,
         precision=options.precision,
         compile=options.compile,
+        cuda_graph=getattr(options, "cuda_graph", False),
     )
     config = acceleration.resolve_auto(config, 10**9, device)
     set_backend_flags(config.precision, device)
     ranks = Ranks(device=device)
-    layout = memory_format(config.precision, device)
+    layout = memory_format(config.precision, device, config.compile)
     net = NaiveUnet(3, 3, config.n_feat).to(device, memory_format=layout)
     diffusion = CurriculumDDPM(net).to(device)
     run = Run.__new__(Run)  # without folders, data and logs
     run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, config.ema_decay)
-    run.optimizer = acceleration.make_optimizer(net, config.lr, device)
+    run.optimizer = acceleration.make_optimizer(net, config.lr, device, config.cuda_graph)
     loss = acceleration.maybe_compile(config, diffusion, net, ranks)
     step = graphed(make_step(config, ranks, run, loss, None, None, None), config, ranks, run)
     shape = (config.global_batch_size, 3, config.image_size, config.image_size)

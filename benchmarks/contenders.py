@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks and mindiffusion, from any folder
 
 from mindiffusion.ddpm import DDPM  # noqa: E402
-from mindiffusion.training.run import Run  # noqa: E402
+from mindiffusion.training.saver import Saver  # noqa: E402
 from mindiffusion.unet import NaiveUnet  # noqa: E402
 
 Loop = Callable[[int], None]  # trains so many steps
@@ -196,7 +196,7 @@ def ours(script: str, *flags: str) -> Callable[[dict], None]:
 
     def build(options: dict) -> None:
         pace: Pace = options["pace"]
-        finish_step = Run.finish_step
+        finish_step = Saver.finish_step
         left = pace.next_steps()
 
         def finish_and_wait(self, *args) -> None:
@@ -207,7 +207,7 @@ def ours(script: str, *flags: str) -> Callable[[dict], None]:
                 pace.answer()
                 left = pace.next_steps()
 
-        Run.finish_step = finish_and_wait
+        Saver.finish_step = finish_and_wait
         launch(script, options, flags)
 
     return build

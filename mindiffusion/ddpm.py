@@ -103,7 +103,11 @@ class DDPM(nn.Module):
             t = self.sample_timesteps(len(x), generator)
         if eps is None:
             eps = torch.randn(x.shape, generator=generator, device=x.device)
-        return self.criterion(eps, self.eps_model(self.q_sample(x, t, eps), t / self.n_T).float())
+        return self.loss(eps, self.eps_model(self.q_sample(x, t, eps), t / self.n_T).float(), t)
+
+    def loss(self, eps: Tensor, eps_hat: Tensor, t: Tensor) -> Tensor:
+        """The loss of predicted noise eps_hat, like eps (B, C, H, W), at timesteps t (B,): a scalar."""
+        return self.criterion(eps, eps_hat)
 
     # --- sampling -------------------------------------------------------------------------------------------------
 
@@ -119,7 +123,8 @@ class DDPM(nn.Module):
         with the clipped estimate.
         """
         t = torch.full((len(x),), step / self.n_T, device=x.device)
-        eps = self.eps_model(x, t).float()
+        at = getattr(self.eps_model, "at", None)  # experts: who answers at one time is known without the device
+        eps = (at(step / self.n_T) if at else self.eps_model)(x, t).float()
         x0 = (x - self.sqrtmab[step] * eps) / self.sqrtab[step]
         if clip_x0:
             x0 = x0.clamp(-1.0, 1.0)

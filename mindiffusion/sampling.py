@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
+from mindiffusion.experts import ByTime, ExpertNaiveUnet
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format, set_backend_flags
 from mindiffusion.runtime.rng import BlockNoise
@@ -104,7 +105,7 @@ def draw_from_network(
     """
     device = torch.device(device)
     set_backend_flags(precision, device)
-    net.to(device, memory_format=memory_format(precision, device))
+    net.to(device, memory_format=memory_format(precision, device, compiled))
     process = sampler.process(denoiser(net, precision, device, compiled), betas, n_T).to(device)
     shape = (net.in_channels, image_size, image_size)
     step = (lambda: on_step(1)) if on_step else None
@@ -126,16 +127,21 @@ def denoiser(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """``net`` for sampling, on its ``device``: (x_t, t / n_T) -> noise in ``precision``, "fp32" or "bf16".
 
-    With ``compiled`` it is compiled; what cannot be compiled runs as it is.
+    With ``compiled`` it is compiled; what cannot be compiled runs as it is. Of experts the answer is a ``ByTime``.
     """
+    if isinstance(net, ExpertNaiveUnet):
+        high, low = (denoiser(part, precision, device, compiled) for part in (net.high, net.low))
+        return ByTime(float(net.border), high, low)
     function: Callable[[Tensor, Tensor], Tensor] = net
     if compiled:
         keep_compiled_code()
         torch._dynamo.config.suppress_errors = True  # a frame that cannot be compiled runs as it is
         function = torch.compile(net, dynamic=False)
 
+    layout = memory_format(precision, device, compiled)
+
     def predict_noise(x: Tensor, t: Tensor) -> Tensor:
         with autocast(precision, device):
-            return function(x.contiguous(memory_format=memory_format(precision, device)), t)
+            return function(x.contiguous(memory_format=layout), t)
 
     return predict_noise

@@ -32,23 +32,24 @@ from mindiffusion.ddim import DDIM
 from mindiffusion.reports.metrics_log import MetricsFile
 from mindiffusion.runtime import distributed
 from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.training import display, saver
 from mindiffusion.training import loop as training
-from mindiffusion.training import run
+from mindiffusion.training.log import Log
 from mindiffusion.training.run import Run
 
 PLACES = {
-    "step": (Run, "finish_step"),
+    "step": (Log, "finish_step"),
     "optimizer": (Run, "optimizer_step"),
-    "stage border": (Run, "announce"),
+    "stage border": (Log, "announce"),
     "regrowth": (SparseNaiveUnet, "regrow_channels"),
     "sampling": (DDIM, "predict"),
-    "grid": (run, "save_grid"),
+    "grid": (display, "save_grid"),
     "row": (MetricsFile, "append"),
     "checkpoint": (checkpoint, "_file_image"),
     "write": (Path, "write_bytes"),
     "sync": (os, "fsync"),
     "rename": (os, "replace"),
-    "config": (run, "write_config"),
+    "config": (saver, "write_config"),
     "restore": (Run, "_restore_rest"),
     "cache": (image_cache, "decode"),
     "load": (training, "open_run"),

@@ -16,11 +16,18 @@ from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.reports.metrics_log import read_metrics
 from mindiffusion.runtime.errors import run_script
 from mindiffusion.training import loop as training
-from mindiffusion.training import run
-from mindiffusion.training.run import Run
+from mindiffusion.training import saver
+from mindiffusion.training.log import Log
+from mindiffusion.training.saver import Saver
 
 ROOT = Path(__file__).parents[1]
-VARIANTS = {"train_celeba_32": "", "train_celeba_c_32": "c", "train_celeba_cs_32": "cs", "train_celeba_cr_32": "cr"}
+VARIANTS = {
+    "train_celeba_32": "",
+    "train_celeba_c_32": "c",
+    "train_celeba_cb_32": "cb",
+    "train_celeba_cs_32": "cs",
+    "train_celeba_cr_32": "cr",
+}
 SCRIPTS = tuple(VARIANTS)
 NUM_IMAGES = 24
 STEPS_PER_EPOCH = 3  # of 8 images each
@@ -50,7 +57,7 @@ def launch(name: str, folder: Path, *flags: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         small = functools.partial(training.load_images, num_synthetic=NUM_IMAGES)
         patch.setattr(training, "load_images", small)
-        patch.setattr(run, "SAVE_SHARE", float("inf"))  # save at the end of every epoch, short as they are
+        patch.setattr(saver, "SAVE_SHARE", float("inf"))  # save at the end of every epoch, short as they are
         patch.setattr(training, "count_images", functools.partial(training.count_images, num_synthetic=NUM_IMAGES))
         patch.setattr(sys, "argv", [f"{name}.py", *tiny_flags(name, folder), *flags])
         load_script(name).main()
@@ -67,16 +74,20 @@ def exit_code(name: str, folder: Path, *flags: str) -> int:
 
 def end_at(patch: pytest.MonkeyPatch, step: int, kind: str) -> None:
     """Let the next runs end after optimizer step ``step``: "stopped" by SIGTERM, or "killed" with nothing saved."""
-    finish_step = Run.finish_step
+    log_step, save_step = Log.finish_step, Saver.finish_step
 
-    def finish_and_end(self, here, mse, penalty, grad_norm, stop):
-        if here == step and kind == "killed":
+    def log_or_be_killed(self, done, *measured):
+        if done == step + 1 and kind == "killed":
             raise Killed
-        if here == step:
-            stop.received = signal.SIGTERM
-        finish_step(self, here, mse, penalty, grad_norm, stop)
+        log_step(self, done, *measured)
 
-    patch.setattr(Run, "finish_step", finish_and_end)
+    def save_and_be_stopped(self, done, stop):
+        if done == step + 1 and kind == "stopped":
+            stop.received = signal.SIGTERM
+        save_step(self, done, stop)
+
+    patch.setattr(Log, "finish_step", log_or_be_killed)
+    patch.setattr(Saver, "finish_step", save_and_be_stopped)
 
 
 def contents(name: str, folder: Path, size: int = 32) -> Path:

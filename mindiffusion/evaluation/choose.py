@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mindiffusion.checkpoints.weights import read_weights
-from mindiffusion.data.images import SYNTHETIC
+from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.evaluation.faces import can_find_faces
 from mindiffusion.evaluation.inception import METRICS as INCEPTION_METRICS
 from mindiffusion.evaluation.inception import Inception, Unavailable, find_inception
@@ -51,7 +51,7 @@ def choose_inception(metrics: list[str] | None, weights: Path | None) -> Incepti
 def choose_groups(metrics: list[str] | None, data_path: str, inception: Inception | None) -> tuple[str, ...]:
     """The groups of metrics to measure. UserError if none of those asked for is left."""
     impossible = set() if inception else set(INCEPTION_METRICS)
-    if data_path != SYNTHETIC:
+    if not is_synthetic(data_path):
         impossible.add("recovery")
         if "recovery" in (metrics or ()):
             note("no recovery: it needs --data-path synthetic, whose features are known.")

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mindiffusion.data.images import SYNTHETIC, parse_range
+from mindiffusion.data.images import parse_range
+from mindiffusion.data.synthetic import SYNTHETIC
 
 HELD_OUT, TRAINED_ON, UNKNOWN = "held out", "trained on", "not known"
 

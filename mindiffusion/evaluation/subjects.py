@@ -13,8 +13,8 @@ from mindiffusion.checkpoints.find import WAYS, find_model, is_model
 from mindiffusion.checkpoints.models import model_name
 from mindiffusion.checkpoints.weights import read_weights
 from mindiffusion.data.image_cache import decode
-from mindiffusion.data.images import SYNTHETIC, find_images, load_images
-from mindiffusion.data.synthetic import synthetic_images
+from mindiffusion.data.images import find_images, load_images
+from mindiffusion.data.synthetic import is_synthetic, synthetic_images
 from mindiffusion.evaluation.held_out import Reference, rest_of
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
@@ -101,10 +101,10 @@ def load_real(
 
     UserError if the folder does not reach that far.
     """
-    if data_path == SYNTHETIC:
+    if is_synthetic(data_path):
         if places:
             raise UserError("--eval-images chooses files of a folder; synthetic images are drawn anew. Leave it out.")
-        drawn = synthetic_images(2 * num_synthetic, image_size, SYNTHETIC_SEED)
+        drawn = synthetic_images(2 * num_synthetic, image_size, SYNTHETIC_SEED, data_path)
         held_out, others = drawn[:num_synthetic], drawn[num_synthetic:]
         reference = Reference("", (1, num_synthetic))
     else:
@@ -123,8 +123,8 @@ def load_real(
         "reference_images": len(held_out),
         "reference_hash": image_hash(held_out),
         "image_size": image_size,
-        "crop": "none" if data_path == SYNTHETIC else crop,
-        "resize": "none" if data_path == SYNTHETIC else "Pillow bicubic, antialiased",
+        "crop": "none" if is_synthetic(data_path) else crop,
+        "resize": "none" if is_synthetic(data_path) else "Pillow bicubic, antialiased",
     }
     return RealImages(held_out, others, reference, description)
 

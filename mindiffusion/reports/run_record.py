@@ -9,6 +9,7 @@ from typing import Any
 
 from mindiffusion.reports.bands import band_names, read_bands
 from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.reports.recovery_log import read_recovery
 from mindiffusion.runtime.errors import UserError
 
 GRID_NAME = re.compile(r"stage(\d+)_epoch(\d+)\.png")
@@ -59,6 +60,10 @@ class RunRecord:
         """(stage, epoch, file) of each sample grid, both counted from 1, in order of epochs."""
         found = ((GRID_NAME.fullmatch(path.name), path) for path in self.folder.iterdir())
         return sorted(((int(m[1]), int(m[2]), path) for m, path in found if m), key=lambda grid: grid[1])
+
+    def recovery(self) -> list[dict[str, str]]:
+        """The rows of recovery.csv, one per finished stage; none unless the run was on synthetic data."""
+        return read_recovery(self.folder / "recovery.csv")
 
     def band_loss(self) -> list[float]:
         """The mean over all bands of timesteps, at each row of ``bands``."""

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mindiffusion.runtime.errors import STOP_SIGNALS, UserError
+from mindiffusion.runtime.errors import STOP_SIGNALS, Stopped, UserError
+from mindiffusion.runtime.gpu import probe, why_unusable
 
 # Within a step all ranks are equally fast, so one that is not heard of for this long is lost, and the job must end.
 STEP_TIMEOUT = timedelta(minutes=10)
@@ -84,20 +87,30 @@ class Ranks:
 
         Parts have one shape, but for the first axis, which may differ.
         """
+        return torch.cat(self.gather_objects(part))
+
+    def gather_objects(self, mine: Any) -> list:
+        """Every rank's object (plain types and CPU tensors), in rank order, on every rank."""
         if self.world_size == 1:
-            return part
-        parts: list = [None] * self.world_size
-        dist.all_gather_object(parts, part, group=self.patient_group)
-        return torch.cat(parts)
+            return [mine]
+        objects: list = [None] * self.world_size
+        dist.all_gather_object(objects, mine, group=self.patient_group)
+        return objects
 
 
 def pick_device(name: str, local_rank: int) -> torch.device:
-    """``auto`` is this rank's GPU where there is one, else the CPU. UserError if the asked-for device is absent."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    """``auto`` is this rank's GPU where there is one, else the CPU. UserError if the asked-for device is absent, or if
+    there is a GPU that PyTorch cannot use: training on the CPU instead must be the user's decision."""
     if name == "cpu":
         return CPU
     if not torch.cuda.is_available():
+        if reason := why_unusable():
+            raise UserError(
+                f"PyTorch cannot use the GPU of this machine: {reason} Update the driver or install a PyTorch build "
+                "that fits it, or use --device cpu."
+            )
+        if name == "auto":
+            return CPU
         raise UserError("--device cuda was asked for, but PyTorch sees no CUDA GPU. Use --device cpu or --device auto.")
     if local_rank >= torch.cuda.device_count():
         raise UserError(
@@ -107,33 +120,72 @@ def pick_device(name: str, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+def most_processes(devices: int, batch: int) -> int:
+    """How many processes to start for ``devices`` GPUs: as many as divide the global batch; 1 without a GPU."""
+    return max(count for count in range(1, max(devices, 1) + 1) if batch % count == 0)
+
+
 @contextmanager
 def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     """Join the job that ``torchrun`` describes in the environment; a plain ``python`` is a job of one process.
 
-    NCCL carries CUDA tensors and gloo CPU tensors. The group is left when the block ends.
+    NCCL carries CUDA tensors and gloo CPU tensors. The group is left when the block ends. UserError, on every rank, if
+    the device of one rank is absent or does not compute. With several processes, an error that is not every rank's
+    (all but UserError and Stopped) prints its traceback and ends this process at once, with exit code 1.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = pick_device(device_name, local_rank)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     if world_size == 1:
-        yield Ranks(device=device)
+        yield Ranks(device=_ready_device(device_name, local_rank))
         return
+    device, mistake = CPU, ""
+    try:
+        device = _ready_device(device_name, local_rank)
+    except UserError as error:  # perhaps of this rank alone, and only rank 0 speaks: tell it together, below
+        mistake = f"rank {os.environ['RANK']}: {error}"
     with _default_signals():
         store, rank = _fresh_store(), int(os.environ["RANK"])
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if device_name != "cpu" and torch.cuda.is_available() else "gloo"
         where = {"store": store, "rank": rank, "world_size": world_size} if store else {}
         dist.init_process_group(backend, timeout=STEP_TIMEOUT, **where)
         patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    ranks = Ranks(dist.get_rank(), local_rank, world_size, device, patient_group)
     try:
-        yield Ranks(dist.get_rank(), local_rank, world_size, device, patient_group)
-    finally:
-        # A thread of gloo may still wait for the interpreter lock, to drop the tensors of the last exchange. Destroying
-        # its group holds that lock and waits for the thread, for ever (seen in some stops): let it go first.
-        time.sleep(0.2)
-        dist.destroy_process_group()
+        if mistakes := [text for text in ranks.gather_objects(mistake) if text]:
+            raise UserError("\n".join(mistakes))
+        yield ranks
+    except (UserError, Stopped):
+        _leave_group()
+        raise
+    except BaseException:
+        _end_at_once()
+    else:
+        _leave_group()
+
+
+def _ready_device(device_name: str, local_rank: int) -> torch.device:
+    """This rank's device, made the current one and tried out. UserError as pick_device's and probe's."""
+    device = pick_device(device_name, local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        probe(device)
+    return device
+
+
+def _leave_group() -> None:
+    # A thread of gloo may still wait for the interpreter lock, to drop the tensors of the last exchange. Destroying
+    # its group holds that lock and waits for the thread, for ever (seen in some stops): let it go first.
+    time.sleep(0.2)
+    dist.destroy_process_group()
+
+
+def _end_at_once() -> None:
+    """Print the traceback and exit with 1. To leave the group first could take for ever: the other ranks may wait in
+    NCCL for this one, and NCCL for them. The launcher ends them when this process is gone."""
+    traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 @contextmanager

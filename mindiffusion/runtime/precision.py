@@ -53,10 +53,16 @@ def keep_freed_memory() -> None:
     mallopt(M_TOP_PAD, 2**28)  # and grows in large pieces
 
 
-def memory_format(precision: str, device: torch.device) -> torch.memory_format:
-    """channels_last, which the bf16 kernels and cuDNN want; but fp32 on a CPU without bf16 units is faster without: 184
-    against 130 images/s at n_feat 16, 51 against 45 at 32 (2 cores of an AMD EPYC, batch 64, interleaved medians)."""
-    return torch.contiguous_format if device.type == "cpu" and precision == "fp32" else torch.channels_last
+def memory_format(precision: str, device: torch.device, compiled: bool = False) -> torch.memory_format:
+    """channels_last, which bf16 kernels want, in bf16 on a CPU and in compiled bf16 code on a GPU; else contiguous.
+
+    In eager code on a GPU group norm returns contiguous tensors whatever it is given, so that with channels_last
+    weights 31 of the 35 convolutions would convert their input back. fp32 on a CPU without bf16 units is faster
+    without: 184 against 130 images/s at n_feat 16, 51 against 45 at 32 (2 cores of an AMD EPYC, batch 64, interleaved
+    medians).
+    """
+    wanted = precision == "bf16" and (compiled or device.type == "cpu")
+    return torch.channels_last if wanted else torch.contiguous_format
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:

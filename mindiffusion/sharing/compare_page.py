@@ -14,6 +14,7 @@ from mindiffusion.reports.bands import band_names
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.sharing.evaluation_html import evaluation_section
 from mindiffusion.sharing.page_pictures import Pictures
+from mindiffusion.sharing.recovery_section import recovery_section
 
 MOST_POINTS = 1500  # of a curve; more cannot be seen
 CURVES = (  # key, label, logarithmic, what to know about it
@@ -37,9 +38,10 @@ SCIENCE = identity_fields()  # what decides what is learned, with the data; the 
 def build_page(records: list[RunRecord], evaluations: list[Path], pictures: Pictures | None = None) -> str:
     """The page as text. ``pictures``: how the grids are embedded, by default in few bytes, see page_pictures.py."""
     here = Path(__file__).parent
+    named = list(zip(records, titles(records), strict=True))
     pictures = (pictures or Pictures()).fit([path for record in records for *_, path in record.grids()])
     data = {
-        "runs": [_run_data(record, title, pictures) for record, title in zip(records, titles(records), strict=True)],
+        "runs": [_run_data(record, title, pictures) for record, title in named],
         "real": pictures.real([path for record in records for *_, path in record.grids()]),
         "curves": [dict(zip(("key", "label", "log", "note"), curve, strict=True)) for curve in CURVES],
         "bands": len(band_names()),
@@ -49,6 +51,7 @@ def build_page(records: list[RunRecord], evaluations: list[Path], pictures: Pict
         "SCRIPT": (here / "compare_page.js").read_text(encoding="utf-8"),
         "TITLE": escape(" · ".join(titles(records))),
         "NOTES": "".join(f'<p class="note">{escape(note)}</p>' for note in notes(records)),
+        "RECOVERY": "".join(recovery_section(record, title) for record, title in named),
         "CONFIG": config_table(records),
         "EVALUATION": "".join(evaluation_section(path) for path in evaluations),
         "DATA": json.dumps(data, allow_nan=False).replace("</", "<\\/"),  # no end tag may lie within a script

@@ -4,6 +4,7 @@ config.json, format "mindiffusion-export" version 1, holds what a checkpoint say
 the machine it was trained on:
     network                              "NaiveUnet", "SparseNaiveUnet" or "RegNaiveUnet"
     weights                              "averaged", "raw", or "original" for a bare state dict of minDiffusion
+    stored                               "float32" or "float16": half the size, read back as float32
     config, data, next_epoch, next_step  as in a checkpoint, config without paths and machine; {} and 0 for "original"
 A SparseNaiveUnet's channel_mask and channel_birth_stage are buffers, so they lie in model.safetensors with the rest.
 """
@@ -23,9 +24,12 @@ from mindiffusion.runtime.optional import require
 from mindiffusion.sharing.model_card import model_card
 
 
-def export(weights: Weights, folder: Path, raw: bool, overwrite: bool) -> None:
-    """Write ``folder``, whole or not at all. UserError if it is there, unless ``overwrite`` and it is an export, if
-    safetensors is not installed, if the weights fit no network, or if it cannot be written."""
+def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: bool = False) -> None:
+    """Write ``folder``, whole or not at all; the weights as float16 if ``half``.
+
+    UserError if it is there, unless ``overwrite`` and it is an export, if safetensors is not installed, if the weights
+    fit no network, or if it cannot be written.
+    """
     require("safetensors", "--export")
     from safetensors.torch import save
 
@@ -33,7 +37,9 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool) -> None:
         hint = "--overwrite replaces an export only" if overwrite else "choose another folder, or use --overwrite"
         raise UserError(f"{folder} is there already: {hint}.")
     net = build_network(weights)
-    about = describe(weights, raw)
+    about = describe(weights, raw) | {"stored": "float16" if half else "float32"}
+    if half:
+        net.half()
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     with write_errors_explained(folder):
         try:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from mindiffusion.checkpoints.weights import Weights
-from mindiffusion.data.images import SYNTHETIC
+from mindiffusion.data.synthetic import SYNTHETIC
 from mindiffusion.reports.run_record import RunRecord, evaluation_file, read_evaluation, read_record
 from mindiffusion.runtime.errors import UserError
 
@@ -17,6 +17,7 @@ SYNTHETIC_LICENCE = "MIT, like the code: no photographs were used."
 VARIANTS = {
     "": "uniform timesteps (the control)",
     "c": "C: timestep curriculum",
+    "cb": "CB: timestep curriculum and a loss that weighs all noise levels alike",
     "cs": "CS: timestep curriculum and channel sparsity with regrowth",
     "cr": "CR: timestep curriculum and Group L1",
 }

@@ -1,19 +1,24 @@
 """What makes a step fast on this machine: compilation and a fused optimizer. None of it changes the mathematics."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import first_line
-from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format, resolve_precision
+from mindiffusion.runtime.errors import UserError, first_line
+from mindiffusion.runtime.gpu import describe, is_out_of_memory
+from mindiffusion.runtime.precision import keep_compiled_code, memory_format, resolve_precision
+from mindiffusion.training.self_check import compiled_differs
 
 # A run on a CPU is long from so many images on, counted as 32x32 images at n_feat 32: about a quarter of an hour on two
 # cores. Compiling takes one to two minutes and pays only then.
 LONG_RUN = 100_000
+GOOD, BAD, NO_MEMORY = range(3)  # outcomes of compiling; of several ranks the worst counts
 
 
 def resolve_auto(config: TrainConfig, num_images: int, device: torch.device) -> TrainConfig:
@@ -32,9 +37,9 @@ def resolve_auto(config: TrainConfig, num_images: int, device: torch.device) -> 
     )
 
 
-def make_optimizer(net: nn.Module, lr: float, device: torch.device) -> torch.optim.Adam:
-    """Adam in one kernel. On CUDA its step count lives on the device, so that a CUDA graph can contain it."""
-    return torch.optim.Adam(net.parameters(), lr=lr, fused=True, capturable=device.type == "cuda")
+def make_optimizer(net: nn.Module, lr: float, device: torch.device, capturable: bool = False) -> torch.optim.Adam:
+    """Adam in one kernel. ``capturable``, on CUDA, lets a CUDA graph contain its step."""
+    return torch.optim.Adam(net.parameters(), lr=lr, fused=True, capturable=capturable and device.type == "cuda")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
@@ -43,31 +48,77 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
     optimizer.load_state_dict(state)
     for group, value in zip(optimizer.param_groups, capturable, strict=True):
         group["capturable"] = value
+    lay_out_moments(optimizer)
+
+
+def lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Give every moment the strides of its parameter. Fused Adam walks through both in step and does not look: on a CPU
+    other strides give wrong updates without a word, on a GPU an error."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def lay_out(net: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
+    """Bring the weights, their average and the moments into the layout that ``config`` wants, in place."""
+    device = next(net.parameters()).device
+    layout = memory_format(config.precision, device, config.compile)
+    for each in filter(None, (net, average)):
+        each.to(memory_format=layout)
+    lay_out_moments(optimizer)
 
 
 def maybe_compile(config: TrainConfig, diffusion: nn.Module, net: nn.Module, ranks: Ranks) -> nn.Module:
-    """``diffusion``, the loss of ``net``, compiled as one function and tried out on one batch, so that a failure shows
-    now; itself if ``config.compile`` is off or compiling is impossible, which is said in one line.
+    """``diffusion``, the loss of ``net``, compiled as one function and compared with itself on a random batch; itself
+    if ``config.compile`` is off, compiling is impossible or the two differ, which is said in one line.
 
-    The compiled module shares its parameters with ``net``. The trial leaves no gradients.
+    The compiled module shares its parameters with ``net``. The trial leaves no gradients. All ranks decide alike.
+    UserError if a batch does not fit into the memory: without compiling it would need more.
     """
     if not config.compile:
         return diffusion
-    device, speaks = ranks.device, ranks.is_main
     folder = keep_compiled_code()
-    if speaks:
+    if ranks.is_main:
         print(f"compiling the step (one to two minutes; kept in {folder}) ...", file=sys.stderr, flush=True)
-    batch = config.micro_batch_size or config.global_batch_size // ranks.world_size
-    x = torch.zeros(batch, net.in_channels, config.image_size, config.image_size, device=device)
-    x = x.contiguous(memory_format=memory_format(config.precision, device))
+    verdict, reason, compiled = GOOD, "", diffusion
     try:
         compiled = torch.compile(diffusion, dynamic=False)
-        with autocast(config.precision, device):
-            loss = compiled(x, torch.ones(batch, dtype=torch.int64, device=device), torch.ones_like(x))
-        torch.autograd.grad(loss, list(net.parameters()))
-        return compiled
+        reason = compiled_differs(config, ranks, compiled, diffusion, net)
+        verdict = BAD if reason else GOOD
     except Exception as error:  # no C++ compiler, no Triton, an unsupported device: each fails in its own way
-        if speaks:
-            print(f"cannot compile here, going on uncompiled: {first_line(error)}", file=sys.stderr)
-        torch._dynamo.reset()
-        return diffusion
+        verdict = NO_MEMORY if is_out_of_memory(error) else BAD
+        reason = f"cannot compile here: {first_line(error)}"
+    together = ranks.any(verdict)
+    if together == NO_MEMORY:
+        raise UserError(memory_advice(config, ranks))
+    if together == GOOD:
+        return compiled
+    if ranks.is_main:
+        print(f"going on uncompiled: {reason or 'another rank cannot use its compiled step'}", file=sys.stderr)
+    torch._dynamo.reset()
+    return diffusion
+
+
+def memory_advice(config: TrainConfig, ranks: Ranks) -> str:
+    """What to do when a training step does not fit into the memory."""
+    share = config.global_batch_size // ranks.world_size
+    per_pass = config.micro_batch_size or share
+    smaller = max((size for size in range(1, per_pass // 2 + 1) if share % size == 0), default=0)
+    text = f"out of memory: a step of {per_pass} images per forward pass does not fit on {describe(ranks.device)}."
+    if smaller:
+        return f"{text} Use --micro-batch-size {smaller}: the same result in about half of the memory."
+    return f"{text} Lower --n-feat or --image-size, or use a device with more memory."
+
+
+@contextmanager
+def memory_explained(config: TrainConfig, ranks: Ranks) -> Iterator[None]:
+    """Turn a lack of memory within the block into advice: a UserError, or, as other ranks may not have met it, a
+    RuntimeError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        kind = UserError if ranks.world_size == 1 else RuntimeError
+        raise kind(memory_advice(config, ranks)) from error

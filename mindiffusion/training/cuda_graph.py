@@ -1,77 +1,44 @@
-"""A function of device tensors, recorded once and replayed as one CUDA graph: one launch instead of hundreds."""
+"""CUDA's side of a recorded step: one launch instead of hundreds."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
-
-WARM_UP = 3  # calls before recording: lazy set-up (cuDNN's choice of algorithms, Triton's tuning) cannot be recorded
 
 
-class CudaGraph:
-    """Call it like ``function``. The first calls run the function itself, the next one records it, later ones replay.
+class CudaRecorder:
+    """Runs and records functions on one stream of its own, kept for the whole run.
 
-    ``function`` takes tensors and floats and returns tensors; it must do the same work on the device at each call, wait
-    for nothing and draw no random numbers. What else it reads (weights, moments, masks) it must find at the same
-    addresses, so it may be changed in place only. Floats reach it as scalars on the device. Results are overwritten by
-    the next call. Other shapes than the first call's run the function itself. Recording executes nothing, so a
-    recording that fails costs nothing but the speed: ``on_failure`` is told why, and all calls run the function.
+    On a stream that others record on too, a graph that is destroyed takes the cuBLAS workspace along that the others
+    still replay with (https://github.com/pytorch/pytorch/issues/193402). And memory that a stream has reserved serves
+    that stream alone, so one stream for all warm-ups and recordings reserves a step's activations once.
     """
 
-    def __init__(self, function: Callable[..., Any], device: torch.device, on_failure: Callable[[Exception], None]):
-        self.function = function
+    def __init__(self, device: torch.device):
         self.device = device
-        self.on_failure = on_failure
-        self.calls = 0
-        self.failed = False
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.inputs: list[Tensor] = []
-        self.outputs: Any = None
+        self.stream = torch.cuda.Stream(device)
 
-    def __call__(self, *inputs: Tensor | float) -> Any:
-        """``function(*inputs)``."""
-        if not self._take(inputs):
-            return self.function(*inputs)
-        if self.graph is None and not self.failed:
-            self.calls += 1
-            if self.calls <= WARM_UP:
-                return self._warm_up()
-            self._record()
-        if self.failed:
-            return self.function(*self.inputs)
-        self.graph.replay()
-        return self.outputs
-
-    def _take(self, inputs: tuple[Tensor | float, ...]) -> bool:
-        """Copy the inputs to where the graph reads them. False, with nothing copied, if their shapes are new."""
-        if not self.inputs:
-            self.inputs = [
-                torch.empty_like(value) if isinstance(value, Tensor) else torch.zeros((), device=self.device)
-                for value in inputs
-            ]
-        pairs = list(zip(self.inputs, inputs, strict=True))
-        if any(isinstance(value, Tensor) and value.shape != mine.shape for mine, value in pairs):
-            return False
-        for mine, value in pairs:
-            mine.copy_(value) if isinstance(value, Tensor) else mine.fill_(value)
-        return True
-
-    def _warm_up(self) -> Any:
-        """Run on a stream of its own: what is set up on the default stream cannot be recorded on another."""
-        stream, current = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            outputs = self.function(*self.inputs)
-        current.wait_stream(stream)
+    def run(self, function: Callable[[], Any]) -> Any:
+        """``function()``, on the stream, in order with what the current stream does before and after."""
+        current = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            outputs = function()
+        current.wait_stream(self.stream)
         return outputs
 
-    def _record(self) -> None:
+    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        """(replay, outputs): ``replay()`` does on the device what ``function()`` does, and overwrites ``outputs``.
+
+        Executes nothing. Raises what the first operation raises that cannot be recorded; the current stream is then
+        what it was before.
+        """
         graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                self.outputs = self.function(*self.inputs)
-            self.graph = graph
-        except Exception as error:  # each operation that cannot be recorded fails in its own way
-            self.failed = True
-            self.on_failure(error)
+        # The outer block restores the stream: torch.cuda.graph leaves its own behind if ending the recording fails.
+        with torch.cuda.stream(self.stream), torch.cuda.graph(graph, stream=self.stream):
+            outputs = function()
+        return graph.replay, outputs
+
+    def wait(self) -> None:
+        """Wait until the device has done all that was asked of it."""
+        torch.cuda.synchronize(self.device)

@@ -1,6 +1,7 @@
 """The staged training loop that all scripts share."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,23 @@ from mindiffusion.data.images import count_images, device_images, get_batch, loa
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import advice_when_unwritable
 from mindiffusion.runtime.precision import memory_format, set_backend_flags
 from mindiffusion.runtime.rng import make_generator
 from mindiffusion.runtime.signals import StopSignals
-from mindiffusion.training.acceleration import maybe_compile, resolve_auto
+from mindiffusion.training.acceleration import lay_out, maybe_compile, memory_explained, resolve_auto
+from mindiffusion.training.checked_graph import CheckedGraph
+from mindiffusion.training.display import Display
+from mindiffusion.training.log import Log
 from mindiffusion.training.plan import describe_plan
 from mindiffusion.training.run import Run
+from mindiffusion.training.saver import Saver
 from mindiffusion.training.schedule import Schedule
-from mindiffusion.training.step import Step, graphed, make_step
+from mindiffusion.training.self_check import check_ranks_agree, describe_machine
+from mindiffusion.training.step import Step, check_graph, graphed, make_step
+from mindiffusion.training.time_estimate import describe_time, images_per_second
+
+GO_ON = "Or choose another --output-dir. Then go on with --resume."
 
 
 def train(
@@ -41,14 +51,17 @@ def train(
     UserError for what the user can mend, Stopped after a signal, with everything saved.
     """
     check_batch(config, ranks.world_size)
+    check_graph(config, ranks)
     if config.dry_run:
         if ranks.is_main:
             num_images = count_images(config.data_path, places=config.train_places)
             config = resolve_auto(config, num_images, ranks.device)
             print(describe_plan(config, net, num_images, ranks.world_size))
+            images = Schedule(config, num_images).total_steps * config.global_batch_size
+            print(describe_time(config, images, images_per_second(config, net, ranks), ranks.world_size))
         return
     config = as_restarted(config)
-    with reserved_folders(config, ranks):
+    with advice_when_unwritable(GO_ON), reserved_folders(config, ranks):
         found = ranks.from_main(lambda: open_run(config))
         data = load_images(
             config.data_path,
@@ -61,36 +74,71 @@ def train(
         )
         config = resolve_auto(config, len(data), ranks.device)
         set_backend_flags(config.precision, ranks.device)
-        net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device))
+        net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device, config.compile))
         diffusion.to(ranks.device)
         run = Run(config, ranks, Schedule(config, len(data)), data, net, diffusion)
-        next_step = run.begin(found)
-        loss = maybe_compile(config, diffusion, net, ranks)
+        next_step = run.restore(found)
+        log = Log(run)
+        saver = Saver(run, log)
+        display = Display(run, log, saver)
+        saver.begin(found)
+        log.begin(next_step)
+        display.begin(next_step)
+        loss = _checked_loss(run)
         ddp = DistributedDataParallel(loss, broadcast_buffers=False) if ranks.world_size > 1 else loss
-        step_function = make_step(config, ranks, run, ddp, penalty, after_backward, after_step)
-        with StopSignals() as stop, run.progress(next_step):
-            _train_stages(run, step_function, start_stage, next_step, stop)
-    run.say(f"done: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
+        step_function = make_step(run.config, ranks, run, ddp, penalty, after_backward, after_step)
+        with memory_explained(config, ranks), StopSignals() as stop, log.progress(next_step):
+            _train_stages(run, log, saver, display, step_function, start_stage, next_step, stop)
+    complete = "this run was complete already" if next_step == run.schedule.total_steps else "done"
+    run.say(f"{complete}: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
+    run.say(
+        f"next: python sample.py {config.checkpoints_dir} -o samples.png; python evaluate.py {config.checkpoints_dir}"
+    )
+
+
+def _checked_loss(run: Run) -> nn.Module:
+    """The loss, compiled where ``run.config`` wants it and its comparison with the eager one allows it; else
+    ``run.config`` and the layout of the weights follow. On a GPU one line says what was found."""
+    loss = maybe_compile(run.config, run.diffusion, run.net, run.ranks)
+    if run.config.compile and loss is run.diffusion:
+        run.config = replace(run.config, compile=False)
+        lay_out(run.net, run.ema.net if run.ema else None, run.optimizer, run.config)
+    if run.ranks.device.type == "cuda":
+        run.say(describe_machine(run.config, run.ranks))
+    return loss
 
 
 def _train_stages(
-    run: Run, step_function: Step, start_stage: Callable[[int], None], next_step: int, stop: StopSignals
+    run: Run,
+    log: Log,
+    saver: Saver,
+    display: Display,
+    step_function: Step,
+    start_stage: Callable[[int], None],
+    next_step: int,
+    stop: StopSignals,
 ) -> None:
     """The loop over stages, epochs and steps, from ``next_step`` to the end."""
     config, ranks, schedule = run.config, run.ranks, run.schedule
     images = device_images(run.data, ranks.device)
     # Re-enter the epoch of the last step done, which may have been killed before its grid was drawn.
     here = schedule.position(max(next_step - 1, 0))
+    train_step = graphed(step_function, config, ranks, run)
     for stage in range(here.stage, len(config.stages)):
         start_stage(stage)
-        run.announce(stage)
-        train_step = graphed(step_function, config, ranks, run)
+        log.announce(stage)
+        if isinstance(train_step, CheckedGraph):
+            train_step.renew()
         for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
             order = schedule.order(epoch).to(images.device)
             for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
                 batch = draw_batch(config, ranks, schedule, images, run.diffusion, order, step)
-                run.finish_step(step, *train_step(*batch, run.ema_weight(step), schedule.lr(step)), stop)
-            run.finish_epoch(stage, epoch, stop)
+                measured = train_step(*batch, run.ema_weight(step), schedule.lr(step))
+                log.finish_step(step + 1, *measured)
+                saver.finish_step(step + 1, stop)
+            check_ranks_agree(ranks, run.net, f"at the end of epoch {epoch + 1}")
+            saver.finish_epoch(stage, epoch)
+            display.finish_epoch(stage, epoch, stop)
 
 
 def check_batch(config: TrainConfig, world_size: int) -> None:
@@ -125,6 +173,6 @@ def draw_batch(
     shape = (size, 3, config.image_size, config.image_size)
     eps = torch.randn(shape, generator=make_generator(config.seed, "noise", step, device), device=device)
     x = get_batch(images, order[first : first + size][mine], flips[mine], device)
-    layout = memory_format(config.precision, device)
+    layout = memory_format(config.precision, device, config.compile)
     x, eps = (part.contiguous(memory_format=layout) for part in (x, eps[mine]))
     return x, t[mine], eps

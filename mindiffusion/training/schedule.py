@@ -59,6 +59,10 @@ class Schedule:
         """The steps of an epoch."""
         return range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
 
+    def ends_stage(self, stage: int, epoch: int) -> bool:
+        """Whether this epoch is the last of the stage."""
+        return epoch == self.epochs_of(stage)[-1]
+
     def lr(self, step: int) -> float:
         """The learning rate of optimizer step ``step``: constant, or falling linearly to 0 at the end of the run."""
         return self.peak_lr * (1.0 - step / self.total_steps) if self.lr_falls else self.peak_lr

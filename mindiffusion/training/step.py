@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import first_line
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import autocast
-from mindiffusion.training.cuda_graph import CudaGraph
+from mindiffusion.training.checked_graph import CheckedGraph
+from mindiffusion.training.cuda_graph import CudaRecorder
 from mindiffusion.training.run import Run
 
 Step = Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor, Tensor]]
@@ -48,18 +49,35 @@ def make_step(
 
 
 def graphed(step: Step, config: TrainConfig, ranks: Ranks, run: Run) -> Step:
-    """``step`` as a CUDA graph, on one GPU with compilation on; else ``step`` itself.
-
-    Ask anew at each stage: what a stage sets as a plain number, such as lambda, is recorded as a constant.
-    """
-    if ranks.device.type != "cuda" or ranks.world_size > 1 or not config.compile:
+    """``step``, or with --cuda-graph a CheckedGraph of it, which must be renewed at each stage."""
+    if not config.cuda_graph:
         return step
 
-    def on_failure(error: Exception) -> None:
+    def on_failure(reason: str) -> None:
         forget_gradients(run.net)  # they were recorded, not computed
-        run.say(f"cannot record the step as a CUDA graph, going on without: {first_line(error)}")
+        run.say(f"--cuda-graph is off from here on: {reason}")
 
-    return CudaGraph(step, ranks.device, on_failure)
+    return CheckedGraph(step, lambda: mutable_state(run), ranks.device, CudaRecorder(ranks.device), on_failure)
+
+
+def check_graph(config: TrainConfig, ranks: Ranks) -> None:
+    """UserError if --cuda-graph was asked for where there can be none."""
+    if config.cuda_graph and (ranks.device.type != "cuda" or ranks.world_size > 1):
+        raise UserError("--cuda-graph needs one CUDA GPU and one process: leave it out.")
+
+
+def mutable_state(run: Run) -> dict[str, list[Tensor]]:
+    """All tensors that a step changes."""
+    average = run.ema.net if run.ema else None
+    adam = run.optimizer.state.values()
+    return {
+        "weights": list(run.net.parameters()),
+        "first moments": [state["exp_avg"] for state in adam],
+        "second moments": [state["exp_avg_sq"] for state in adam],
+        "step counts": [state["step"] for state in adam],
+        "average": list(average.parameters()) if average else [],
+        "buffers": [*run.net.buffers(), *(average.buffers() if average else [])],
+    }
 
 
 def forget_gradients(net: nn.Module) -> None:

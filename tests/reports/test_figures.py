@@ -7,10 +7,10 @@ import pytest
 from helpers import checkpoints, contents, exit_code, launch
 from PIL import Image
 
-from mindiffusion.reports import reports
 from mindiffusion.reports.metrics_log import IntervalMeter
 from mindiffusion.runtime import optional
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.training.display import Display
 
 pytest.importorskip("matplotlib")
 from mindiffusion.reports import figure_plots, figures
@@ -92,7 +92,7 @@ def test_figures_and_bands_do_not_count_as_training_time(tmp_path, monkeypatch):
         stopped.pop()
 
     monkeypatch.setattr(IntervalMeter, "paused", noted)
-    monkeypatch.setattr(reports.Reports, "finish_epoch", lambda self, *args: seen.append(bool(stopped)))
+    monkeypatch.setattr(Display, "_measure", lambda self, *args: seen.append(bool(stopped)))
     launch("train_celeba_c_32", tmp_path, "--figures")
     assert seen == [True] * 5
 

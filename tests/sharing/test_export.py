@@ -166,3 +166,16 @@ def test_without_safetensors_the_flag_says_what_to_install(trained, tmp_path, mo
     monkeypatch.setattr(optional, "find_spec", lambda package: None)
     with pytest.raises(UserError, match="pip install safetensors"):
         sample(trained["train_celeba_32"], "--export", tmp_path / "model")
+
+
+def test_half_precision_halves_the_file_and_samples_nearly_alike(trained, tmp_path):
+    checkpoint = trained["train_celeba_cs_32"]
+    sample(checkpoint, "--export", tmp_path / "whole")
+    sample(checkpoint, "--export", tmp_path / "half", "--half")
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert json.loads((tmp_path / "half" / "config.json").read_text())["stored"] == "float16"
+    whole, half = (build_network(read_weights(tmp_path / name)) for name in ("whole", "half"))
+    assert torch.equal(whole.channel_birth_stage, half.channel_birth_stage)
+    for a, b in zip(whole.parameters(), half.parameters(), strict=True):
+        assert b.dtype == torch.float32 and torch.equal(b, a.half().float())

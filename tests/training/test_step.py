@@ -12,12 +12,11 @@ from mindiffusion.runtime import precision
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import cpu_has_bf16
 from mindiffusion.sparse_unet import SparseNaiveUnet
-from mindiffusion.training import acceleration, cuda_graph
+from mindiffusion.training import acceleration
 from mindiffusion.training.acceleration import maybe_compile, resolve_auto
-from mindiffusion.training.cuda_graph import CudaGraph
 from mindiffusion.training.ema import Ema
 from mindiffusion.training.run import Run
-from mindiffusion.training.step import graphed, make_step
+from mindiffusion.training.step import make_step
 from mindiffusion.unet import GroupNorm, NaiveUnet
 
 CPU = torch.device("cpu")
@@ -135,89 +134,6 @@ def test_the_average_follows_a_weight_on_the_device_as_it_does_a_number():
         assert not torch.equal(a, p)
 
 
-# --- the CUDA graph, with CUDA played by a stand-in ---------------------------------------------------------------
-
-
-class Recording:
-    """Stands for torch.cuda.graph: records, or fails as an operation that cannot be recorded does."""
-
-    fails = False
-
-    def __init__(self, graph):
-        pass
-
-    def __enter__(self):
-        if self.fails:
-            raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
-
-    def __exit__(self, *_):
-        pass
-
-
-class Stream:
-    def __init__(self, *_):
-        pass
-
-    def wait_stream(self, other):
-        pass
-
-
-@pytest.fixture
-def fake_cuda(monkeypatch):
-    replays = []
-
-    class Graph:
-        def replay(self):
-            replays.append(1)
-
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: torch.autocast("cpu", enabled=False))
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "graph", Recording)
-    return replays
-
-
-def test_a_step_that_cannot_be_recorded_goes_on_with_equal_results_and_one_message(fake_cuda, monkeypatch):
-    monkeypatch.setattr(Recording, "fails", True)
-    monkeypatch.setattr(cuda_graph, "WARM_UP", 1)
-    messages = []
-    config = make_config()
-    net, ema, readings = train("cs", config, lambda step: CudaGraph(step, CPU, messages.append))
-    expected, expected_ema, expected_readings = train("cs", config)
-    assert len(messages) == 1
-    for name, value in expected.state_dict().items():
-        assert torch.equal(net.state_dict()[name], value), name
-    for mine, theirs in zip(ema.net.parameters(), expected_ema.net.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs)
-    assert torch.equal(torch.stack([r[0] for r in readings]), torch.stack([r[0] for r in expected_readings]))
-    assert fake_cuda == []
-
-
-def test_a_recorded_function_is_replayed_on_the_new_inputs(fake_cuda):
-    calls = []
-    graph = CudaGraph(lambda x, w: calls.append((x, w)) or x * w, CPU, pytest.fail)
-    for n in range(6):
-        graph(torch.full((2,), float(n)), n)
-    assert len(calls) == cuda_graph.WARM_UP + 1  # the last one recorded
-    assert len(fake_cuda) == 3  # at once, and twice more
-    x, w = calls[-1]
-    assert (x.tolist(), float(w)) == ([5.0, 5.0], 5.0)  # where the graph looks are the newest inputs
-    assert graph(torch.ones(3), 2.0).tolist() == [2.0] * 3  # another shape: not the graph's
-
-
-def test_only_one_gpu_with_compilation_gets_a_graph():
-    def step(*_):
-        raise AssertionError
-
-    gpu = torch.device("cuda", 0)
-    on, off = make_config(compile=True), make_config(compile=False)
-    assert graphed(step, on, Ranks(), None) is step
-    assert graphed(step, on, Ranks(world_size=2, device=gpu), None) is step
-    assert graphed(step, off, Ranks(device=gpu), None) is step
-    assert isinstance(graphed(step, on, Ranks(device=gpu), None), CudaGraph)
-
-
 # --- what is decided for the machine ------------------------------------------------------------------------------
 
 
@@ -259,7 +175,7 @@ def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(monk
     diffusion = CurriculumDDPM(net)
     assert maybe_compile(make_config(compile=True), diffusion, net, Ranks()) is diffusion
     lines = capsys.readouterr().err.splitlines()
-    assert lines[1] == "cannot compile here, going on uncompiled: no C++ compiler found"
+    assert lines[1] == "going on uncompiled: cannot compile here: no C++ compiler found"
     assert str(tmp_path) in lines[0]
 
 

@@ -165,11 +165,11 @@ def test_a_broken_loss_stops_with_a_message_and_leaves_good_checkpoints(minutes,
     optimizer_step = Run.optimizer_step
     calls = []
 
-    def break_the_fifth_gradient(self):
+    def break_the_fifth_gradient(self, lr):
         calls.append(1)
         if len(calls) == 5:
             next(self.net.parameters()).grad.fill_(float("nan"))
-        return optimizer_step(self)
+        return optimizer_step(self, lr)
 
     monkeypatch.setattr(Run, "optimizer_step", break_the_fifth_gradient)
     with pytest.raises(UserError, match=r"the loss is .* of stage 2, epoch 2.*Lower --lr"):

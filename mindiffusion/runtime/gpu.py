@@ -1,0 +1,76 @@
+"""Can PyTorch use the GPU that is here? Asked at the start, so that the answer is a sentence and not a raw error."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mindiffusion.runtime.errors import UserError, first_line
+
+# What PyTorch says where there is no GPU, or where CUDA_VISIBLE_DEVICES hides it: then a run on the CPU is meant.
+NO_GPU = ("Found no NVIDIA driver", "No CUDA GPUs are available", "no CUDA-capable device")
+
+
+def why_unusable() -> str:
+    """Why PyTorch cannot use the GPU of this machine, such as a driver that is too old, in one line.
+
+    "" if it can, if there is none, or if this PyTorch was built without CUDA.
+    """
+    if torch.version.cuda is None or torch.cuda.is_available():
+        return ""
+    try:
+        torch.cuda.init()
+    except Exception as error:  # RuntimeError, or of the driver's library
+        reason = first_line(error)
+        return "" if any(part in reason for part in NO_GPU) else reason
+    return ""
+
+
+def probe(device: torch.device) -> None:
+    """Run one convolution on a GPU and wait for its answer. UserError if that fails; on a CPU nothing happens.
+
+    A GPU that the installed PyTorch has no kernels for is found like any other until its first kernel is started.
+    """
+    if device.type != "cuda":
+        return
+    try:
+        answer = _first_kernel(device).tolist()
+    except Exception as error:  # no kernel image, a missing library of cuDNN, a busy or a broken GPU
+        raise UserError(_advice(device, first_line(error))) from error
+    if answer != [72.0]:
+        raise UserError(f"{describe(device)} computes {answer} where 72 is right: do not use it, take another one.")
+
+
+def describe(device: torch.device) -> str:
+    """ "NVIDIA H100 (sm_90)"; "CPU" for a CPU."""
+    if device.type != "cuda":
+        return "CPU"
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"{torch.cuda.get_device_name(device)} (sm_{major}{minor})"
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is a lack of memory, of a GPU or of the machine."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in text:
+            return True
+        if "can't allocate memory" in text or "not enough memory" in text:  # the CPU's allocator
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _first_kernel(device: torch.device) -> Tensor:
+    """(1,): the middle of a 3x3 convolution over 8 channels of ones, 72."""
+    image, weight = torch.ones(1, 8, 5, 5, device=device), torch.ones(1, 8, 3, 3, device=device)
+    answer = functional.conv2d(image, weight, padding=1)[0, :, 2, 2]
+    torch.cuda.synchronize(device)
+    return answer
+
+
+def _advice(device: torch.device, reason: str) -> str:
+    text = f"{describe(device)} cannot be used:"
+    if "no kernel image" in reason:
+        kernels = f"the installed PyTorch {torch.__version__} has kernels for {', '.join(torch.cuda.get_arch_list())}."
+        return f"{text} {kernels} Install a PyTorch build for this GPU, or use --device cpu."
+    return f"{text} {reason}. Look at nvidia-smi, choose another GPU with CUDA_VISIBLE_DEVICES, or use --device cpu."

@@ -1,0 +1,112 @@
+"""What a run shows at the end of an epoch: a grid of samples, the loss per band of timesteps, and figures.
+
+Nothing here touches what training computes, and nothing ends a run but a signal and a disk that takes no more files.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from mindiffusion.config import TrainConfig
+from mindiffusion.data.synthetic import is_synthetic
+from mindiffusion.reports.bands import BandFile
+from mindiffusion.reports.grid_picture import save_grid
+from mindiffusion.reports.grids import draw_samples
+from mindiffusion.reports.recovery_log import RecoveryFile
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.optional import advice, installed
+from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.sampling import denoiser
+from mindiffusion.training.log import Log
+from mindiffusion.training.run import Run
+from mindiffusion.training.saver import Saver
+
+
+def grid_caption(config: TrainConfig, stage: int, epoch: int, t_stop: int) -> list[str]:
+    """The lines above a grid: the run and where it stands, what the network has been trained on, how it was drawn."""
+    variant = config.variant.upper() or "control"
+    where = f"stage {stage + 1} of {len(config.stages)} ({config.stages[stage].name})"
+    trained = f"trained on t >= {t_stop} of {config.n_T}: the estimate of the clean image there"
+    trained = trained if t_stop else f"trained on all {config.n_T} timesteps"
+    return [
+        f"{variant}, {where}, epoch {epoch + 1} of {config.total_epochs}",
+        f"{trained} | {config.grid_sampler.describe()}",
+    ]
+
+
+class Display:
+    """Shows ``run``. All ranks call every method: they share the sampling, and rank 0 does the rest."""
+
+    def __init__(self, run: Run, log: Log, saver: Saver):
+        config = run.config
+        self.run = run
+        self.log = log
+        self.saver = saver
+        self.folder = config.contents_dir
+        self.recovery_file = RecoveryFile(self.folder / "recovery.csv", config.image_size, config.data_path)
+        self.band_file = BandFile(self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed)
+        self._denoiser: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def begin(self, next_step: int) -> None:
+        """Forget what was measured after more than ``next_step`` steps: they will be done again."""
+        self.run.ranks.from_main(lambda: self.band_file.keep_up_to(next_step))
+        if self.run.config.figures and not installed("matplotlib"):
+            later = f"python -m mindiffusion.reports.figures {self.folder}"
+            self.run.say(f"no figures: {advice('matplotlib')} Later: {later}")
+
+    def finish_epoch(self, stage: int, epoch: int, stop: StopSignals) -> None:
+        """Draw, measure and show what is not there yet. Raises Stopped, with all saved, if a signal came to any rank
+        while samples were drawn."""
+        run = self.run
+        done = run.schedule.steps_of(epoch)[-1] + 1
+        last_of_stage = run.schedule.ends_stage(stage, epoch)
+        grid = self.folder / f"stage{stage + 1}_epoch{epoch + 1:03d}.png"
+        if run.config.num_samples and not run.ranks.from_main(grid.exists):
+            with run.meter.paused():
+                samples = draw_samples(run.config, run.ranks, self._predictor(), run.diffusion.t_stop, stop)
+                if samples is None:
+                    self.saver.stop(done, run.ranks.any(stop.received))
+                caption = grid_caption(run.config, stage, epoch, run.diffusion.t_stop)
+                run.ranks.from_main(lambda: self._write_grid(grid, samples, caption, stage if last_of_stage else None))
+        position = {"stage": stage + 1, "epoch": epoch + 1, "step": done}
+        position["images"] = done * run.config.global_batch_size
+        with run.meter.paused():
+            run.ranks.from_main(lambda: self._measure(position, grid, last_of_stage))
+
+    def _predictor(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network for sampling, in the precision of the run."""
+        if self._denoiser is None:
+            run = self.run
+            self._denoiser = denoiser(run.sampling_net, run.config.precision, run.ranks.device, compiled=False)
+        return self._denoiser
+
+    def _write_grid(self, path: Path, samples: Tensor, caption: list[str], finished_stage: int | None) -> None:
+        if finished_stage is not None and is_synthetic(self.run.config.data_path):
+            self.run.say(self.recovery_file.add(finished_stage, samples))
+        save_grid(path, samples, self.run.data, caption)
+
+    def _measure(self, position: dict[str, int], grid: Path, last_of_stage: bool) -> None:
+        """A row of bands.csv, unless it is there; ``position`` has what is done, under the names of bands.POSITION."""
+        new = not self.band_file.has(position["step"])
+        if new:
+            losses = self.band_file.measure(self.run.sampling_net, self.run.diffusion)
+            self.band_file.add(position, losses)
+            if self.log.tensorboard:
+                self.log.tensorboard.add_bands(losses, position["step"])
+                if grid.exists():
+                    self.log.tensorboard.add_picture("samples", grid, position["step"])
+        if last_of_stage and (new or not (self.folder / "figure_loss.png").exists()):
+            self._draw_figures()
+
+    def _draw_figures(self) -> None:
+        if not (self.run.config.figures and installed("matplotlib")):
+            return
+        from mindiffusion.reports.figures import draw_figures  # half a second of matplotlib, if anybody wants it
+
+        try:
+            draw_figures(self.folder)
+        except UserError:
+            raise
+        except Exception as error:  # a picture is not worth a run
+            self.run.say(f"no figures this time: {type(error).__name__}: {error}")

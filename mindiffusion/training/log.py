@@ -1,0 +1,120 @@
+"""What a run says while it goes on: a line per stage, a bar, rows of metrics.csv, and TensorBoard if it is wanted."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+from tqdm import tqdm
+
+from mindiffusion.reports.metrics_log import MetricsFile
+from mindiffusion.reports.tensorboard_log import TensorBoardLog
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.terminal import BOLD, TrainingBar, human_time
+from mindiffusion.training.run import Run
+
+LOG_EVERY = 50  # steps between two rows of metrics.csv; the end of an epoch has one too
+
+
+class Log:
+    """The log of ``run``. All ranks call every method; rank 0 writes and prints."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.metrics_file = MetricsFile(run.config.contents_dir / "metrics.csv")
+        self.tensorboard: TensorBoardLog | None = None
+        self.bar = tqdm(disable=True)
+        self.stage = 0
+
+    def begin(self, next_step: int) -> None:
+        """Open the files, and forget what they say of steps from ``next_step`` on: those will be done again."""
+        self.run.ranks.from_main(lambda: self._begin(next_step))
+
+    def _begin(self, next_step: int) -> None:
+        self.metrics_file.keep_up_to(next_step)
+        if self.run.config.tensorboard:
+            self.tensorboard = TensorBoardLog(self.run.config.contents_dir / "tensorboard", next_step)
+
+    @contextmanager
+    def progress(self, next_step: int) -> Iterator[None]:
+        """Show a bar on rank 0 while the block runs, with a line per epoch above it; in a log file the lines alone."""
+        run, size = self.run, self.run.config.global_batch_size
+        self.bar = TrainingBar(run.schedule.total_steps * size, next_step * size, shown=run.ranks.is_main)
+        run.meter.reset_clock()
+        try:
+            yield
+        finally:
+            self.bar.close()
+            if self.tensorboard:
+                self.tensorboard.close()
+
+    def announce(self, stage: int) -> None:
+        """One line that says what this stage changes."""
+        config, net = self.run.config, self.run.net
+        here = config.stages[stage]
+        parts = [f"t/T {here.t_min:g} to {here.t_max:g}", f"{here.epochs} epoch{'s' * (here.epochs > 1)}"]
+        if config.sparsity_schedule:
+            born = int((net.channel_birth_stage == stage + 1).sum())
+            parts.append(f"{net.num_active}/{2 * config.n_feat} channels ({born} new)")
+        if config.lambda_schedule:
+            parts.append(f"lambda {config.lambda_schedule[stage]:.3g}")
+        self.run.say(f"stage {stage + 1}/{len(config.stages)} {here.name}: {', '.join(parts)}", BOLD)
+        self.stage = stage
+        self.bar.set_description(self._place(self.bar.n // config.global_batch_size), refresh=False)
+
+    def finish_step(self, done: int, mse: Tensor, penalty: Tensor, grad_norm: Tensor) -> None:
+        """Take in what step number ``done``, counted from 1, has measured. UserError if the loss is no number."""
+        run = self.run
+        if (done - 1) % run.schedule.steps_per_epoch == 0:
+            self.bar.set_description(self._place(done - 1), refresh=False)
+        run.meter.add(mse, penalty, grad_norm)
+        self.bar.update(run.config.global_batch_size)
+        if done % LOG_EVERY == 0 or done % run.schedule.steps_per_epoch == 0:
+            means = self.means(done)
+            speed = run.meter.steps_per_second() * run.config.global_batch_size
+            run.ranks.from_main(lambda: self._write_row(done, means, speed))
+            run.meter.reset()
+
+    def means(self, done: int) -> dict[str, float]:
+        """What was measured since the last row, per step; ``loss`` is the sum of mse and penalty. UserError if it is
+        no number."""
+        means = self.run.meter.means()
+        loss = means["mse"] + means["penalty"]
+        if not math.isfinite(loss + means["grad_norm"]):
+            saved = self.run.saved_path
+            good = f"{saved}, of step {self.run.saved_step}" if saved else "none, it is too early"
+            raise UserError(
+                f"the loss is {loss} and the gradient norm {means['grad_norm']} by step {done} of stage "
+                f"{self.stage + 1}, epoch {self._epoch(done)} (looked at every {LOG_EVERY} steps). The last good "
+                f"checkpoint: {good}. Lower --lr, or use --precision fp32."
+            )
+        return {"loss": loss, **means}
+
+    def _write_row(self, done: int, means: dict[str, float], speed: float) -> None:
+        config, schedule = self.run.config, self.run.schedule
+        row = {
+            "stage": self.stage + 1,
+            "epoch": self._epoch(done),
+            "step": done,
+            "images": done * config.global_batch_size,
+            **means,
+            "lr": schedule.lr(done - 1),
+            "images_per_s": speed,
+            "active_channels": getattr(self.run.net, "num_active", 2 * config.n_feat),
+        }
+        self.metrics_file.append(row)
+        if self.tensorboard:
+            self.tensorboard.add_scalars(row, done)
+        self.bar.set_postfix_str(f"loss {means['loss']:.4f}", refresh=False)
+        if done % schedule.steps_per_epoch == 0:
+            left = human_time((schedule.total_steps - done) * config.global_batch_size / speed)
+            self.run.say(f"{self._place(done - 1)}: loss {means['loss']:.4f}, {speed:.0f} images/s, {left} left")
+
+    def _epoch(self, done: int) -> int:
+        return (done - 1) // self.run.schedule.steps_per_epoch + 1
+
+    def _place(self, step: int) -> str:
+        """Where ``step`` lies, for people."""
+        config, schedule = self.run.config, self.run.schedule
+        here = schedule.position(min(step, schedule.total_steps - 1))
+        return f"stage {here.stage + 1}/{len(config.stages)}, epoch {here.epoch + 1}/{config.total_epochs}"

@@ -1,0 +1,98 @@
+"""When and where a run is saved: latest.pt every few minutes, epochs and signals; stageK.pt at the end of a stage."""
+
+import math
+import platform
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from mindiffusion.checkpoints.checkpoint import LATEST, Found, save_checkpoint, save_latest, set_aside
+from mindiffusion.checkpoints.run_folder import clear_run, write_config
+from mindiffusion.runtime.errors import Stopped
+from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.training.log import Log
+from mindiffusion.training.run import Run
+
+SAVE_SHARE = 0.01  # of the time: where saving every epoch costs more, the ends of some epochs go unsaved
+CHECKPOINT_DUE = 1  # a wish, like the numbers of the signals, which are larger
+
+
+class Saver:
+    """Saves ``run``. All ranks call every method; rank 0 writes. A checkpoint is never newer than ``log``."""
+
+    def __init__(self, run: Run, log: Log):
+        self.run = run
+        self.log = log
+        self.saved_at = time.monotonic()
+        self.save_seconds = 0.0  # what the latest save took
+
+    def begin(self, found: Found | None) -> None:
+        """Make room: an earlier run goes if --overwrite says so, broken checkpoints are set aside, and config.json
+        says what begins here."""
+        self.run.ranks.from_main(lambda: self._begin(found))
+
+    def _begin(self, found: Found | None) -> None:
+        run = self.run
+        if run.config.overwrite:
+            clear_run(run.config)
+        set_aside(found.bad if found else ())
+        machine = {"torch": torch.__version__, "device": _name(run.ranks.device), "world_size": run.ranks.world_size}
+        write_config(run.config, run.data.fingerprint, machine)
+
+    def finish_step(self, done: int, stop: StopSignals) -> None:
+        """Save after ``done`` steps if it is time. Raises Stopped, with all saved, if a signal came to any rank."""
+        due = time.monotonic() - self.saved_at > 60 * self.run.config.checkpoint_minutes
+        wish = self.run.ranks.any(stop.received or (CHECKPOINT_DUE if due else 0))
+        if wish > CHECKPOINT_DUE:
+            self.stop(done, wish)
+        if wish:
+            self._save(done)
+
+    def finish_epoch(self, stage: int, epoch: int) -> None:
+        """Save, unless that would take too much of the time; at the end of a stage keep a checkpoint of it, unless
+        there is one."""
+        run = self.run
+        done = run.schedule.steps_of(epoch)[-1] + 1
+        last_of_stage = run.schedule.ends_stage(stage, epoch)
+        if run.ranks.any(int(last_of_stage or time.monotonic() - self.saved_at > self.save_seconds / SAVE_SHARE)):
+            self._save(done)
+        path = run.config.checkpoints_dir / f"stage{stage + 1}.pt"
+        if last_of_stage and not run.ranks.from_main(path.exists):
+            self._save(done, path)
+
+    def stop(self, done: int, number: int) -> NoReturn:
+        """Save, and raise Stopped for the signal of this number."""
+        self._save(done)
+        raise Stopped(
+            f"stopped by signal {number}; step {done:,} is saved in {self.run.config.checkpoints_dir}. "
+            "Continue with --resume.",
+            128 + number,
+        )
+
+    def _save(self, done: int, path: Path | None = None) -> None:
+        """Save the state before step ``done`` to latest.pt, unless it is there, or to ``path``."""
+        run = self.run
+        if path is None and run.saved_step == done:
+            return
+        with run.meter.paused():
+            interval = run.meter.state()
+            if not all(math.isfinite(value) for value in interval.values()):
+                self.log.means(done)  # raises: a broken state must not replace a good one
+            run.ranks.from_main(lambda: self._write(done, interval, path))
+        run.saved_step, self.saved_at = done, time.monotonic()
+        run.saved_path = path or run.config.checkpoints_dir / LATEST
+
+    def _write(self, done: int, interval: dict[str, float], path: Path | None) -> None:
+        began = time.monotonic()
+        self.log.metrics_file.sync()
+        content = self.run.content(done, interval)
+        save_checkpoint(path, content) if path else save_latest(self.run.config.checkpoints_dir, content)
+        self.save_seconds = time.monotonic() - began
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()

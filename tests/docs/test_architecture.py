@@ -1,0 +1,107 @@
+"""The arrows of the house, and that docs/architecture.md shows each file where it is."""
+
+import graphlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from house import OUTSIDE, PACKAGE, ROOT, SCIENCE, SCRIPTS, arrows, functions, imports, room_of, source_files
+
+FLOORS = (
+    ("scripts",),
+    ("training", "sharing"),
+    ("reports", "evaluation"),
+    ("checkpoints",),
+    ("config",),
+    ("science",),
+    ("data",),
+    ("runtime",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+UNDERWAY = {("evaluate.py", "sample.py")}  # to be taken apart: issue 12
+FILES = source_files()
+ARROWS = arrows()
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def place(path: Path) -> str:
+    """The room of a file; config, which stands among the science, is told what a run is, and knows the data."""
+    return "config" if path == Path(PACKAGE, "config.py") else room_of(path)
+
+
+def words(pairs) -> list[str]:
+    return [f"{a} imports {b}" for a, b in pairs]
+
+
+def test_every_room_has_its_floor_and_says_what_lives_in_it():
+    rooms = {place(path) for path in FILES} - set(OUTSIDE)
+    assert rooms == set(FLOOR)
+    for room in sorted(rooms - {SCRIPTS, SCIENCE, "config"}):
+        text = (ROOT / PACKAGE / room / "__init__.py").read_text()
+        assert text.startswith('"""') and text.endswith('"""\n') and text.count("\n") >= 4, room
+
+
+def test_arrows_run_downwards_only():
+    inner = [(a, b) for a, b in ARROWS if a.parts[0] not in OUTSIDE and place(a) != place(b)]
+    assert words((a, b) for a, b in inner if FLOOR[place(a)] >= FLOOR[place(b)]) == []
+    assert {place(a) for a, _ in inner} >= {"scripts", "training", "sharing", "reports", "checkpoints", "data"}
+
+
+def test_no_two_files_import_each_other_not_even_in_a_circle():
+    graph = graphlib.TopologicalSorter()
+    for path, target in ARROWS:
+        graph.add(path, target)
+    graph.prepare()
+
+
+def test_the_science_imports_torch_and_runtime_alone():
+    allowed = {"torch", *sys.stdlib_module_names}
+    science = [path for path in FILES if place(path) == SCIENCE]
+    assert len(science) > 8
+    for path in science:
+        assert {name.split(".")[0] for name in imports(path)} <= allowed | {PACKAGE}, path
+    assert {place(b) for a, b in ARROWS if a in science} == {SCIENCE, "runtime"}
+
+
+def test_runtime_imports_nothing_of_the_rest():
+    assert {place(b) for a, b in ARROWS if place(a) == "runtime"} == {"runtime"}
+
+
+def test_nothing_imports_a_script():
+    seen = {(str(a), str(b)) for a, b in ARROWS if place(b) == SCRIPTS}
+    assert words(sorted(seen - UNDERWAY)) == []
+
+
+def test_the_package_knows_nothing_of_what_is_outside():
+    outside = {"tests", *OUTSIDE}
+    inside = [path for path in FILES if path.parts[0] == PACKAGE]
+    assert [path for path in inside for name in imports(path) if name.split(".")[0] in outside] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_files_and_functions_are_short(path):
+    assert len((ROOT / path).read_text().splitlines()) < 300
+    assert {name: length for name, length in functions(path) if length > 60} == {}
+
+
+def rows(heading: str) -> dict[str, set[str]]:
+    """The table under a heading of the page: the first cell of each row, and the files named in the second."""
+    table = PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    cells = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| ") and "---" not in line]
+    return {room.strip().strip("`/"): set(re.findall(r"`([a-z0-9_]+)`", files)) for room, files in cells[1:]}
+
+
+def test_the_page_lists_the_files_of_each_room_and_no_other():
+    real: dict[str, set[str]] = {}
+    for path in FILES:
+        if path.parts[0] == PACKAGE and path.stem != "__init__":
+            real.setdefault(room_of(path), set()).add(path.stem)
+    listed = rows("Rooms")
+    assert {room: listed[room] for room in real} == real
+
+
+def test_the_page_sends_readers_to_files_that_exist():
+    names = {path.stem for path in FILES} | set(FLOOR)
+    for change, files in rows("Which file to open").items():
+        assert files and files <= names, change

@@ -1,0 +1,122 @@
+"""What only a GPU can show; ``make gpu-check`` runs these. With GPU_REHEARSAL=1 they run on the CPU instead, shorter
+and for one variant, which shows that they can pass and that they can fail."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers import ROOT, SCRIPTS, assert_close_curves, checkpoints, contents, end_at, launch, metrics
+
+from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.runtime.errors import Stopped
+from mindiffusion.runtime.gpu import probe
+
+ON_GPU = torch.cuda.is_available()
+REHEARSAL = not ON_GPU and bool(os.environ.get("GPU_REHEARSAL"))
+DEVICE = "cuda" if ON_GPU else "cpu"
+NAMES = SCRIPTS if ON_GPU else SCRIPTS[:1]
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not ON_GPU and not REHEARSAL, reason="needs a CUDA GPU: make gpu-check"),
+]
+gpu_only = pytest.mark.skipif(not ON_GPU, reason="needs a CUDA GPU")
+FP32 = ("--device", DEVICE, "--precision", "fp32")
+TIMES = 200 if ON_GPU else 40  # steps of the runs whose loss curves are compared
+
+
+def longer(name: str) -> tuple[str, ...]:
+    """Flags for stages of 9 steps: --cuda-graph records the fourth."""
+    return ("--epochs-per-stage", *["3"] * (1 if name == SCRIPTS[0] else 5))
+
+
+@gpu_only
+def test_every_gpu_computes():
+    for index in range(torch.cuda.device_count()):
+        probe(torch.device("cuda", index))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_compiled_step_trains_as_the_eager_one(name, tmp_path):
+    launch(name, tmp_path / "eager", *FP32, "--no-compile")
+    launch(name, tmp_path / "compiled", *FP32, "--compile")
+    assert_close_curves(metrics(name, tmp_path / "compiled"), metrics(name, tmp_path / "eager"))
+
+
+@gpu_only
+@pytest.mark.parametrize("name", NAMES)
+def test_the_recorded_step_trains_as_the_compiled_one_and_is_used(name, tmp_path, capsys):
+    launch(name, tmp_path / "compiled", *FP32, "--compile", *longer(name))
+    capsys.readouterr()
+    launch(name, tmp_path / "recorded", *FP32, "--compile", "--cuda-graph", *longer(name))
+    assert "--cuda-graph is off" not in capsys.readouterr().out
+    assert_close_curves(metrics(name, tmp_path / "recorded"), metrics(name, tmp_path / "compiled"))
+
+
+@gpu_only
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_path_of_a_gpu_runs_to_its_end(name, tmp_path, capsys):
+    """bf16, compiled, with grids."""
+    launch(name, tmp_path, "--device", "cuda", "--num-samples", "4", "--sample-steps", "3")
+    out = capsys.readouterr().out
+    assert "self-check: " in out and "bf16, compiled, and equal to eager" in out
+    assert "capturable" not in out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_goes_from_cpu_to_gpu_and_back(name, tmp_path):
+    """Noise differs between the devices, so the losses agree as two seeds' do; a moment in a wrong layout would not."""
+    launch(name, tmp_path / "whole", "--device", "cpu", *longer(name))
+    total = load_checkpoint(checkpoints(name, tmp_path / "whole") / "latest.pt")["next_step"]
+    for device, stop in (("cpu", 3), (DEVICE, 6), ("cpu", None)):
+        flags = ("--device", device, "--precision", "fp32", "--no-compile", "--resume", *longer(name))
+        with pytest.MonkeyPatch.context() as patch:
+            if stop is not None:
+                end_at(patch, stop, "stopped")
+                with pytest.raises(Stopped):
+                    launch(name, tmp_path / "moved", *flags)
+            else:
+                launch(name, tmp_path / "moved", *flags)
+    assert load_checkpoint(checkpoints(name, tmp_path / "moved") / "latest.pt")["next_step"] == total
+    ours, theirs = (float(metrics(name, tmp_path / folder)[-1]["loss"]) for folder in ("moved", "whole"))
+    assert ours == pytest.approx(theirs, rel=0.5)
+
+
+def train(name: str, folder, *flags: str, processes: int = 1) -> list[dict[str, str]]:
+    """The rows of metrics.csv of the real script in a process of its own, or under torchrun."""
+    epochs = TIMES // 20
+    stages = [epochs] if name == SCRIPTS[0] else [epochs // 5] * 5
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    command = [sys.executable, *launcher, f"{name}.py", "--data-path", "synthetic", "--output-dir", str(folder)]
+    command += ["--n-feat", "8", "--global-batch-size", "32", "--images-per-epoch", "640", "--lr", "2e-3"]
+    command += ["--num-samples", "0", "--no-figures", "--epochs-per-stage", *map(str, stages), *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return read_metrics(contents(name, folder) / "metrics.csv")
+
+
+def end(rows: list[dict[str, str]]) -> float:
+    """The mean loss of the last quarter of a run."""
+    last = [float(row["mse"]) for row in rows][-max(1, len(rows) // 4) :]
+    return sum(last) / len(last)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_path_learns_as_the_cpu_does(name, tmp_path):
+    """The loss curve against the CPU's in fp32, eager. Another seed in the rehearsal, where all else is equal."""
+    ours = train(name, tmp_path / "ours", "--device", DEVICE, *(() if ON_GPU else ("--seed", "1")))
+    theirs = train(name, tmp_path / "cpu", "--device", "cpu", "--precision", "fp32", "--no-compile")
+    assert int(ours[-1]["step"]) == int(theirs[-1]["step"]) == TIMES
+    assert float(ours[-1]["mse"]) < float(ours[0]["mse"])
+    assert end(ours) == pytest.approx(end(theirs), rel=0.15 if ON_GPU else 0.3)
+
+
+@pytest.mark.skipif(ON_GPU and torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
+@pytest.mark.parametrize("name", NAMES)
+def test_two_ranks_train_what_one_trains(name, tmp_path):
+    flags = ("--device", DEVICE, "--precision", "fp32", "--no-compile")
+    one, two = train(name, tmp_path / "one", *flags), train(name, tmp_path / "two", *flags, processes=2)
+    assert_close_curves(two[:1], one[:1])
+    assert end(two) == pytest.approx(end(one), rel=0.15)

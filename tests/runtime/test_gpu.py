@@ -1,0 +1,132 @@
+"""A GPU that cannot be used is told in one message, with what to do, and a run does not go on without it in silence."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers import ROOT, SCRIPTS, exit_code
+
+from mindiffusion.runtime import gpu
+from mindiffusion.runtime.distributed import pick_device
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.gpu import is_out_of_memory, probe, why_unusable
+
+GPU = torch.device("cuda", 0)
+OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver.\nmore"
+
+
+def cuda_says(monkeypatch, text: str | None, available: bool = False) -> None:
+    """Let torch.cuda behave as on another machine: ``text`` is what its initialisation raises."""
+
+    def init() -> None:
+        if text:
+            raise RuntimeError(text)
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(torch.cuda, "init", init)
+
+
+@pytest.mark.parametrize("text", ["Found no NVIDIA driver on your system.", "No CUDA GPUs are available"])
+def test_without_a_gpu_auto_is_the_cpu(text, monkeypatch):
+    cuda_says(monkeypatch, text)
+    assert why_unusable() == ""
+    assert pick_device("auto", 0) == torch.device("cpu")
+    with pytest.raises(UserError, match="PyTorch sees no CUDA GPU"):
+        pick_device("cuda", 0)
+
+
+def test_a_pytorch_without_cuda_is_not_asked(monkeypatch):
+    cuda_says(monkeypatch, OLD_DRIVER)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert pick_device("auto", 0) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_driver_that_is_too_old_ends_the_run_with_one_message_and_no_output(device, tmp_path, monkeypatch, capsys):
+    cuda_says(monkeypatch, OLD_DRIVER)
+    assert exit_code(SCRIPTS[0], tmp_path, "--device", device) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert message.count("error:") == 1 and "driver on your system is too old" in message
+    assert "--device cpu" in message and "Traceback" not in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_an_old_driver_the_cpu_can_still_be_chosen(tmp_path, monkeypatch):
+    cuda_says(monkeypatch, OLD_DRIVER)
+    assert exit_code(SCRIPTS[0], tmp_path, "--device", "cpu") == 0
+
+
+@pytest.fixture
+def old_gpu(monkeypatch):
+    """A GPU that is found, and whose kernels ``fake.kernel`` plays."""
+    cuda_says(monkeypatch, None, available=True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA GTX 1080")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_90"])
+    return lambda kernel: monkeypatch.setattr(gpu, "_first_kernel", kernel)
+
+
+def raise_(error):
+    raise error
+
+
+def test_a_gpu_that_this_pytorch_has_no_kernels_for_is_told_by_name(old_gpu, tmp_path, capsys):
+    old_gpu(lambda device: raise_(RuntimeError("CUDA error: no kernel image is available for execution on the device")))
+    assert exit_code(SCRIPTS[0], tmp_path, "--device", "auto") == 2
+    message = " ".join(capsys.readouterr().err.split())
+    for part in ("NVIDIA GTX 1080 (sm_61) cannot be used", "kernels for sm_75, sm_90", "--device cpu"):
+        assert part in message
+    assert "Traceback" not in message and list(tmp_path.iterdir()) == []
+
+
+def test_any_other_failure_of_the_first_kernel_is_told_with_its_reason(old_gpu):
+    old_gpu(lambda device: raise_(RuntimeError("CUDA error: all CUDA-capable devices are busy\nCompile with ...")))
+    with pytest.raises(UserError, match=r"used: CUDA error: all CUDA-capable devices are busy\. Look at nvidia"):
+        probe(GPU)
+
+
+def test_a_gpu_that_computes_wrongly_is_refused(old_gpu):
+    old_gpu(lambda device: torch.tensor([71.5]))
+    with pytest.raises(UserError, match=r"computes \[71.5\] where 72 is right"):
+        probe(GPU)
+    old_gpu(lambda device: torch.tensor([72.0]))
+    probe(GPU)
+
+
+def test_the_probe_computes_72_on_a_device_that_works(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    assert gpu._first_kernel(torch.device("cpu")).tolist() == [72.0]
+
+
+def test_a_lack_of_memory_is_recognised_wherever_it_happened():
+    try:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        except torch.OutOfMemoryError as error:
+            raise RuntimeError("backend='inductor' raised") from error
+    except RuntimeError as error:
+        assert is_out_of_memory(error)
+    cpu = (
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+    )
+    assert is_out_of_memory(RuntimeError(cpu))
+    assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
+    assert not is_out_of_memory(RuntimeError("no C++ compiler found"))
+
+
+def test_evaluation_computes_in_fp32_from_the_first_metric_on(tmp_path):
+    """evaluate.py --metrics loss draws no samples, where the flags used to be set."""
+    code = (
+        "import sys, torch, evaluate\n"
+        "torch.backends.cudnn.allow_tf32 = True\n"
+        "def look(*_):\n    print('tf32', torch.backends.cudnn.allow_tf32); raise SystemExit\n"
+        "evaluate.measure_checkpoint = evaluate.measure_folder = look\n"
+        f"evaluate.main([{str(tmp_path)!r}, '--data-path', 'synthetic', '--metrics', 'swd', '--n-samples', '2'])\n"
+    )
+    (tmp_path / "a.png").write_bytes(b"")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "tf32 False" in done.stdout, done.stderr

@@ -1,0 +1,117 @@
+"""Forward, sampling and evaluation on fake CUDA tensors (PyTorch's FakeTensorMode), which need no GPU: what meets a CPU
+tensor on its way, or asks for a number that only the GPU knows, fails there."""
+
+import copy
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from mindiffusion.ddim import DDIM
+from mindiffusion.ddpm import DDPM
+from mindiffusion.experts import ExpertNaiveUnet
+from mindiffusion.reg_unet import RegNaiveUnet
+from mindiffusion.reports import bands
+from mindiffusion.runtime import rng
+from mindiffusion.sampling import denoiser
+from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.unet import NaiveUnet
+
+GPU = torch.device("cuda", 0)
+NETS = {
+    "uniform": lambda: NaiveUnet(3, 3, 8),
+    "cs": lambda: SparseNaiveUnet(3, 3, 8),
+    "cr": lambda: RegNaiveUnet(3, 3, 8),
+}
+
+
+@pytest.fixture
+def fake():
+    """FakeTensorMode; on CUDA unless said otherwise."""
+    with FakeTensorMode() as mode, torch.device(GPU), torch.no_grad():
+        yield mode
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_network_stays_on_the_gpu(name, fake):
+    out = NETS[name]()(torch.randn(4, 3, 32, 32), torch.rand(4))
+    assert out.device == GPU and out.shape == (4, 3, 32, 32)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_network_notices_a_time_on_the_cpu(name, fake):
+    with pytest.raises(Exception, match="device"):
+        NETS[name]()(torch.randn(4, 3, 32, 32), torch.rand(4, device="cpu"))
+
+
+def on_gpu(process):
+    """A process with its buffers as fake CUDA tensors."""
+    for name, value in dict(process.named_buffers()).items():
+        if value.device != GPU:
+            process.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = torch.empty_like(
+                value, device=GPU
+            )
+    return process
+
+
+@pytest.mark.parametrize("kind", ["ddim", "ddim eta 1", "ddpm", "stopped early"])
+def test_sampling_stays_on_the_gpu_and_asks_it_for_nothing(kind, fake):
+    net = denoiser(NaiveUnet(3, 3, 8), "fp32", GPU, compiled=False)
+    if kind == "ddpm":
+        process = on_gpu(DDPM(net, n_T=5))
+    else:
+        process = on_gpu(DDIM(net, steps=3, eta=1.0 if "eta" in kind else 0.0))
+    t_stop = 2 if kind == "stopped early" else 0
+    images = process.sample(2, (3, 32, 32), x_T=torch.randn(2, 3, 32, 32), t_stop=t_stop)
+    assert images.device == GPU
+
+
+def test_the_training_loss_stays_on_the_gpu(fake):
+    loss = on_gpu(DDPM(NaiveUnet(3, 3, 8)))(torch.randn(4, 3, 32, 32))
+    assert loss.device == GPU and loss.shape == ()
+
+
+# --- experts ----------------------------------------------------------------------------------------------------------
+
+
+def test_experts_are_sampled_from_without_asking_the_gpu_who_answers():
+    with torch.no_grad():
+        net = ExpertNaiveUnet(3, 3, 8, border=0.5)
+        asked = []
+        for name in ("high", "low"):
+            part = getattr(net, name)
+            part.register_forward_pre_hook(lambda _, args, name=name: asked.append((name, float(args[1][0]))))
+        for eps_model in (net, denoiser(net, "fp32", torch.device("cpu"), compiled=False)):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(torch.Tensor, "all", lambda *_: pytest.fail("asks the device"))
+                patch.setattr(torch.Tensor, "any", lambda *_: pytest.fail("asks the device"))
+                DDIM(eps_model, steps=4).sample(1, (3, 32, 32))
+        times = sorted({round(t, 3) for _, t in asked})
+        assert len(asked) == 8 and len(times) == 4
+        assert all(name == ("high" if t >= 0.5 else "low") for name, t in asked)
+        assert {name for name, _ in asked} == {"high", "low"}
+
+
+def test_the_border_of_experts_stays_where_it_can_be_read():
+    net = copy.deepcopy(ExpertNaiveUnet(3, 3, 8, border=0.25)).to("meta")
+    assert net.high.out.weight.device.type == "meta"
+    assert float(net.border) == 0.25 and net.at(0.25) is net.high and net.at(0.2499) is net.low
+    net.load_state_dict({"border": torch.tensor(0.75, dtype=torch.float64)}, strict=False)
+    assert net.at(0.5) is net.low
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def test_the_held_out_measures_ask_for_numbers_only_at_their_end(tmp_path, fake, monkeypatch):
+    """bands.csv: ten losses, and one question. On fake tensors it is the last thing that happens."""
+    monkeypatch.setattr(bands, "make_generator", lambda *_: None)
+    monkeypatch.setattr(rng, "make_generator", lambda *_: None)
+    images = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
+    process = on_gpu(DDPM(NaiveUnet(3, 3, 8)))
+    stacked = []
+    stack = torch.stack
+    monkeypatch.setattr(torch, "stack", lambda values: stacked.append(len(values)) or stack(values))
+    with pytest.raises(DataDependentOutputException):
+        bands.BandFile(tmp_path / "bands.csv", images, 8, 0).measure(process.eps_model, process)
+    assert stacked == [bands.NUM_BANDS]

@@ -1,0 +1,124 @@
+"""Memory layouts: what a GPU run saves must go on on a CPU and the other way round, and eager code converts nothing."""
+
+import copy
+
+import pytest
+import torch
+from helpers import SCRIPTS, assert_same_run, checkpoints, end_at, launch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.runtime.errors import Stopped
+from mindiffusion.runtime.precision import memory_format
+from mindiffusion.training.acceleration import lay_out, load_optimizer, make_optimizer
+from mindiffusion.unet import NaiveUnet
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def trained(layout, optimizer_state=None, steps=2):
+    """A network in ``layout`` and its Adam after some steps; both begin the same."""
+    torch.manual_seed(0)
+    net = NaiveUnet(3, 3, 8).to(memory_format=layout)
+    optimizer = make_optimizer(net, 1e-2, CPU)
+    if optimizer_state:
+        load_optimizer(optimizer, copy.deepcopy(optimizer_state))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        for parameter in net.parameters():
+            parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape, generator=generator))
+        optimizer.step()
+    return net, optimizer
+
+
+@pytest.mark.parametrize("here", LAYOUTS)
+@pytest.mark.parametrize("saved", LAYOUTS)
+def test_moments_of_another_layout_give_the_same_updates(saved, here):
+    _, optimizer = trained(LAYOUTS[saved])
+    net, resumed = trained(LAYOUTS[here], optimizer.state_dict(), steps=1)
+    expected, _ = trained(LAYOUTS[saved], optimizer.state_dict(), steps=1)
+    for (name, mine), theirs in zip(net.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, msg=name)
+    for parameter, state in resumed.state.items():
+        assert state["exp_avg"].stride() == state["exp_avg_sq"].stride() == parameter.stride()
+
+
+def as_saved_on_cuda(content: dict) -> dict:
+    """The checkpoint as a compiled bf16 run on a GPU would have written it: everything with four axes in channels_last,
+    Adam capturable."""
+    content = copy.deepcopy(content)
+    states = [content["model"], content["ema"], *content["optimizer"]["state"].values()]
+    for state in states:
+        for name, value in state.items():
+            if value.dim() == 4:
+                state[name] = value.contiguous(memory_format=torch.channels_last)
+    content["optimizer"]["param_groups"][0]["capturable"] = True
+    return {key: value for key, value in content.items() if key not in ("format", "format_version", "checksum")}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_state_with_the_layouts_of_cuda_is_resumed_bit_for_bit(name, tmp_path):
+    launch(name, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        end_at(patch, 1, "stopped")
+        launch(name, tmp_path / "resumed")
+    path = checkpoints(name, tmp_path / "resumed") / "latest.pt"
+    saved = as_saved_on_cuda(load_checkpoint(path))
+    moment = next(v for v in saved["optimizer"]["state"].values() if v["exp_avg"].dim() == 4)["exp_avg"]
+    assert not moment.is_contiguous()
+    save_checkpoint(path, saved)
+    launch(name, tmp_path / "resumed", "--resume")
+    assert_same_run(name, tmp_path / "resumed", tmp_path / "whole")
+
+
+def test_a_step_that_fell_back_to_eager_goes_on_in_the_eager_layout(monkeypatch):
+    net, optimizer = trained(torch.channels_last)
+    average = copy.deepcopy(net)
+    before = copy.deepcopy(optimizer.state_dict())
+    config = TrainConfig("c", (Stage(0, 1, "all", 1),), n_feat=8, precision="fp32", compile=False)
+    assert memory_format("fp32", CPU) == torch.contiguous_format
+    lay_out(net, average, optimizer, config)
+    for each in (net, average):
+        assert all(parameter.is_contiguous() for parameter in each.parameters())
+    for parameter, state in optimizer.state.items():
+        assert state["exp_avg"].is_contiguous() and state["exp_avg"].shape == parameter.shape
+    for place, state in before["state"].items():
+        assert torch.equal(state["exp_avg"], optimizer.state_dict()["state"][place]["exp_avg"])
+
+
+def layouts_met(precision: str, layout: torch.memory_format) -> list[bool]:
+    """For each convolution of an eager forward pass on fake CUDA tensors: is its input laid out as its weight?"""
+    met = []
+
+    def look(layer: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        met.append(inputs[0].is_contiguous(memory_format=layout))
+
+    with FakeTensorMode(), torch.device("cuda"), torch.no_grad():
+        net = NaiveUnet(3, 3, 8)
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                layer.weight.data = layer.weight.data.contiguous(memory_format=layout)
+                layer.register_forward_pre_hook(look)
+        net(torch.randn(4, 3, 32, 32).contiguous(memory_format=layout), torch.rand(4))
+    return met
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_no_convolution_of_an_eager_gpu_run_converts_its_input(precision):
+    assert layouts_met(precision, memory_format(precision, GPU, compiled=False)) == [True] * 35
+
+
+def test_channels_last_in_eager_code_would_convert_nearly_all_of_them():
+    assert layouts_met("bf16", torch.channels_last).count(False) == 30  # group norm returns contiguous tensors
+
+
+def test_only_bf16_is_in_channels_last_and_on_a_gpu_only_compiled():
+    wanted = {("bf16", CPU, False), ("bf16", CPU, True), ("bf16", GPU, True)}
+    for precision in ("fp32", "bf16"):
+        for device in (CPU, GPU):
+            for compiled in (False, True):
+                last = memory_format(precision, device, compiled) == torch.channels_last
+                assert last == ((precision, device, compiled) in wanted)

@@ -1,0 +1,283 @@
+"""What a run checks before it believes its machine: the compiled step, the memory, the other ranks."""
+
+import multiprocessing
+import os
+import sys
+
+import faults
+import pytest
+import torch
+from helpers import SCRIPTS, exit_code
+
+from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.ddpm import DDPM
+from mindiffusion.runtime import distributed
+from mindiffusion.runtime.distributed import Ranks, process_group
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.training import acceleration, self_check
+from mindiffusion.training.acceleration import maybe_compile, memory_advice, memory_explained
+from mindiffusion.training.self_check import check_ranks_agree, checksum, describe_machine
+from mindiffusion.unet import NaiveUnet
+
+STAGES = (Stage(0, 1, "all", 1),)
+
+
+def config(**changes):
+    values = {"n_feat": 8, "global_batch_size": 4, "precision": "fp32", "compile": True, **changes}
+    return TrainConfig("c", STAGES, **values)
+
+
+@pytest.fixture(autouse=True)
+def code_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+
+class Compiled(torch.nn.Module):
+    """Stands for the compiled loss: that of ``diffusion``, with what a wrong kernel would change."""
+
+    def __init__(self, diffusion, spoil):
+        super().__init__()
+        self.diffusion, self.spoil = diffusion, spoil
+
+    def forward(self, x, t, eps):
+        return self.spoil(self.diffusion(x, t, eps), len(x))
+
+
+def wrong_gradient(loss, size):
+    return loss.detach() + (loss - loss.detach()) * 1.03
+
+
+CALLS = []
+
+
+def wrong_once(loss, size):
+    CALLS.append(1)
+    return loss * (1.5 if len(CALLS) == 1 else 1)
+
+
+def trial(monkeypatch, spoil, **changes):
+    """maybe_compile with a compiler that makes ``spoil``; returns (what the run goes on with, the two candidates)."""
+    torch.manual_seed(0)
+    net = SparseNaiveUnet(3, 3, 8, 0.5)
+    diffusion = DDPM(net)
+    compiled = Compiled(diffusion, spoil)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: compiled)
+    chosen = maybe_compile(config(**changes), diffusion, net, Ranks())
+    assert net.mask_probe.grad is None and all(parameter.grad is None for parameter in net.parameters())
+    return chosen, compiled, diffusion
+
+
+@pytest.mark.parametrize("size", [4, 70])  # more than EAGER_AT_ONCE: the eager side comes in parts
+def test_a_compiled_step_that_equals_the_eager_one_is_taken(size, monkeypatch, capsys):
+    monkeypatch.setattr(self_check, "EAGER_AT_ONCE", 32)
+    chosen, compiled, _ = trial(monkeypatch, lambda loss, size: loss, global_batch_size=size)
+    assert chosen is compiled
+    assert "uncompiled" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda loss, size: loss * 1.01, "differ by 1.00% in the loss and 1.00% in the gradient norm of 4 images"),
+        (wrong_gradient, "0.00% in the loss and 3.00% in the gradient norm"),
+        (lambda loss, size: loss * float("nan"), "nan% in the loss"),
+    ],
+)
+def test_a_compiled_step_that_differs_is_left_for_the_eager_one(spoil, said, monkeypatch, capsys):
+    chosen, _, diffusion = trial(monkeypatch, spoil)
+    assert chosen is diffusion
+    lines = [line for line in capsys.readouterr().err.splitlines() if "uncompiled" in line]
+    assert len(lines) == 1 and said in lines[0]
+
+
+def test_bf16_may_differ_by_its_rounding_and_no_more(monkeypatch):
+    chosen, compiled, _ = trial(monkeypatch, lambda loss, size: loss * 1.01, precision="bf16")
+    assert chosen is compiled
+    chosen, _, diffusion = trial(monkeypatch, lambda loss, size: loss * 1.05, precision="bf16")
+    assert chosen is diffusion
+
+
+def test_one_odd_batch_is_no_verdict(monkeypatch):
+    CALLS.clear()
+    chosen, compiled, _ = trial(monkeypatch, wrong_once)
+    assert chosen is compiled and len(CALLS) == 2
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_out_of_memory_in_the_trial_is_an_error_that_says_what_to_do(wrapped, tmp_path, monkeypatch, capsys):
+    def compile_(module, **_):
+        def loss(*_):
+            error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            if wrapped:
+                raise RuntimeError("backend='inductor' raised:") from error
+            raise error
+
+        return loss
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    assert exit_code(SCRIPTS[0], tmp_path, "--compile") == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "out of memory: a step of 8 images per forward pass" in message
+    assert "Use --micro-batch-size 4" in message and "cannot compile" not in message and "uncompiled" not in message
+
+
+def test_the_advice_names_a_micro_batch_that_divides():
+    assert "--micro-batch-size 3:" in memory_advice(config(global_batch_size=9), Ranks())
+    assert "--micro-batch-size 2:" in memory_advice(config(global_batch_size=8, micro_batch_size=4), Ranks())
+    assert "--micro-batch-size 64:" in memory_advice(config(global_batch_size=256), Ranks(world_size=2))
+    least = memory_advice(config(micro_batch_size=1), Ranks())
+    assert "--n-feat" in least and "--micro-batch-size" not in least
+
+
+def test_out_of_memory_in_training_gives_the_same_advice_and_other_errors_pass():
+    with pytest.raises(UserError, match="--micro-batch-size 2"), memory_explained(config(), Ranks()):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    two = memory_explained(config(), Ranks(world_size=2))
+    with pytest.raises(RuntimeError, match="--micro-batch-size 1") as caught, two:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    assert not isinstance(caught.value, UserError)  # the other ranks do not know
+    with pytest.raises(RuntimeError, match="something else"), memory_explained(config(), Ranks()):
+        raise RuntimeError("something else")
+
+
+# --- the line, and Adam's warning -------------------------------------------------------------------------------------
+
+
+def test_the_line_names_device_precision_and_how_the_step_runs(monkeypatch):
+    monkeypatch.setattr(self_check, "describe", lambda device: "NVIDIA H100 (sm_90)")
+    line = describe_machine(config(precision="bf16"), Ranks())
+    assert line == "self-check: NVIDIA H100 (sm_90) computes, bf16, compiled, and equal to eager on a random batch"
+    assert describe_machine(config(compile=False), Ranks()).endswith("fp32, not compiled")
+
+
+def test_gpus_of_several_kinds_are_warned_of(monkeypatch):
+    kinds = [("NVIDIA H100 (sm_90)", 132), ("NVIDIA A100 (sm_80)", 108)]
+    monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: kinds)
+    line = describe_machine(config(), Ranks(world_size=2))
+    assert "2 x NVIDIA H100" in line and "A100" in line and "draw different noise" in line
+    monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: kinds[:1] * 2)
+    assert "warning" not in describe_machine(config(), Ranks(world_size=2))
+
+
+def test_adam_is_capturable_only_for_a_graph():
+    """Otherwise PyTorch warns in every run that it is, and is not captured."""
+    net, gpu = NaiveUnet(3, 3, 8), torch.device("cuda", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        made = []
+        patch.setattr(torch.optim, "Adam", lambda parameters, **options: made.append(options["capturable"]))
+        acceleration.make_optimizer(net, 1e-3, gpu)
+        acceleration.make_optimizer(net, 1e-3, gpu, capturable=True)
+        acceleration.make_optimizer(net, 1e-3, torch.device("cpu"), capturable=True)
+    assert made == [False, True, False]
+
+
+# --- several processes ------------------------------------------------------------------------------------------------
+
+
+def test_a_checksum_sees_one_bit_and_two_swapped_weights():
+    net = SparseNaiveUnet(3, 3, 8, 0.5)
+    before = checksum(net).tolist()
+    weight = net.out.weight.data.view(-1)
+    weight[[0, 1]] = weight[[1, 0]]
+    assert checksum(net).tolist()[0] != before[0] and checksum(net).tolist()[1] == before[1]
+    weight[[0, 1]] = weight[[1, 0]]
+    assert checksum(net).tolist() == before
+    weight.view(torch.int32)[5] ^= 1
+    assert checksum(net).tolist() != before
+    net.channel_mask[0] = 1 - net.channel_mask[0]
+    assert checksum(net).tolist()[1] != before[1]
+
+
+@pytest.mark.parametrize(("sums", "named"), [([1, 1, 2], "rank 2 "), ([1, 2, 2], "rank 0 "), ([1, 2], "rank 1 ")])
+def test_the_rank_that_differs_is_named(sums, named, monkeypatch):
+    monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: [[each] for each in sums])
+    with pytest.raises(UserError, match=named):
+        check_ranks_agree(Ranks(world_size=len(sums)), NaiveUnet(3, 3, 8), "at the end of epoch 1")
+    monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: [[1]] * len(sums))
+    check_ranks_agree(Ranks(world_size=len(sums)), NaiveUnet(3, 3, 8), "at the end of epoch 1")
+
+
+def in_processes(work, tmp_path):
+    """The exit codes of two processes in a gloo group that run ``work(rank)``, and what they printed."""
+    port = faults.free_port()
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_enter, args=(work, rank, port, tmp_path / f"log{rank}")) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes, [(tmp_path / f"log{rank}").read_text() for rank in range(2)]
+
+
+def _enter(work, rank, port, log):
+    sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    work(rank)
+
+
+def diverge(rank):
+    with process_group("cpu") as ranks:
+        torch.manual_seed(0)
+        net = NaiveUnet(3, 3, 8)
+        check_ranks_agree(ranks, net, "at the end of epoch 1")
+        print("agreed", flush=True)
+        if rank == 1:
+            net.out.bias.data[0] += 1e-3
+        try:
+            check_ranks_agree(ranks, net, "at the end of epoch 2")
+        except UserError as error:
+            print(error, flush=True)
+
+
+def test_two_processes_find_the_one_whose_weights_went_astray(tmp_path):
+    codes, logs = in_processes(diverge, tmp_path)
+    assert codes == [0, 0]
+    for log in logs:
+        assert log.startswith("agreed\n")
+        assert "at the end of epoch 2, the weights of rank 1 are not those of the other ranks" in log
+
+
+def fail_alone(rank):
+    def hang():
+        print("waits for ever", flush=True)
+        os._exit(99)
+
+    distributed.dist.destroy_process_group = hang  # as NCCL's does while another rank waits for this one
+    with process_group("cpu") as ranks:
+        if rank == 1:
+            raise RuntimeError("only here")
+        ranks.barrier()
+
+
+def test_an_error_of_one_rank_is_printed_before_anything_waits_for_the_others(tmp_path):
+    codes, logs = in_processes(fail_alone, tmp_path)
+    assert codes[1] == 1
+    assert "RuntimeError: only here" in logs[1] and "waits for ever" not in logs[1]
+
+
+def no_gpu_on_rank_1(rank):
+    def pick(name, local_rank):
+        if local_rank == 1:
+            raise UserError("no GPU for me")
+        return distributed.CPU
+
+    distributed.pick_device = pick
+    try:
+        with process_group("cpu"):
+            print("in", flush=True)
+    except UserError as error:
+        print(error, flush=True)
+
+
+def test_a_device_that_one_rank_lacks_is_told_by_all_and_none_goes_on(tmp_path):
+    codes, logs = in_processes(no_gpu_on_rank_1, tmp_path)
+    assert codes == [0, 0]
+    assert logs == ["rank 1: no GPU for me\n"] * 2

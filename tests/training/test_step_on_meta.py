@@ -1,0 +1,99 @@
+"""The whole step on device "meta", which has shapes and no numbers: an operation that waits for the device, or that
+meets a CPU tensor on its way, fails there. So it would be slow, or fail, on a GPU."""
+
+import contextlib
+import sys
+
+import pytest
+import torch
+
+from mindiffusion.balanced_ddpm import BalancedDDPM
+from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.curriculum_ddpm import CurriculumDDPM
+from mindiffusion.reg_unet import RegNaiveUnet
+from mindiffusion.reports.metrics_log import IntervalMeter
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.training import loop
+from mindiffusion.training.ema import Ema
+from mindiffusion.training.run import Run
+from mindiffusion.training.schedule import Schedule
+from mindiffusion.training.step import make_step
+from mindiffusion.unet import NaiveUnet
+
+STEP = sys.modules["mindiffusion.training.step"]
+META = torch.device("meta")
+NETS = {
+    "uniform": lambda: NaiveUnet(3, 3, 8),
+    "cs": lambda: SparseNaiveUnet(3, 3, 8, 0.5),
+    "cs level": lambda: SparseNaiveUnet(3, 3, 8, 0.5, "level"),
+    "cr": lambda: RegNaiveUnet(3, 3, 8),
+    "cr proximal": lambda: RegNaiveUnet(3, 3, 8, "proximal"),
+    "cb": lambda: NaiveUnet(3, 3, 8),
+}
+
+
+@pytest.fixture(autouse=True)
+def stubs(monkeypatch):
+    """What "meta" lacks: generators and autocast."""
+    monkeypatch.setattr(loop, "make_generator", lambda *_: None)
+    monkeypatch.setattr(STEP, "autocast", lambda *_: contextlib.nullcontext())
+
+
+def one_step(variant: str, micro_batch: int = 0, hook=None) -> tuple[Run, list[torch.Tensor]]:
+    """Draw a batch, do a step, take in its measurements, as the loop does between two rows of the log."""
+    config = TrainConfig(
+        "c",
+        (Stage(0.2, 1.0, "all", 1),),
+        n_feat=8,
+        global_batch_size=8,
+        micro_batch_size=micro_batch,
+        precision="bf16",
+        compile=False,
+    )
+    net, ranks = NETS[variant]().to(META), Ranks(device=META)
+    if variant.startswith("cr"):
+        net.lam = 0.5
+    process = (BalancedDDPM if variant == "cb" else CurriculumDDPM)(net).to(META)
+    process.set_time_range(0.2, 1.0)
+    run = Run.__new__(Run)  # without folders, data and logs, which a step does not touch
+    run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, 0.9)
+    run.optimizer = torch.optim.Adam(net.parameters(), foreach=True)  # there is no fused one on meta
+    after_backward = hook or (net.accumulate_channel_gradients if variant.startswith("cs") else None)
+    penalty, after_step = (net.penalty, net.after_step) if variant.startswith("cr") else (None, None)
+    step = make_step(config, ranks, run, process, penalty, after_backward, after_step)
+    schedule = Schedule(config, 16)
+    images = torch.zeros(16, 3, 32, 32, dtype=torch.uint8, device=META)
+    batch = loop.draw_batch(config, ranks, schedule, images, process, schedule.order(0).to(META), 0)
+    measured = step(*batch, run.ema_weight(0), schedule.lr(0))
+    IntervalMeter(ranks).add(*measured)
+    return run, [*batch, *measured]
+
+
+@pytest.mark.parametrize("micro_batch", [0, 2])
+@pytest.mark.parametrize("variant", NETS)
+def test_a_step_neither_waits_for_the_device_nor_meets_a_cpu_tensor(variant, micro_batch):
+    run, tensors = one_step(variant, micro_batch)
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert len(run.optimizer.state) == len(list(run.net.parameters()))  # it has stepped
+    if variant.startswith("cs"):
+        assert run.net.mask_probe.grad is None and run.net.gradient_sum.device == META
+
+
+ASKS = {
+    "item": lambda total: total.item(),
+    "tolist": lambda total: total.tolist(),
+    "if": lambda total: 1 if total > 0 else 0,
+    "float": lambda total: float(total),
+    "cpu": lambda total: total.cpu(),
+    "a CPU tensor in the way": lambda total: total.reshape(1) * torch.ones(3),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_what_must_not_be_in_a_step_is_found_there(ask):
+    def hook(average_):
+        ASKS[ask](torch.ones((), device=META))
+
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        one_step("uniform", hook=hook)
