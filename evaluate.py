@@ -23,8 +23,7 @@ from mindiffusion.evaluation.bootstrap import RESAMPLES
 from mindiffusion.evaluation.faces import can_find_faces, describe_detector
 from mindiffusion.evaluation.inception import METRICS as INCEPTION_METRICS
 from mindiffusion.evaluation.inception import Inception, Unavailable, find_inception
-from mindiffusion.evaluation.plots import plot_report
-from mindiffusion.evaluation.rows import (
+from mindiffusion.evaluation.metrics import (
     GROUPS,
     OF_NETWORKS,
     OF_SAMPLES,
@@ -35,6 +34,7 @@ from mindiffusion.evaluation.rows import (
     sample_row,
     to_bytes,
 )
+from mindiffusion.evaluation.plots import plot_report
 from mindiffusion.evaluation.subjects import RealImages, Subject, find_subject, load_real, read_folder
 from mindiffusion.evaluation.swd import NORMALIZATIONS
 from mindiffusion.evaluation.table import table_text, write_report
