@@ -34,8 +34,8 @@ from mindiffusion.evaluation.choose import (
 from mindiffusion.evaluation.faces import describe_detector
 from mindiffusion.evaluation.held_out import TRAINED_ON, UNKNOWN
 from mindiffusion.evaluation.measure import WEIGHTS, Work, measure_floor, measure_folder, measure_model
+from mindiffusion.evaluation.metrics import GROUPS, Row, Settings, bands
 from mindiffusion.evaluation.plots import plot_report
-from mindiffusion.evaluation.rows import GROUPS, Row, Settings, bands
 from mindiffusion.evaluation.subjects import RealImages, Subject, find_subjects, load_real
 from mindiffusion.evaluation.swd import NORMALIZATIONS
 from mindiffusion.evaluation.table import CSV_NAME, JSON_NAME, write_report

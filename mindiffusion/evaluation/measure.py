@@ -11,7 +11,7 @@ from mindiffusion.checkpoints.models import Model, open_model
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.held_out import UNKNOWN, Verdict, held_out
 from mindiffusion.evaluation.likelihood import timestep_strata
-from mindiffusion.evaluation.rows import OF_NETWORKS, OF_SAMPLES, Row, Settings, network_row, sample_row, to_bytes
+from mindiffusion.evaluation.metrics import OF_NETWORKS, OF_SAMPLES, Row, Settings, network_row, sample_row, to_bytes
 from mindiffusion.evaluation.subjects import RealImages, Subject, read_folder
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sampling import Sampler, draw_from_network, num_batches, num_evaluations

@@ -6,15 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from image_folder import load
+from image_folder import BLUE, GREEN, RED, load
 from PIL import Image
 
 from mindiffusion.data.image_cache import crop_box, decode
 from mindiffusion.data.images import ImageData, device_images, find_images, get_batch
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 # Finding
