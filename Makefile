@@ -2,11 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint figure gpu-check clean
+.PHONY: demo compare test lint figure gpu-check clean
 
 demo: .venv/installed
+	@echo "Training CS on synthetic images, about 3 minutes on 2 CPU cores. After each stage it measures what its samples show."
 	$(BIN)/python train_celeba_cs_32.py --demo --output-dir demo --overwrite
-	@echo "Look at demo/contents_cs_32/*.png (coarse to fine) and demo/contents_cs_32/recovery.csv."
+	@echo
+	@$(BIN)/python compare.py demo/contents_cs_32 -o demo/demo.html
+	@echo "Open this page in a browser and press Play to see coarse come before fine: $(CURDIR)/demo/demo.html"
+
+# Finished runs, in RUNS (default: here), to an evaluation table and a page in one go: make compare RUNS=runs DATA=faces
+RUNS ?= .
+compare: .venv/installed-eval
+	$(BIN)/python evaluate.py $(sort $(wildcard $(RUNS)/checkpoints_*32)) $(if $(DATA),--data-path $(DATA)) \
+		--floor --output-dir $(RUNS)/evaluation --overwrite $(EVALUATE)
+	$(BIN)/python compare.py $(sort $(wildcard $(RUNS)/contents_*32)) --evaluation $(RUNS)/evaluation \
+		-o $(RUNS)/compare.html --overwrite
 
 test: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -27,10 +38,19 @@ clean:
 	rm -rf .venv demo
 
 .venv/installed: requirements.txt constraints.txt
+	@echo "Installing, once. Step 1 of 2: a Python environment in .venv; a few seconds."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
-	touch $@
+	@echo "Step 2 of 2: PyTorch and what else requirements.txt names: about 5 GB on disk under Linux, as PyTorch brings its GPU"
+	@echo "libraries. 2 to 10 minutes, most of it downloads, which pip shows; then it unpacks in silence for a minute or two."
+	@began=$$(date +%s); $(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt -c constraints.txt \
+		&& echo "Installed in $$(($$(date +%s) - began)) seconds."
+	@touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt requirements-extras.txt
+.venv/installed-dev: .venv/installed requirements-dev.txt requirements-extras.txt requirements-experiments.txt
+	@echo "Installing the tools of development: ruff, pytest and what the optional parts need; a minute or two."
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
 	touch $@
+
+.venv/installed-eval: .venv/installed requirements-eval.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-eval.txt -c constraints.txt
+	@touch $@

@@ -1,53 +1,72 @@
 """python compare.py contents_32 contents_c_32 contents_cs_32 contents_cr_32 -o compare.html
 
 Put runs side by side on one page: sample grids at equal images seen with a slider over the run, the curves, where the
-configurations differ, and the evaluation table if there is one. The page needs no network and no server: open the file.
+configurations differ, and the evaluation table if there is one: first run `python evaluate.py` on the same runs. The
+page needs no network and no server: open the file.
 """
 
 import argparse
 from pathlib import Path
 
-from mindiffusion.reports.run_record import read_record
+from mindiffusion.reports.recovery_log import recovery_table
+from mindiffusion.reports.run_record import evaluation_file, find_contents, read_record
 from mindiffusion.runtime.errors import UserError, run_script
-from mindiffusion.runtime.files import write_atomically
-from mindiffusion.sharing.compare_page import build_page, find_evaluations
-
-LARGE = 50  # MB; a page that is slow to send and to open
+from mindiffusion.runtime.files import prepare_output, write_atomically
+from mindiffusion.sharing.compare_page import build_page, titles
+from mindiffusion.sharing.evaluation_html import find_evaluations
+from mindiffusion.sharing.page_pictures import Pictures
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line. Exits with code 2 and a message on a bad one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("contents", type=Path, nargs="+", help="contents_*_32 folders, the control first")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="contents_*_32 folders, the control first")
     parser.add_argument("-o", "--output", type=Path, default=Path("compare.html"), help="default: compare.html")
     parser.add_argument(
         "--evaluation",
         type=Path,
         action="append",
-        help="evaluation.csv or .json (default: those in the folders and beside them)",
+        help="evaluation.json or .csv, or the folder of evaluate.py (default: those in and beside the runs' folders)",
     )
-    parser.add_argument(
-        "--jpeg", type=int, metavar="QUALITY", help="recompress the grids to make the page smaller, 1 to 95"
-    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--lossless", action="store_true", help="the grids' exact pixels, in a page several times larger")
+    size.add_argument("--jpeg", type=int, metavar="QUALITY", help="JPEG of this quality, 1 to 95, instead of WebP")
+    parser.add_argument("--overwrite", action="store_true", help="replace a page that is there already")
     args = parser.parse_args(argv)
     if args.jpeg is not None and not 1 <= args.jpeg <= 95:
         parser.error(f"--jpeg is {args.jpeg}; it must lie in 1..95.")
     return args
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Read, build, write."""
-    args = parse_args()
+    args = parse_args(argv)
     if args.output.suffix != ".html":
         raise UserError(f"--output is {args.output}; name an .html file.")
-    records = [read_record(folder) for folder in args.contents]
-    evaluations = args.evaluation or find_evaluations(args.contents)
-    page = build_page(records, evaluations, args.jpeg)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    records = [read_record(find_contents(path)) for path in args.runs]
+    evaluations = [table_of(path) for path in args.evaluation or ()] or find_evaluations([r.folder for r in records])
+    prepare_output(args.output.parent, [args.output], args.overwrite)
+    pictures = Pictures("png") if args.lossless else Pictures("jpeg", args.jpeg) if args.jpeg else Pictures()
+    page = build_page(records, evaluations, pictures)
     write_atomically(args.output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
-    megabytes = len(page) / 1e6
-    hint = " (--jpeg 90 makes it smaller)" if megabytes > LARGE and not args.jpeg else ""
-    print(f"{len(records)} runs in {args.output}, {megabytes:.1f} MB{hint}")
+    for record, title in zip(records, titles(records), strict=True):
+        if rows := record.recovery():
+            print(f"{title}: {recovery_table(rows)}\n")
+    runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
+    print(f"{runs} in {args.output}, {len(page) / 1e6:.1f} MB: open it in a browser")
+    if evaluations:
+        print(f"with the evaluation of {', '.join(map(str, evaluations))}")
+    else:
+        runs = " ".join(str(record.checkpoints_dir) for record in records)
+        print(f"without an evaluation table: there is none beside the runs. To make one: python evaluate.py {runs}")
+
+
+def table_of(path: Path) -> Path:
+    """The file of an evaluation, which may be named by its folder. UserError if there is none."""
+    found = evaluation_file(path) if path.is_dir() else path
+    if found is None or not found.is_file():
+        raise UserError(f"{path} holds no evaluation: name the --output-dir of evaluate.py, or its evaluation.json.")
+    return found
 
 
 if __name__ == "__main__":

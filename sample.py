@@ -1,9 +1,10 @@
-"""torchrun --nproc_per_node=1 sample.py checkpoints_c_32/latest.pt -o samples.png
+"""python sample.py checkpoints_c_32 -o samples.png
 
-Draw images from a checkpoint of this program or from a bare state dict of the original minDiffusion. The output is a
-grid if its name ends in .png, else a folder that gets one PNG per image. Processes share the work: image i depends on
-the seed and i alone, not on how many there are. Plain `python` is one process. With --export DIR the model is
-written to a folder instead, to be passed on; such a folder can be sampled from in turn.
+Draw images from a model: a run's folder (its newest good checkpoint), a checkpoint file, a folder that --export made,
+or a bare state dict of the original minDiffusion. The output is a grid, enlarged and with a caption, if its name ends
+in .png, else a folder that gets one PNG per image, of the images' own size. `torchrun --nproc_per_node=4 sample.py ...`
+shares the work: image i depends on the seed and i alone. With --export DIR the model is written to a folder instead, to
+be passed on.
 """
 
 import argparse
@@ -12,25 +13,28 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from mindiffusion.checkpoints.weights import build_network, read_weights
-from mindiffusion.config import Stage
-from mindiffusion.curriculum_ddpm import CurriculumDDPM
-from mindiffusion.reports.grids import save_grid
+from mindiffusion.checkpoints.models import Model, model_name, open_model
+from mindiffusion.checkpoints.weights import read_weights
+from mindiffusion.reports.grid_picture import save_grid
+from mindiffusion.reports.sample_files import prepare_samples, save_images
 from mindiffusion.runtime.distributed import Ranks, process_group
-from mindiffusion.runtime.errors import UserError, run_script
-from mindiffusion.runtime.files import write_atomically, write_errors_explained
-from mindiffusion.runtime.precision import memory_format, resolve_precision, set_backend_flags
-from mindiffusion.sampling import Sampler, denoiser, draw_images, num_evaluations
+from mindiffusion.runtime.errors import run_script
+from mindiffusion.runtime.precision import resolve_precision
+from mindiffusion.runtime.terminal import work_bar
+from mindiffusion.sampling import Sampler, draw_from_network, num_batches, num_evaluations
 from mindiffusion.sharing.export import export
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line. Exits with code 2 and a message on a bad one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="a .pt file, or a folder that --export made")
-    parser.add_argument("-o", "--output", type=Path, default=Path("samples.png"), help="grid.png, or a folder")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="MODEL", help="a run's folder, a .pt file, or a folder that --export made"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("samples.png"), help="grid.png, or a folder (default: samples.png)"
+    )
     parser.add_argument("-n", "--num-samples", type=int, default=64, help="how many images (default: 64)")
     parser.add_argument("--sampler", choices=("ddim", "ddpm"), default="ddim", help="default: ddim")
     parser.add_argument("--steps", type=int, help="DDIM: network evaluations per image (default: 50)")
@@ -63,62 +67,51 @@ def main() -> None:
     """Load, draw, write."""
     args = parse_args()
     if args.export:
-        export(
-            read_weights(args.checkpoint, args.raw_weights), args.export, args.raw_weights, args.overwrite, args.half
-        )
+        weights = read_weights(args.checkpoint, raw=args.raw_weights)
+        export(weights, args.export, args.raw_weights, args.overwrite, args.half)
         print(f"model, configuration and model card in {args.export}/: sample with python sample.py {args.export}")
         return
     with process_group(args.device) as ranks:
-        ranks.from_main(lambda: refuse_to_overwrite(args.output, args.overwrite))
         mine = torch.arange(args.num_samples).tensor_split(ranks.world_size)[ranks.rank].tolist()
+        first = mine[0] if mine else 0
+        model = open_model(args.checkpoint, raw=args.raw_weights)
+        ranks.from_main(lambda: prepare_samples(args.output, args.overwrite))
         began = time.monotonic()
-        images = draw(args, ranks, mine[0] if mine else 0, len(mine))
+        images = draw(args, ranks, model, first, len(mine))
         ranks.barrier()
         seconds = time.monotonic() - began
         if args.output.suffix == ".png":
             images = ranks.gather(images)
-            ranks.from_main(lambda: save_single_grid(args.output, images))
+            ranks.from_main(lambda: save_grid(args.output, images, caption=caption(args, model)))
         else:
-            ranks.from_main(lambda: make_folder(args.output))
-            save_folder(args.output, images, mine[0] if mine else 0)
+            save_images(args.output, images, first)
             ranks.barrier()
         if ranks.is_main:
             print(f"{args.num_samples} images in {args.output}, {args.num_samples / seconds:.1f} images/s")
 
 
-def refuse_to_overwrite(output: Path, overwrite: bool) -> None:
-    """UserError if the output is there already, or is of a kind that cannot be written."""
-    if output.suffix not in ("", ".png"):
-        raise UserError(f"--output is {output}; name a .png file for a grid, or a folder for single images.")
-    there = any(output.glob("*.png")) if output.is_dir() else output.exists()
-    if there and not overwrite:
-        raise UserError(f"{output} is there already: choose another --output, or replace it with --overwrite.")
-
-
-def draw(args: argparse.Namespace, ranks: Ranks, first: int, count: int) -> Tensor:
-    """Images ``first`` .. ``first + count - 1``, (count, C, S, S) on the CPU. Each is a function of the seed and its
-    number alone, up to rounding, which depends on the batch size."""
-    weights = read_weights(args.checkpoint, raw=args.raw_weights)
-    net = build_network(weights)
-    config = weights.checkpoint["config"] if weights.checkpoint else {}
-    size = args.image_size or config.get("image_size", 32)
-    shape = (net.in_channels, size, size)
-    precision = resolve_precision(args.precision, ranks.device)
-    set_backend_flags(precision, ranks.device)
-    net.to(ranks.device, memory_format=memory_format(precision, ranks.device, args.compile))
-    eps_model = denoiser(net, precision, ranks.device, args.compile)
+def draw(args: argparse.Namespace, ranks: Ranks, model: Model, first: int, count: int) -> Tensor:
+    """Images ``first`` .. ``first + count - 1`` of the model, (count, C, S, S) on the CPU, with a bar on rank 0."""
     sampler = chosen_sampler(args)
-    process = sampler.process(eps_model, tuple(config.get("betas", (1e-4, 0.02))), config.get("n_T", 1000))
-    process.to(ranks.device)
-    t_stop = trained_down_to(weights.checkpoint)
-    if t_stop and ranks.is_main:
-        print(f"this network has been trained on t >= {t_stop} only: showing x0_hat there")
-
-    batches = -(-count // args.batch_size)
-    total = batches * num_evaluations(process, t_stop)
-    with tqdm(total=total, unit="step", disable=None if ranks.is_main else True) as bar:
-        return draw_images(
-            process, shape, count, first, args.seed, args.batch_size, t_stop, sampler.clip_x0, on_step=bar.update
+    if model.t_stop and ranks.is_main:
+        print(f"this network has been trained on t >= {model.t_stop} only: showing x0_hat there")
+    evaluations = num_evaluations(sampler.process(model.net, model.betas, model.n_T), model.t_stop)
+    with work_bar(num_batches(count, args.batch_size) * evaluations, "sampling", ranks.is_main) as bar:
+        return draw_from_network(
+            model.net,
+            sampler,
+            args.image_size or model.image_size,
+            count,
+            first,
+            seed=args.seed,
+            batch_size=args.batch_size,
+            betas=model.betas,
+            n_T=model.n_T,
+            t_stop=model.t_stop,
+            device=ranks.device,
+            precision=resolve_precision(args.precision, ranks.device),
+            compiled=args.compile,
+            on_step=bar.update,
         )
 
 
@@ -128,44 +121,12 @@ def chosen_sampler(args: argparse.Namespace) -> Sampler:
     return Sampler(args.sampler, clip_x0=not args.no_clip, **given)
 
 
-def trained_down_to(checkpoint: dict | None) -> int:
-    """The lowest timestep that the checkpoint's network has seen, 0 for all of them or a bare state dict."""
-    if checkpoint is None:
-        return 0
-    config, next_epoch = checkpoint["config"], checkpoint["next_epoch"]
-    epochs_per_stage = [stage["epochs"] for stage in config["stages"]]
-    images_per_epoch = config.get("images_per_epoch") or checkpoint["data"]["images"]
-    steps_per_epoch = images_per_epoch // config["global_batch_size"]
-    if checkpoint["next_step"] == next_epoch * steps_per_epoch and next_epoch > 0:
-        next_epoch -= 1  # at a border: the epoch that is done, not the one to come
-    last = next(i for i in range(len(epochs_per_stage)) if next_epoch < sum(epochs_per_stage[: i + 1]))
-    seen = [Stage(**stage) for stage in config["stages"][: last + 1]]
-    process = CurriculumDDPM(torch.nn.Identity(), tuple(config["betas"]), config["n_T"])
-    process.set_time_range(min(stage.t_min for stage in seen), 1.0)
-    return process.t_stop
-
-
-def save_single_grid(path: Path, images: Tensor) -> None:
-    """Write images (N, C, S, S) in [-1, 1] as one PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_grid(path, images)
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder, without the images of an earlier run."""
-    with write_errors_explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("[0-9]*.png"):
-            old.unlink()
-
-
-def save_folder(folder: Path, images: Tensor, first: int) -> None:
-    """Write images (N, C, S, S) in [-1, 1], numbered from ``first``, as 000000.png, 000001.png, ..."""
-    from torchvision.utils import save_image  # a second of loading that --help should not wait for
-
-    for index, image in enumerate(images, start=first):
-        path = folder / f"{index:06d}.png"
-        write_atomically(path, lambda temporary, image=image: save_image(image.clamp(-1, 1) / 2 + 0.5, temporary))
+def caption(args: argparse.Namespace, model: Model) -> list[str]:
+    """The lines above a grid."""
+    weights = "last weights" if args.raw_weights else "averaged weights"
+    known = f", {weights}" if model.weights.checkpoint else ""
+    stop = f"estimate of the clean image at t = {model.t_stop}, the lowest trained | " if model.t_stop else ""
+    return [f"{model_name(model.weights)}{known}", f"{stop}{chosen_sampler(args).describe()}, seed {args.seed}"]
 
 
 if __name__ == "__main__":

@@ -30,8 +30,7 @@ STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
     Stage(0.2, 1.0, "stage4_expand", 20),
     Stage(0.0, 1.0, "stage5_full_range", 30),
 ]
-LAMBDA_MAX = 5e-5  # weight of the Group L1 penalty in the first stage
-LAMBDA_SCHEDULE = tuple(lambda_schedule(LAMBDA_MAX, len(STAGES)))
+LAMBDA_MAX = 5e-5  # weight of the Group L1 penalty in the first stage; it falls along a cosine to 0 in the last
 PENALTY_METHOD = "loss"  # or "proximal": shrink the groups after each step instead, which gives exact zeros
 
 
@@ -47,7 +46,7 @@ def main() -> None:
         global_batch_size=GLOBAL_BATCH_SIZE,
         lr=LR,
         stages=STAGES,
-        lambda_schedule=LAMBDA_SCHEDULE,
+        lambda_schedule=tuple(lambda_schedule(LAMBDA_MAX, len(STAGES))),
         penalty_method=PENALTY_METHOD,
     )
     with process_group(config.device) as ranks:
@@ -58,7 +57,7 @@ def main() -> None:
         def start_stage(stage: int) -> None:
             """The stage rule: set the range of timesteps, and lower lambda."""
             diffusion.set_time_range(config.stages[stage].t_min, config.stages[stage].t_max)
-            net.lam = LAMBDA_SCHEDULE[stage]
+            net.lam = config.lambda_schedule[stage]
 
         train(config, ranks, net, diffusion, start_stage, penalty=net.penalty, after_step=net.after_step)
 

@@ -53,7 +53,7 @@ def main() -> None:
     channels.set(ylabel="channels", title=f"CS: active bottleneck channels, of {count}", ylim=(0, count * 1.25))
     for index, number in enumerate(active):
         channels.text((borders[index] + borders[index + 1]) / 2, number, number, ha="center", va="bottom", fontsize=8)
-    lambdas.stairs(cr.LAMBDA_SCHEDULE, borders, fill=True, color=LAMBDA, alpha=0.75)
+    lambdas.stairs(cr.lambda_schedule(cr.LAMBDA_MAX, len(cr.STAGES)), borders, fill=True, color=LAMBDA, alpha=0.75)
     lambdas.set(ylabel="lambda", title="CR: weight of Group L1", xlabel="epoch", xlim=(0, borders[-1]))
     for axes in (ranges, channels, lambdas):
         axes.set_xticks(borders)

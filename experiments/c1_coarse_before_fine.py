@@ -1,4 +1,4 @@
-"""python experiments/c1_coarse_before_fine.py STUDY: does the curriculum learn coarse features before fine ones?
+"""python -m experiments.c1_coarse_before_fine STUDY: does the curriculum learn coarse features before fine ones?
 
 A feature's time is the mean over stages of the share of its final gain that is still missing, so 0 is learned at once
 and 1 at the very end. Coarse before fine: the fine feature's time is later. The control shows what happens anyway, so
@@ -8,9 +8,8 @@ A curriculum that has not reached low noise is judged by x0_hat at its lowest ti
 of the gap is how such a network is read, not what it has learned.
 """
 
-from claims import NOT_MEASURED, Finding, Interval, StudyTable, interval, run_claim
-
-from mindiffusion.runtime.errors import run_script
+from experiments.claims import NOT_MEASURED, Finding, Interval, StudyTable, interval
+from experiments.verdict import Claim
 
 STAGES = 5
 FEATURES = (("recovery_coarse", "recovery_fine", 1), ("swd_8", "swd_32", -1))  # +1: larger is better
@@ -52,5 +51,7 @@ def verdict(value: Interval) -> str:
     return value.verdict_above_zero if value.seeds else NOT_MEASURED
 
 
+CLAIM = Claim("C1", "The curriculum learns coarse features before fine ones.", measure)
+
 if __name__ == "__main__":
-    run_script(lambda: run_claim("C1", "The curriculum learns coarse features before fine ones.", measure))
+    CLAIM.main()

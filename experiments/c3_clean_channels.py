@@ -1,4 +1,4 @@
-"""python experiments/c3_clean_channels.py STUDY: do masked channels stay clean, and what do they learn once born?
+"""python -m experiments.c3_clean_channels STUDY: do masked channels stay clean, and what do they learn once born?
 
 Clean: at the end of each stage, the parameters that a still masked channel owns equal their initial values bit for
 bit (the initial weights are a function of the seed). What a cohort learns: the rise of the held-out loss, per
@@ -10,14 +10,14 @@ import json
 from pathlib import Path
 
 import torch
-from claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED, Finding, StudyTable, interval, run_claim
-from held_out import held_out_images
 
+from experiments.claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED, Finding, StudyTable, interval
+from experiments.held_out import held_out_images
+from experiments.verdict import Claim
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.likelihood import NUM_BANDS, held_out_errors
-from mindiffusion.runtime.errors import run_script
 from mindiffusion.sparse_unet import NOT_BORN, SparseNaiveUnet
 
 CELL = "CS"
@@ -90,5 +90,12 @@ def measure(table: StudyTable) -> list[Finding]:
     return [*findings, Finding(quantity, shift.verdict_above_zero, shift, "noise level, 0 to 1")]
 
 
+CLAIM = Claim(
+    "C3",
+    "Masked channels stay clean, and learn fine detail once born.",
+    measure,
+    lambda findings: [findings[0], findings[-1]],
+)
+
 if __name__ == "__main__":
-    run_script(lambda: run_claim("C3", "Masked channels stay clean, and learn fine detail once born.", measure))
+    CLAIM.main()

@@ -1,8 +1,7 @@
-"""python experiments/c4_gradient_against_random.py STUDY: does regrowth by gradient beat chance?"""
+"""python -m experiments.c4_gradient_against_random STUDY: does regrowth by gradient beat chance?"""
 
-from claims import StudyTable, compare, run_claim
-
-from mindiffusion.runtime.errors import run_script
+from experiments.claims import StudyTable, compare
+from experiments.verdict import Claim
 
 
 def measure(table: StudyTable) -> list:
@@ -10,5 +9,7 @@ def measure(table: StudyTable) -> list:
     return compare(table, "CS", "CS_random", ("swd", "bpd", "loss"))
 
 
+CLAIM = Claim("C4", "Regrowth by gradient is better than random regrowth.", measure)
+
 if __name__ == "__main__":
-    run_script(lambda: run_claim("C4", "Regrowth by gradient is better than random regrowth.", measure))
+    CLAIM.main()

@@ -1,4 +1,4 @@
-"""python experiments/c5_group_l1.py STUDY: what does lambda do?
+"""python -m experiments.c5_group_l1 STUDY: what does lambda do?
 
 For every cell whose name begins with CR: the share of output channels whose filter is exactly zero; the norm of all
 filters against C's; how uneven norms are inside the normalisation groups of layers that a GroupNorm follows (a group
@@ -9,11 +9,11 @@ whether the metrics differ from C's at all. Read at the end of stage 1, where la
 from pathlib import Path
 
 import torch
-from claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED, Finding, StudyTable, compare, interval, run_claim
 
+from experiments.claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED, Finding, StudyTable, compare, interval
+from experiments.verdict import Claim
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.reg_unet import RegNaiveUnet
-from mindiffusion.runtime.errors import run_script
 from mindiffusion.unet import NORM_GROUPS
 
 BASE = "C"
@@ -73,5 +73,7 @@ def measure(table: StudyTable) -> list[Finding]:
     return findings
 
 
+CLAIM = Claim("C5", "Group L1 gives up channels and releases them as lambda falls.", measure)
+
 if __name__ == "__main__":
-    run_script(lambda: run_claim("C5", "Group L1 gives up channels and releases them as lambda falls.", measure))
+    CLAIM.main()

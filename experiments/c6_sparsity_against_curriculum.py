@@ -1,8 +1,7 @@
-"""python experiments/c6_sparsity_against_curriculum.py STUDY: do CS and CR beat the curriculum alone?"""
+"""python -m experiments.c6_sparsity_against_curriculum STUDY: do CS and CR beat the curriculum alone?"""
 
-from claims import StudyTable, compare, run_claim
-
-from mindiffusion.runtime.errors import run_script
+from experiments.claims import StudyTable, compare
+from experiments.verdict import Claim
 
 
 def measure(table: StudyTable) -> list:
@@ -10,5 +9,7 @@ def measure(table: StudyTable) -> list:
     return [*compare(table, "CS", "C"), *compare(table, "CR", "C")]
 
 
+CLAIM = Claim("C6", "Curriculum and sparsity together are better than curriculum alone.", measure)
+
 if __name__ == "__main__":
-    run_script(lambda: run_claim("C6", "Curriculum and sparsity together are better than curriculum alone.", measure))
+    CLAIM.main()

@@ -1,12 +1,11 @@
-"""python experiments/c7_mask_limits_capacity.py STUDY: does a mask at the bottleneck limit capacity at all?
+"""python -m experiments.c7_mask_limits_capacity STUDY: does a mask at the bottleneck limit capacity at all?
 
 Networks with 80 % of the channels masked throughout, against the unmasked C. If the bottleneck limited capacity, they
 would be worse; the d3 skip may carry what the mask blocks, so the mask of the whole level is measured beside it.
 """
 
-from claims import StudyTable, compare, run_claim
-
-from mindiffusion.runtime.errors import run_script
+from experiments.claims import StudyTable, compare
+from experiments.verdict import Claim
 
 METRICS = ("loss", "bpd", "swd")
 
@@ -20,5 +19,7 @@ def measure(table: StudyTable) -> list:
     ]
 
 
+CLAIM = Claim("C7", "Masking bottleneck channels limits the network's capacity.", measure)
+
 if __name__ == "__main__":
-    run_script(lambda: run_claim("C7", "Masking bottleneck channels limits the network's capacity.", measure))
+    CLAIM.main()

@@ -1,4 +1,4 @@
-"""python experiments/c8_unlocking_costs_colour.py STUDY: do high noise levels lose what they knew when low ones unlock?
+"""python -m experiments.c8_unlocking_costs_colour STUDY: do high noise levels lose what they knew when low ones unlock?
 
 Colour is decided at high noise (color_drift.py), by the mean of the predicted noise in each colour channel. Blindness
 is the squared error of that mean over what a network makes that always answers 0, which is 1 / (S * S): 1 is blind, 0
@@ -8,13 +8,13 @@ sees. Averaged over held-out images and timesteps above 0.7 * n_T, of the averag
 from pathlib import Path
 
 import torch
-from claims import Finding, StudyTable, interval, run_claim
-from held_out import held_out_images
 
+from experiments.claims import NOT_MEASURED, Finding, StudyTable, interval
+from experiments.held_out import held_out_images
+from experiments.verdict import Claim
 from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.likelihood import held_out_errors
-from mindiffusion.runtime.errors import UserError, run_script
 
 BANDS = slice(7, 10)  # of ten: t > 0.7 * n_T
 STAGES = 5
@@ -34,7 +34,7 @@ def measure(table: StudyTable) -> list[Finding]:
     for cell in ("C", "uniform"):
         runs = table.run_folders(cell)
         if not runs:
-            raise UserError(f"{table.folder} has no finished run of {cell}: run_study.py trains them.")
+            return [Finding(f"{cell}: blindness", NOT_MEASURED, interval([]), "1 = blind")]
         seen[cell] = [
             [blindness(next(run.glob(f"checkpoints_*/stage{k + 1}.pt")), held_out_images(run)) for k in range(STAGES)]
             for _, run in sorted(runs.items())
@@ -51,5 +51,9 @@ def measure(table: StudyTable) -> list[Finding]:
     return findings
 
 
+CLAIM = Claim(
+    "C8", "Unlocking low noise costs high noise its sense of colour.", measure, lambda findings: findings[-2:]
+)
+
 if __name__ == "__main__":
-    run_script(lambda: run_claim("C8", "Unlocking low noise costs high noise its sense of colour.", measure))
+    CLAIM.main()

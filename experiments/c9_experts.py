@@ -1,12 +1,11 @@
-"""python experiments/c9_experts.py STUDY: is it the kept network, or the order in which it was trained?
+"""python -m experiments.c9_experts STUDY: is it the kept network, or the order in which it was trained?
 
 Experts answer for high and for low noise (mindiffusion/experts.py). With the brief's ramp of stages before the split,
 or without; and the control with its own earlier network, which has had no curriculum, for high noise.
 """
 
-from claims import StudyTable, compare, run_claim
-
-from mindiffusion.runtime.errors import run_script
+from experiments.claims import StudyTable, compare
+from experiments.verdict import Claim
 
 PAIRS = (
     ("C_experts_rest", "uniform"),
@@ -22,5 +21,7 @@ def measure(table: StudyTable) -> list:
     return [each for pair in PAIRS for each in compare(table, *pair)]
 
 
+CLAIM = Claim("C9", "A network kept for high noise helps, and more so after a curriculum.", measure)
+
 if __name__ == "__main__":
-    run_script(lambda: run_claim("C9", "A network kept for high noise helps, and more so after a curriculum.", measure))
+    CLAIM.main()

@@ -1,27 +1,16 @@
-"""What the scripts of claims share: reading a study, paired differences over seeds, verdicts, plots."""
+"""What the scripts of claims share: the tables of a study, paired differences over seeds, verdicts."""
 
-import argparse
-import csv
 import math
+import re
 import statistics
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from experiments.tables import FINAL, read_csv, run_of
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.optional import installed
 
-from tables import FINAL, write_csv  # noqa: E402
-
-from mindiffusion.runtime.errors import UserError  # noqa: E402
-from mindiffusion.runtime.files import write_atomically  # noqa: E402
-
-# Two-sided 95 % quantiles of Student's t by degrees of freedom; beyond the table the normal one.
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 HOLDS, FAILS, DEPENDS, NOT_MEASURED = "holds", "does not hold", "depends", "not measured yet"
-COLUMNS = ("claim", "quantity", "verdict", "mean", "low", "high", "seeds", "unit")
 PRIMARY, SECOND = "swd", "bpd"  # fixed before any study was run; lower is better for both
 
 
@@ -44,12 +33,29 @@ class Interval:
 
 @dataclass(frozen=True)
 class Finding:
-    """A line of a verdict: what was measured, and what follows for the claim."""
+    """A line of a verdict: what was measured, and what follows for the claim. ``verdict`` "" is a plain number."""
 
     quantity: str
     verdict: str
     interval: Interval
     unit: str = ""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a number."""
+        return self.interval.seeds > 0
+
+    def sentence(self) -> str:
+        """What was found, for the title of a figure."""
+        size = f"{abs(self.interval.mean):.3g} {self.unit}"
+        if pair := re.fullmatch(r"(\S+) better than (\S+): (\S+)", self.quantity):
+            cell, control, metric = pair.groups()
+            if self.verdict == DEPENDS:
+                return f"{cell} against {control} in {metric}: no sure difference ({self.interval.seeds} seeds)"
+            word = "better" if self.verdict == HOLDS else "worse"
+            return f"{cell} is {size} {word} than {control} in {metric}"
+        ruling = {HOLDS: "yes", FAILS: "no", DEPENDS: "undecided"}.get(self.verdict, "")
+        return f"{self.quantity.strip()}: {', '.join(filter(None, (ruling, f'{self.interval.mean:.3g} {self.unit}')))}"
 
 
 def interval(values: list[float]) -> Interval:
@@ -59,9 +65,17 @@ def interval(values: list[float]) -> Interval:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return Interval(mean, math.nan, math.nan, len(values))
-    quantile = STUDENT[len(values) - 2] if len(values) - 2 < len(STUDENT) else 1.96
-    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    half = student_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half, len(values))
+
+
+def student_quantile(freedom: int) -> float:
+    """The two-sided 95 % quantile of Student's t. UserError without scipy."""
+    if not installed("scipy"):
+        raise UserError("intervals need scipy: pip install -r requirements-experiments.txt -c constraints.txt")
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))
 
 
 class StudyTable:
@@ -71,13 +85,11 @@ class StudyTable:
         self.folder = folder
         path = folder / "results.csv"
         if not path.is_file():
-            raise UserError(f"there is no {path}: run experiments/run_study.py first, with {folder} as its output.")
-        self.values: dict[tuple[str, int, str, str], float] = {}
-        with open(path, newline="") as file:
-            for row in csv.DictReader(file):
-                if row["value"]:
-                    key = (row["cell"], int(row["seed"]), row["checkpoint"], row["metric"])
-                    self.values[key] = float(row["value"])
+            raise UserError(
+                f"there is no {path}: python -m experiments.run_study makes it, with {folder} as its output."
+            )
+        rows = [row for row in read_csv(path) if row["value"]]
+        self.values = {(*run_of(row), row["checkpoint"], row["metric"]): float(row["value"]) for row in rows}
 
     def cells(self) -> list[str]:
         """Cells of which anything is measured."""
@@ -116,53 +128,3 @@ def compare(table: StudyTable, cell: str, control: str, metrics: tuple[str, ...]
         verdict = gain.verdict_above_zero if gain.seeds else NOT_MEASURED
         findings.append(Finding(f"{cell} better than {control}: {metric}", verdict, gain, "%"))
     return findings
-
-
-def run_claim(number: str, text: str, measure: Callable[[StudyTable], list[Finding]]) -> None:
-    """The whole script of a claim: read the study, measure, print, write cN.csv and cN.png beside its tables."""
-    parser = argparse.ArgumentParser(description=f"{number}: {text}")
-    parser.add_argument("study", type=Path, help="output folder of experiments/run_study.py")
-    folder = parser.parse_args().study
-    findings = measure(StudyTable(folder))
-    print(f"{number}. {text}")
-    for each in findings:
-        i = each.interval
-        bounds = f" [{i.low:.3g}, {i.high:.3g}]" if i.low == i.low else ""
-        print(f"  {each.quantity}: {i.mean:.3g}{bounds} {each.unit} ({i.seeds} seeds): {each.verdict}")
-    rows = [
-        {"claim": number, "quantity": each.quantity, "verdict": each.verdict, "unit": each.unit, **vars(each.interval)}
-        for each in findings
-    ]
-    write_csv(folder / f"{number.lower()}.csv", COLUMNS, rows)
-    if not plot(folder / f"{number.lower()}.png", f"{number}. {text}", findings):
-        print("no plot: matplotlib is not installed", file=sys.stderr)
-
-
-def plot(path: Path, title: str, findings: list[Finding]) -> bool:
-    """Means and intervals, one line per finding. False if matplotlib is missing or nothing is measured."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        import matplotlib.pyplot as plt
-    except ImportError:
-        return False
-    shown = [each for each in findings if each.interval.mean == each.interval.mean]
-    units = list(dict.fromkeys(each.unit for each in shown))
-    if not shown:
-        return True
-    figure, panels = plt.subplots(len(units), 1, figsize=(8, 1 + 0.3 * len(shown) + len(units)), squeeze=False,
-                                  layout="constrained")  # fmt: skip
-    for axes, unit in zip(panels[:, 0], units, strict=True):
-        here = [each for each in shown if each.unit == unit][::-1]
-        means = [each.interval.mean for each in here]
-        halves = [(each.interval.high - each.interval.low) / 2 for each in here]
-        axes.errorbar(means, range(len(here)), xerr=halves, fmt="o", color="#0072B2", capsize=3)
-        axes.axvline(0, color="#999999", linewidth=0.8)
-        axes.set_yticks(range(len(here)), [each.quantity for each in here], fontsize=7)
-        axes.set_xlabel(unit)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=9)
-    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=110))
-    plt.close(figure)
-    return True

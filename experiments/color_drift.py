@@ -1,4 +1,4 @@
-"""python experiments/color_drift.py STUDY --cells uniform C: where do the wrong colours of samples come from?
+"""python -m experiments.color_drift STUDY --cells uniform C: where do the wrong colours of samples come from?
 
 Samples of each finished run under four settings: averaged or last weights, x0_hat clipped or not. Then, averaged and
 clipped, samples that start from real held-out images with the noise of timestep t instead of from pure noise: what the
@@ -16,15 +16,15 @@ import statistics
 from pathlib import Path
 
 import torch
-from claims import StudyTable
-from tables import write_csv
 from torch import Tensor
 
+from experiments.claims import StudyTable
+from experiments.tables import write_csv
 from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.data.images import parse_range
 from mindiffusion.ddim import DDIM
 from mindiffusion.evaluation.color import color_error, color_statistics
-from mindiffusion.evaluation.rows import to_bytes, to_float
+from mindiffusion.evaluation.metrics import to_bytes, to_float
 from mindiffusion.evaluation.subjects import load_real
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.rng import make_generator
@@ -67,7 +67,7 @@ def samples(path: Path, held_out: Tensor, raw: bool, clip: bool, start: float) -
 def main(argv: list[str] | None = None) -> None:
     """Measure every run, write the table, print means over seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="output folder of experiments/run_study.py")
+    parser.add_argument("study", type=Path, help="output folder of experiments.run_study")
     parser.add_argument("--data-path", default=os.environ.get("CELEBA_PATH", ""), help="default: CELEBA_PATH")
     parser.add_argument("--eval-images", default="8001-9000", help="the reference (default: 8001-9000)")
     parser.add_argument("--cells", nargs="+", default=["uniform", "C"], help="default: uniform C")

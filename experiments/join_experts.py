@@ -1,4 +1,4 @@
-"""python experiments/join_experts.py checkpoints_c_32/latest.pt checkpoints_c_32/stage4.pt --above 0.4 -o experts.pt
+"""python -m experiments.join_experts checkpoints_c_32/latest.pt checkpoints_c_32/stage4.pt --above 0.4 -o experts.pt
 
 Make one checkpoint of two of the same run: the second answers for timesteps from --above * n_T on, the first below.
 sample.py and evaluate.py take it like any other; it cannot be resumed.

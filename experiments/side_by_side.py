@@ -1,68 +1,61 @@
-"""python experiments/side_by_side.py STUDY -o docs/grids.png: every cell of a study on the same noise, one row each.
+"""python -m experiments.side_by_side STUDY -o docs/grids.png: every cell of a study on the same noise, one row each.
 
-Column i of every row starts from the same noise, so that what differs down a column is the training. DDIM, averaged
-weights. Wants matplotlib.
+Column i of every row starts from the same noise, so that what differs down a column is the training. DDIM with eta 1,
+averaged weights. With --real the first row shows real images that were held out: look at them, but do not publish a
+picture with them, as most data sets of faces do not allow it. Wants matplotlib.
 """
 
 import argparse
+import os
 from pathlib import Path
 
-import torch
-from claims import StudyTable
+from dotenv import load_dotenv
+from torch import Tensor
 
-from mindiffusion.runtime.distributed import Ranks
+from experiments.claims import StudyTable
+from experiments.networks import load_network
+from experiments.strips import save_strips
+from mindiffusion.data.images import parse_range
+from mindiffusion.evaluation.subjects import load_real
 from mindiffusion.runtime.errors import UserError, run_script
-from mindiffusion.runtime.files import write_atomically
 from mindiffusion.runtime.optional import require
-from sample import draw
-from sample import parse_args as sample_args
-
-PIXELS = 2  # of the figure per pixel of an image
-LABEL = 1.6  # inches
+from mindiffusion.sampling import Sampler
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw, label, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="output folder of experiments/run_study.py")
+    parser.add_argument("study", type=Path, help="output folder of experiments.run_study")
     parser.add_argument("-o", "--output", type=Path, default=Path("side_by_side.png"), help="default: side_by_side.png")
     parser.add_argument("--cells", nargs="+", help="rows, from the top (default: all that are done)")
     parser.add_argument("--seed", type=int, default=0, help="of the runs (default: 0)")
     parser.add_argument("--columns", type=int, default=16, help="images per row (default: 16)")
     parser.add_argument("--steps", type=int, default=50, help="of DDIM (default: 50)")
+    parser.add_argument(
+        "--real", metavar="A-B", help="a first row of these images of the sorted folder: not to publish"
+    )
+    parser.add_argument("--data-path", help="folder for --real (default: CELEBA_PATH)")
     args = parser.parse_args(argv)
     require("matplotlib", "a figure")
     table = StudyTable(args.study)
     paths = {cell: table.checkpoints(cell).get(args.seed) for cell in args.cells or table.cells()}
     if missing := [cell for cell, path in paths.items() if path is None]:
         raise UserError(f"{args.study} has no finished run of seed {args.seed} of {', '.join(missing)}.")
-    rows = {}
-    for cell, path in paths.items():
-        options = [str(path), "-n", str(args.columns), "--steps", str(args.steps)]
-        images = draw(sample_args(options), Ranks(), 0, args.columns)
-        rows[cell] = torch.cat(list(images.clamp(-1, 1) / 2 + 0.5), 2).permute(1, 2, 0)  # (S, columns * S, 3)
-    save(args.output, rows)
+    networks = {cell: load_network(path) for cell, path in paths.items()}
+    rows = {"real images": real_images(args, next(iter(networks.values())).shape[-1])} if args.real else {}
+    rows |= {cell: network.draw(Sampler(steps=args.steps), args.columns) for cell, network in networks.items()}
+    save_strips(args.output, rows)
     print(f"{len(rows)} rows in {args.output}")
 
 
-def save(path: Path, rows: dict[str, torch.Tensor]) -> None:
-    """The strips (S, W, 3) in [0, 1] below each other, each with its name on the left."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    height, width, _ = next(iter(rows.values())).shape
-    dpi = 100
-    figure = Figure(figsize=(LABEL + PIXELS * width / dpi, PIXELS * (height + 2) * len(rows) / dpi), dpi=dpi)
-    FigureCanvasAgg(figure)
-    left = LABEL / figure.get_figwidth()
-    share = 1 / len(rows)
-    for index, (name, strip) in enumerate(rows.items()):
-        bottom = 1 - (index + 1) * share
-        axes = figure.add_axes((left, bottom, 1 - left, share * height / (height + 2)))
-        axes.imshow(strip.numpy(), interpolation="nearest", aspect="auto")
-        axes.set_axis_off()
-        figure.text(0.95 * left, bottom + share / 2, name, ha="right", va="center", fontsize=9)
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
+def real_images(args: argparse.Namespace, size: int) -> Tensor:
+    """As many of --real as there are columns, uint8 (N, 3, S, S)."""
+    load_dotenv(Path.cwd() / ".env")
+    data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
+    try:
+        return load_real(data_path, size, "square", parse_range(args.real), 0).held_out[: args.columns]
+    except ValueError:
+        raise UserError(f"--real is {args.real}; write it like 8001-9000.") from None
 
 
 if __name__ == "__main__":

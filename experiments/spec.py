@@ -1,6 +1,6 @@
 """What a study is: cells (variants of training), seeds, and one budget for all. Specs in specs/ are such studies."""
 
-import json
+import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,15 @@ def _ramp(ranges: tuple[tuple[float, float], ...], full_epochs: int, epochs: int
 
 @dataclass(frozen=True)
 class Cell:
-    """One variant: a training script, its stages, constants of the script that are replaced (name: Python expression),
-    and flags of its own. ``paced_by`` names an earlier cell whose loss decides when this one's stages end. ``experts``
-    (name of a stage's checkpoint, border): in the evaluation that one answers for t >= border * n_T. ``trained_as``
-    names an earlier cell that trains the same: its run is evaluated, and nothing is trained."""
+    """One variant: a training script, its stages, constants of the script that are replaced (name: value, in types that
+    JSON has), and flags of its own. ``paced_by`` names an earlier cell whose loss decides when this one's stages end.
+    ``experts`` (name of a stage's checkpoint, border): in the evaluation that one answers for t >= border * n_T.
+    ``trained_as`` names an earlier cell that trains the same: its run is evaluated, and nothing is trained."""
 
     name: str
     script: str
     stages: Stages = BRIEF
-    constants: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     paced_by: str = ""
     experts: tuple[str, float] | None = None
@@ -95,10 +95,10 @@ class Study:
         return sum(stage[2] for stage in self.cells[0].stages)
 
 
-def stages_expression(stages: Stages) -> str:
-    """The value of a script's STAGES."""
-    items = (f'Stage({a}, {b}, "stage{k + 1}", {epochs})' for k, (a, b, epochs) in enumerate(stages))
-    return f"[{', '.join(items)}]"
+def all_constants(cell: Cell) -> dict[str, Any]:
+    """The constants of its script that a cell replaces, STAGES among them."""
+    stages = [[low, high, f"stage{k + 1}", epochs] for k, (low, high, epochs) in enumerate(cell.stages)]
+    return {"STAGES": stages, **cell.constants}
 
 
 def plan_text(study: Study) -> str:
@@ -113,14 +113,15 @@ def plan_text(study: Study) -> str:
 
 
 def load_spec(path: Path) -> Study:
-    """The STUDY of a spec, which is a Python file."""
+    """The STUDY of a spec, which is a Python file, of the tree or not."""
     if not path.is_file():
         raise UserError(f"there is no spec {path}: name a file of experiments/specs.")
-    namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
-    exec(compile(path.read_text(), str(path), "exec"), namespace)
-    if not isinstance(namespace.get("STUDY"), Study):
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    if not isinstance(getattr(module, "STUDY", None), Study):
         raise UserError(f"{path} defines no STUDY = Study(...).")
-    return namespace["STUDY"]
+    return module.STUDY
 
 
 def patient_epochs(
@@ -141,8 +142,3 @@ def patient_epochs(
     total = sum(stage[2] for stage in stages)
     counts = [*kept, total - sum(kept)]
     return tuple((low, high, count) for (low, high, _), count in zip(stages, counts, strict=True))
-
-
-def describe(value: Any) -> str:
-    """One line of JSON, by which a resumed run checks that it is still the same."""
-    return json.dumps(value, sort_keys=True)

@@ -1,11 +1,11 @@
-"""python experiments/launch.py experiments/train_weighted_32 -- FLAGS
+"""torchrun --nproc_per_node=1 -m experiments.train_weighted_32
 
 An experiment: C with weighted noise levels. With stages of the full range it is a weighted control.
 """
 
 import torch
-from weighted_ddpm import WeightedDDPM
 
+from experiments.weighted_ddpm import WeightedDDPM
 from mindiffusion.config import Stage, parse_config
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.errors import run_script

@@ -9,6 +9,7 @@ from typing import Any
 from dotenv import load_dotenv
 
 from mindiffusion.data.images import CROPS, parse_range
+from mindiffusion.data.synthetic import SYNTHETIC_DEMO
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import SAMPLERS, Sampler
@@ -18,7 +19,7 @@ RESUME_NEWEST = "newest"
 
 # --demo: the synthetic two-feature data and a schedule that 2 CPU cores finish in about 3 minutes. Flags still win.
 DEMO = {
-    "data_path": "synthetic",
+    "data_path": SYNTHETIC_DEMO,
     "n_feat": 16,
     "global_batch_size": 16,
     "lr": 2e-3,
@@ -76,12 +77,14 @@ class TrainConfig:
         choices=("auto", "fp32", "bf16"),
     )
     train_images: str = flag(
-        "", "train on these of the sorted images only, and hold the rest out, e.g. 1-8000", metavar="A-B"
+        "", "train on these of the sorted images only, and hold the rest out, e.g. 1-8000 (default: all)", metavar="A-B"
     )
     crop: str = flag("square", "part of the image that is used; 'none' squashes all of it", choices=tuple(CROPS))
 
     # Place and machine.
-    data_path: str = flag("", "image folder, searched recursively, or 'synthetic'; default: CELEBA_PATH")
+    data_path: str = flag(
+        "", "image folder, searched recursively, or synthetic, or synthetic-demo; default: CELEBA_PATH"
+    )
     skip_bad_images: bool = flag(False, "leave out unreadable images and list them", action="store_true")
     output_dir: str = flag(".", "folder that gets contents_*/ and checkpoints_*/")
     device: str = flag("auto", "where to train", choices=("auto", "cpu", "cuda"))
@@ -98,7 +101,7 @@ class TrainConfig:
     sampler: str = flag("ddim", "of sample grids; ddpm takes every step", choices=SAMPLERS)
     sample_steps: int = flag(50, "DDIM steps per sample grid", type=int)
     sample_eta: float = flag(1.0, "DDIM's noise in sample grids, from 0 (none) to 1 (as much as DDPM)", type=float)
-    figures: bool = flag(True, "draw figures at stage ends (default)", action=argparse.BooleanOptionalAction)
+    figures: bool = flag(True, "draw figures at stage ends", action=argparse.BooleanOptionalAction)
     tensorboard: bool = flag(False, "log scalars and grids for TensorBoard too", action="store_true")
     checkpoint_minutes: float = flag(10.0, "save latest.pt this often, besides every epoch", type=float)
     resume: str = flag(
@@ -234,6 +237,8 @@ def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> T
     values = {**constants, **given}
     values.setdefault("data_path", os.environ.get("CELEBA_PATH", ""))
     if epochs is not None:
+        if len(values["stages"]) == 1:
+            epochs = [sum(epochs)]  # a control trains as long as the stages that it is compared with
         if len(epochs) != len(values["stages"]):
             raise UserError(
                 f"--epochs-per-stage has {len(epochs)} numbers, but this script has {len(values['stages'])} stage(s)."
@@ -245,6 +250,9 @@ def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> T
 
 def _demo_epochs(num_stages: int) -> list[int]:
     return [sum(DEMO_EPOCHS)] if num_stages == 1 else list(DEMO_EPOCHS[:num_stages])
+
+
+SWITCH = {"True": "on", "False": "off"}
 
 
 def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:
@@ -263,8 +271,8 @@ def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:
             continue
         options = dict(item.metadata)
         text = options.pop("help")
-        if item.default not in ("", None, False, MISSING):
-            text += f" (default: {item.default})"
+        if item.default not in ("", None):
+            text += f" (default: {SWITCH.get(str(item.default), item.default)})"
         parser.add_argument(_flag_name(item.name), default=argparse.SUPPRESS, help=text, **options)
     return parser
 

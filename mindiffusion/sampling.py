@@ -10,7 +10,7 @@ from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
 from mindiffusion.experts import ByTime, ExpertNaiveUnet
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format
+from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format, set_backend_flags
 from mindiffusion.runtime.rng import BlockNoise
 
 SAMPLERS = ("ddim", "ddpm")
@@ -80,6 +80,41 @@ def draw_images(
         )
         done.append(images.float().cpu())
     return torch.cat(done)
+
+
+def draw_from_network(
+    net: nn.Module,
+    sampler: Sampler,
+    image_size: int,
+    count: int,
+    first: int = 0,
+    seed: int = 0,
+    batch_size: int = 256,
+    betas: tuple[float, float] = (1e-4, 0.02),
+    n_T: int = 1000,
+    t_stop: int = 0,
+    device: torch.device | str = "cpu",
+    precision: str = "fp32",
+    compiled: bool = False,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Images ``first`` .. ``first + count - 1`` that ``net``, which is moved to ``device``, draws as ``sampler`` says:
+    (count, C, image_size, image_size) float32 on the CPU, see ``draw_images``.
+
+    ``on_step(1)`` is called after each of the ``num_batches(count, batch_size) * num_evaluations(...)`` evaluations.
+    """
+    device = torch.device(device)
+    set_backend_flags(precision, device)
+    net.to(device, memory_format=memory_format(precision, device, compiled))
+    process = sampler.process(denoiser(net, precision, device, compiled), betas, n_T).to(device)
+    shape = (net.in_channels, image_size, image_size)
+    step = (lambda: on_step(1)) if on_step else None
+    return draw_images(process, shape, count, first, seed, batch_size, t_stop, sampler.clip_x0, step)
+
+
+def num_batches(count: int, batch_size: int) -> int:
+    """Into how many batches ``draw_images`` splits ``count`` images."""
+    return -(-count // batch_size)
 
 
 def num_evaluations(process: DDPM, t_stop: int = 0) -> int:

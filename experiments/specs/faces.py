@@ -5,7 +5,7 @@ The learning rate is 5e-4 at a batch of 64, not the brief's 2e-5 at 256, and fal
 steps of 2e-5 would leave every network untrained.
 """
 
-from spec import Cell, Stages, Study, uniform
+from experiments.spec import Cell, Stages, Study, uniform
 
 SHORT: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 3), (0.2, 1, 4), (0, 1, 22))  # as train_celeba_cb_32.py
 STAGES: Stages = ((0.8, 1, 2), (0.6, 1, 4), (0.4, 1, 6), (0.2, 1, 8), (0, 1, 12))  # the brief's 5:10:15:20:30

@@ -5,9 +5,9 @@ so few steps (1,200 of 32 images) the latter would leave every network untrained
 sweep of lambda, in the same output folder.
 """
 
-from spec import Cell, Study, uniform
+from experiments.spec import Cell, Study, uniform
 
-FIXED = {"SPARSITY_SCHEDULE": "(0.8, 0.8, 0.8, 0.8, 0.8)"}
+FIXED = {"SPARSITY_SCHEDULE": [0.8] * 5}
 
 STUDY = Study(
     cells=(
@@ -15,9 +15,9 @@ STUDY = Study(
         Cell("C", "train_celeba_c_32"),
         Cell("CS", "train_celeba_cs_32"),
         Cell("CR", "train_celeba_cr_32"),
-        Cell("CS_random", "train_celeba_cs_32", constants={"REGROWTH_METHOD": '"random"'}),
+        Cell("CS_random", "train_celeba_cs_32", constants={"REGROWTH_METHOD": "random"}),
         Cell("CS_fixed_bottleneck", "train_celeba_cs_32", constants=FIXED),
-        Cell("CS_fixed_level", "train_celeba_cs_32", constants={**FIXED, "MASK_SCOPE": '"level"'}),
+        Cell("CS_fixed_level", "train_celeba_cs_32", constants={**FIXED, "MASK_SCOPE": "level"}),
     ),
     seeds=(0, 1, 2),
     images=38_400,

@@ -4,13 +4,13 @@ everything is compared with, and CR with the brief's lambda are the same runs.
 
 from dataclasses import replace
 
-from spec import Cell
-from specs.faces_cpu import STUDY as FACES
+from experiments.spec import Cell
+from experiments.specs.faces_cpu import STUDY as FACES
 
 
 def cell(method: str, lam: str) -> Cell:
     """CR with another largest lambda, in the loss or as a proximal step."""
-    constants = {"LAMBDA_MAX": lam, "PENALTY_METHOD": f'"{method}"'}
+    constants = {"LAMBDA_MAX": float(lam), "PENALTY_METHOD": method}
     return Cell(f"CR_{method}_{lam}", "train_celeba_cr_32", constants=constants)
 
 

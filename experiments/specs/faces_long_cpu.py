@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from specs.faces_cpu import STUDY as FACES
+from experiments.specs.faces_cpu import STUDY as FACES
 
 CHANGED = {"--lr": "3e-4", "--ema-decay": "0.998"}
 FLAGS = tuple(CHANGED.get(before, flag) for before, flag in zip(("", *FACES.flags), FACES.flags, strict=False))

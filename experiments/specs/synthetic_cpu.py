@@ -1,8 +1,8 @@
 """The claims on the two-feature data, where recovery of coarse and fine features is measured exactly. 2 CPU cores."""
 
-from spec import Cell, Study, uniform
+from experiments.spec import Cell, Study, uniform
 
-FIXED = {"SPARSITY_SCHEDULE": "(0.8, 0.8, 0.8, 0.8, 0.8)"}
+FIXED = {"SPARSITY_SCHEDULE": [0.8] * 5}
 
 STUDY = Study(
     cells=(
@@ -10,9 +10,9 @@ STUDY = Study(
         Cell("C", "train_celeba_c_32"),
         Cell("CS", "train_celeba_cs_32"),
         Cell("CR", "train_celeba_cr_32"),
-        Cell("CS_random", "train_celeba_cs_32", constants={"REGROWTH_METHOD": '"random"'}),
+        Cell("CS_random", "train_celeba_cs_32", constants={"REGROWTH_METHOD": "random"}),
         Cell("CS_fixed_bottleneck", "train_celeba_cs_32", constants=FIXED),
-        Cell("CS_fixed_level", "train_celeba_cs_32", constants={**FIXED, "MASK_SCOPE": '"level"'}),
+        Cell("CS_fixed_level", "train_celeba_cs_32", constants={**FIXED, "MASK_SCOPE": "level"}),
     ),
     seeds=(0, 1, 2),
     images=25_600,

@@ -8,10 +8,10 @@ and its control on fresh ones, in another folder: --cells uniform CHOSEN --seeds
 
 from dataclasses import replace
 
-from spec import BRIEF, Cell, Stages, uniform, union, window
-from specs.faces_cpu import STUDY as FACES
+from experiments.spec import BRIEF, Cell, Stages, uniform, union, window
+from experiments.specs.faces_cpu import STUDY as FACES
 
-WEIGHTED = "experiments/train_weighted_32"
+WEIGHTED = "experiments.train_weighted_32"
 
 
 # Experts: the network of an earlier stage is kept for high noise; the last stage trains it for what is left. With the
@@ -42,10 +42,10 @@ STUDY = replace(
         Cell("C_experts_flat", "train_celeba_c_32", FLAT, experts=("stage1", 0.6)),
         Cell("C_experts_0.4", "train_celeba_c_32", ABOVE_04, experts=("stage3", 0.4)),
         Cell("C_experts_0.6", "train_celeba_c_32", ABOVE_06, experts=("stage2", 0.6)),
-        Cell("C_p2", WEIGHTED, BRIEF, {"GAMMA": "1.0"}),
-        Cell("uniform_p2", WEIGHTED, uniform(), {"GAMMA": "1.0"}),
-        Cell("C_tilt", WEIGHTED, BRIEF, {"TILT": "1.0"}),
-        Cell("uniform_tilt", WEIGHTED, uniform(), {"TILT": "1.0"}),
+        Cell("C_p2", WEIGHTED, BRIEF, {"GAMMA": 1.0}),
+        Cell("uniform_p2", WEIGHTED, uniform(), {"GAMMA": 1.0}),
+        Cell("C_tilt", WEIGHTED, BRIEF, {"TILT": 1.0}),
+        Cell("uniform_tilt", WEIGHTED, uniform(), {"TILT": 1.0}),
         Cell("C_window_6", "train_celeba_c_32", window(6)),
         Cell("C_full_10", "train_celeba_c_32", union(10)),
         Cell("C_patient", "train_celeba_c_32", paced_by="C"),

@@ -113,8 +113,19 @@ def load_plain(path: Path) -> Any:
             warnings.simplefilter("ignore")  # about pickle protocols, where one clear error follows
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many places of the zip reader and the unpickler
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadCheckpoint(f"{path} cannot be read as a checkpoint: {reason}") from error
+        raise BadCheckpoint(
+            f"{path} cannot be read as a checkpoint: {_reason(path, error)}. Name the .pt file of a run, or the run's "
+            "folder."
+        ) from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """In plain words. PyTorch's own go on with advice that nobody should follow here: to load the file unsafely."""
+    with path.open("rb") as file:
+        head = file.read(2)
+    if head not in (b"PK", b"\x80\x02"):  # a zip archive; the pickle of older versions
+        return "it was not saved by PyTorch" if head else "it is empty"
+    return "it holds more than tensors and plain values" if "eights" in str(error) else "it is damaged or cut off"
 
 
 @dataclass(frozen=True)
@@ -166,11 +177,17 @@ def check_same_run(
 
     A field that an older checkpoint lacks counts as its default.
     """
+    theirs, ours = (each["variant"].upper() or "the control" for each in (found.content["config"], identity))
+    if theirs != ours:
+        raise UserError(
+            f"{found.path} is of another variant: it was trained as {theirs}, and this script trains {ours}. Continue "
+            "it with its own script, or start from its weights with --init-from."
+        )
     their_data = found.content["data"]
     theirs = {**(defaults or {}), **found.content["config"], **{f"data.{k}": v for k, v in their_data.items()}}
     ours = {**identity, **{f"data.{k}": v for k, v in data.items()}}
     differing = [
-        f"  {name}: {theirs.get(name)!r} in the checkpoint, {value!r} now"
+        f"  {name}: {_shown(theirs.get(name))} in the checkpoint, {_shown(value)} now"
         for name, value in ours.items()
         if theirs.get(name) != value
     ]
@@ -179,6 +196,14 @@ def check_same_run(
             f"{found.path} is of another run:\n" + "\n".join(differing) + "\nUse the same settings and data, or "
             "--output-dir for a run of its own, or --overwrite to start anew."
         )
+
+
+def _shown(value: Any) -> str:
+    """A setting, short enough for a line of a message."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):  # stages
+        ranges = [f"{stage['epochs']} x t/T {stage['t_min']:g} to {stage['t_max']:g}" for stage in value]
+        return f"{len(value)} stage{'s' * (len(value) > 1)} (epochs x range: {', '.join(ranges)})"
+    return "nothing" if value in ("", [], None) else repr(value)
 
 
 def _file_image(content: dict[str, Any]) -> memoryview:

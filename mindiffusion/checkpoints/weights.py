@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.checkpoints.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
+from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
 from mindiffusion.experts import ExpertNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.runtime.optional import require
@@ -21,7 +22,7 @@ FIRST_WEIGHT, LAST_WEIGHT = "init_conv.main.0.weight", "out.weight"
 
 # What export.py writes into a folder.
 EXPORT_FORMAT, EXPORT_VERSION = "mindiffusion-export", 1
-EXPORT_WEIGHTS, EXPORT_CONFIG = "model.safetensors", "config.json"
+EXPORT_CONFIG = "config.json"  # beside find.EXPORT_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Weights:
 
 
 def read_weights(path: Path, raw: bool = False) -> Weights:
-    """Weights from a file, or from an exported folder. Of a checkpoint the averaged ones, unless ``raw`` or none are
-    kept.
+    """Weights of the model that ``path`` names, see find.py. Of a checkpoint the averaged ones, unless ``raw`` or none
+    are kept.
 
-    BadCheckpoint if the file is damaged or holds neither a checkpoint nor a NaiveUnet's state dict.
+    BadCheckpoint if there is none, or if the file is damaged or holds neither a checkpoint nor a NaiveUnet's state
+    dict.
     """
+    path = find_model(path)
     if path.is_dir():
         return _read_export(path, raw)
     content = load_plain(path)

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from mindiffusion.data.image_cache import CROPS, build_cache, cache_folder, open_cache
-from mindiffusion.data.synthetic import synthetic_images
+from mindiffusion.data.synthetic import SYNTHETIC, is_synthetic, synthetic_images
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 
 NUM_SYNTHETIC = 4096
-SYNTHETIC = "synthetic"  # the data_path that asks for generated images
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 CACHE_VERSION = 1  # raise it when the same files and options come to give other pixels
 LISTED = 10  # skipped images to name
@@ -54,18 +53,20 @@ def load_images(
     num_synthetic: int = NUM_SYNTHETIC,
     places: tuple[int, int] | None = None,
 ) -> ImageData:
-    """The images of the folder ``data_path``, or ``num_synthetic`` generated ones if it is "synthetic".
+    """The images of the folder ``data_path``, or ``num_synthetic`` generated ones if it names a synthetic set.
 
     Every rank calls this with the same arguments. One process per machine decodes the folder into the cache, then all
     of them map it. ``crop`` is one of ``CROPS``; ``seed`` matters to synthetic images only. ``places``: only these of
     the sorted images, first and last, from 1. UserError, on every rank, for a path, an image or a cache folder that
     needs the user's attention.
     """
-    if data_path == SYNTHETIC:
+    if is_synthetic(data_path):
         if places:
             raise UserError("--train-images chooses files of a folder; synthetic images are drawn anew. Leave it out.")
-        fingerprint = {"kind": "synthetic", "images": num_synthetic, "image_size": image_size, "seed": seed}
-        return ImageData(synthetic_images(num_synthetic, image_size, seed), fingerprint)
+        fingerprint = {"kind": SYNTHETIC, "images": num_synthetic, "image_size": image_size, "seed": seed}
+        if data_path != SYNTHETIC:
+            fingerprint["set"] = data_path
+        return ImageData(synthetic_images(num_synthetic, image_size, seed, data_path), fingerprint)
     mistake = ""
     try:
         if crop not in CROPS:
@@ -221,7 +222,7 @@ def count_images(
     data_path: str | None, num_synthetic: int = NUM_SYNTHETIC, places: tuple[int, int] | None = None
 ) -> int:
     """How many images ``load_images`` would find, without reading them. UserError as there."""
-    if data_path == SYNTHETIC:
+    if is_synthetic(data_path):
         return num_synthetic
     count = len(find_images(_data_folder(data_path)))
     return len(range(count)[_slice(places, count, data_path)]) if places else count

@@ -13,20 +13,35 @@ from torch import Tensor
 
 from mindiffusion.runtime.rng import make_generator
 
+SYNTHETIC = "synthetic"  # the data_path that asks for the images of the studies
+SYNTHETIC_DEMO = "synthetic-demo"  # and for those of --demo: fewer and bolder stripes, soon learned and easily seen
+
 # (vertical frequency, horizontal frequency, RGB direction). The colours were chosen among simple ones so that the four
 # patterns of any signs keep within [-1, 1] and leave room for the stripes.
 COARSE = ((2, 0, (0.5, 1, -0.2)), (1, 0, (1, 0, -1)), (0, 1, (0, 0.5, 1)), (0, 2, (1, -1, 0)))
 FINE_FREQUENCY = 16  # half-waves per 32 pixels, so stripes repeat every 4; as rows and as columns, per primary colour
 PRIMARIES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
-COARSE_RMS = 0.32  # of a pixel, in [-1, 1], where no combination of signs is clipped
-AMPLITUDE_RATIO = 4  # a1 / a2
+WHITE = ((1, 1, 1),)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the sets of images differ in. Pixels are in [-1, 1], and no combination of signs is clipped."""
+
+    fine_colors: tuple[tuple[float, ...], ...]  # of the stripes; each colour has stripes in rows and in columns
+    coarse_rms: float  # of a pixel, over all coarse patterns
+    amplitude_ratio: float  # a1 / a2
+
+
+RECIPES = {SYNTHETIC: Recipe(PRIMARIES, 0.32, 4), SYNTHETIC_DEMO: Recipe(WHITE, 0.30, 2.25)}
 
 
 @dataclass(frozen=True)
 class TwoFeatureModel:
     """The patterns and amplitudes of the data, for images of ``image_size`` S.
 
-    ``coarse`` (4, 3·S·S) and ``fine`` (6, 3·S·S) are float32; all 10 rows together are orthonormal.
+    ``coarse`` (4, 3·S·S) and ``fine`` (K, 3·S·S) are float32, with K 6, or 2 in the demo; all rows together are
+    orthonormal.
     """
 
     coarse: Tensor
@@ -44,33 +59,44 @@ def _pattern(size: int, vertical: int, horizontal: int, color: tuple[float, ...]
     return pattern / pattern.norm()
 
 
-def two_feature_model(image_size: int = 32) -> TwoFeatureModel:
-    """The patterns for images of ``image_size`` pixels, a multiple of 32 (else ValueError). The same on every call.
+def is_synthetic(data_path: str | None) -> bool:
+    """Whether ``data_path`` asks for images that are drawn here, and is no folder."""
+    return data_path in RECIPES
+
+
+def two_feature_model(image_size: int = 32, name: str = SYNTHETIC) -> TwoFeatureModel:
+    """The patterns of the set ``name`` of RECIPES, for images of ``image_size`` pixels, a multiple of 32 (else
+    ValueError). The same on every call.
 
     A horizontal flip turns each pattern into itself or its negative, so flipped data are data of other signs.
     """
     if image_size <= 0 or image_size % 32:
         raise ValueError(f"image_size must be a multiple of 32, not {image_size}")
+    recipe = RECIPES[name]
     scale = image_size // 32  # stripes keep their width in pixels, so they stay the finest detail at every size
     stripes = FINE_FREQUENCY * scale
     coarse = [_pattern(image_size, v, h, color) for v, h, color in COARSE]
-    fine = [_pattern(image_size, v, h, color) for v, h in ((stripes, 0), (0, stripes)) for color in PRIMARIES]
-    amplitude = COARSE_RMS * math.sqrt(3 * image_size**2 / len(coarse))
+    fine = [_pattern(image_size, v, h, color) for v, h in ((stripes, 0), (0, stripes)) for color in recipe.fine_colors]
+    amplitude = recipe.coarse_rms * math.sqrt(3 * image_size**2 / len(coarse))
     return TwoFeatureModel(
-        torch.stack(coarse).float(), torch.stack(fine).float(), amplitude, amplitude / AMPLITUDE_RATIO, image_size
+        torch.stack(coarse).float(),
+        torch.stack(fine).float(),
+        amplitude,
+        amplitude / recipe.amplitude_ratio,
+        image_size,
     )
 
 
 def render(model: TwoFeatureModel, z1: Tensor, z2: Tensor) -> Tensor:
-    """Images (N, 3, S, S), float32 in about [-1, 1], of coarse signs ``z1`` (N, 4) and fine signs ``z2`` (N, 6)."""
+    """Images (N, 3, S, S), float32 in about [-1, 1], of coarse signs ``z1`` (N, 4) and fine signs ``z2`` (N, K)."""
     pixels = model.coarse_amplitude * (z1.float() @ model.coarse.to(z1.device))
     pixels += model.fine_amplitude * (z2.float() @ model.fine.to(z2.device))
     return pixels.reshape(-1, 3, model.image_size, model.image_size)
 
 
-def synthetic_images(num_images: int, image_size: int, seed: int) -> Tensor:
-    """A data set of ``num_images`` images with fair random signs: uint8 (num_images, 3, image_size, image_size)."""
-    model = two_feature_model(image_size)
+def synthetic_images(num_images: int, image_size: int, seed: int, name: str = SYNTHETIC) -> Tensor:
+    """A set ``name`` of ``num_images`` images with fair random signs: uint8 (num_images, 3, image_size, image_size)."""
+    model = two_feature_model(image_size, name)
     k1, k2 = len(model.coarse), len(model.fine)
     generator = make_generator(seed, "synthetic", 0)
     signs = torch.randint(0, 2, (num_images, k1 + k2), generator=generator, dtype=torch.int8) * 2 - 1
@@ -83,7 +109,7 @@ def synthetic_images(num_images: int, image_size: int, seed: int) -> Tensor:
 def coefficients(model: TwoFeatureModel, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How much of each pattern the float ``images`` (N, 3, S, S), in [-1, 1], contain.
 
-    Returns the coarse (N, 4) and fine (N, 6) projections in units of a1 and a2, which are the signs ±1 for real data,
+    Returns the coarse (N, 4) and fine (N, K) projections in units of a1 and a2, which are the signs ±1 for real data,
     and the energy per value (N,) outside both: the squared norm of the rest divided by 3·S·S.
     """
     pixels = images.flatten(1).float()

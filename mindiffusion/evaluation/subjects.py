@@ -1,17 +1,21 @@
-"""What evaluate.py is asked to look at: checkpoints, folders of PNGs that stand in for them, and real images."""
+"""What evaluate.py is asked to look at: models, folders of PNGs that stand in for them, and real images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mindiffusion.checkpoints.checkpoint import LATEST, find_newest
+from mindiffusion.checkpoints.find import WAYS, find_model, is_model
+from mindiffusion.checkpoints.models import model_name
+from mindiffusion.checkpoints.weights import read_weights
 from mindiffusion.data.image_cache import decode
-from mindiffusion.data.images import SYNTHETIC, find_images, load_images
-from mindiffusion.data.synthetic import synthetic_images
+from mindiffusion.data.images import find_images, load_images
+from mindiffusion.data.synthetic import is_synthetic, synthetic_images
+from mindiffusion.evaluation.held_out import Reference, rest_of
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 
@@ -20,24 +24,46 @@ SYNTHETIC_SEED = 2**31 - 1  # of the held-out synthetic images: a seed that no t
 
 @dataclass(frozen=True)
 class Subject:
-    """A line of the table: a checkpoint file or a folder of images, exactly one of them not None."""
+    """A row of the table: a model or a folder of images, exactly one of them not None."""
 
     name: str
-    checkpoint: Path | None = None
+    model: Path | None = None
     folder: Path | None = None
 
 
-def find_subject(path: Path, name: str | None = None) -> Subject:
-    """The file or folder that ``path`` names: weights, a folder of checkpoints (its newest good one), or of images."""
-    label = name or str(path)
-    if path.is_file():
-        return Subject(label, checkpoint=path)
+def find_subjects(paths: list[Path], names: list[str] | None = None) -> list[Subject]:
+    """What each path names: a model (see checkpoints/find.py) or a folder of images. Without ``names`` each is called
+    what people call it, with the folder around it where two would be alike. UserError if a path names neither, or if
+    two rows would have one name."""
+    found = [_find_subject(path) for path in paths]
+    names = names or _short_names(paths, found)
+    if len(set(names)) < len(names):
+        raise UserError("two rows have the same name: name each model or folder once, or use --names.")
+    return [replace(subject, name=name) for subject, name in zip(found, names, strict=True)]
+
+
+def _find_subject(path: Path) -> Subject:
+    if is_model(path):
+        return Subject(model_name(read_weights(path)), model=find_model(path))
     if not path.is_dir():
-        raise UserError(f"{path} does not exist: name a checkpoint, a folder of checkpoints, or a folder of images.")
-    if (path / LATEST).exists() or any(path.glob("stage*.pt")):
-        return Subject(label, checkpoint=find_newest(path).path)
+        raise UserError(f"{path} does not exist: name {WAYS}, or a folder of images.")
     find_images(path)  # UserError if there are none
-    return Subject(label, folder=path)
+    return Subject(path.resolve().name, folder=path)
+
+
+def _short_names(paths: list[Path], subjects: list[Subject]) -> list[str]:
+    """The subjects' own names; with the run's folder where two are alike; the whole path where that does not help."""
+    plain = [subject.name for subject in subjects]
+    homes = [f"{subject.name} in {_home(subject)}" for subject in subjects]
+    longer = [homes[i] if plain.count(name) > 1 else name for i, name in enumerate(plain)]
+    return [str(paths[i]) if longer.count(name) > 1 else name for i, name in enumerate(longer)]
+
+
+def _home(subject: Subject) -> str:
+    """The folder in which a run's folders lie, or an image folder does."""
+    path = (subject.model or subject.folder).resolve()
+    inside = subject.model is not None and path.parent.name.startswith("checkpoints")
+    return path.parent.parent.name if inside else path.parent.name
 
 
 def read_folder(folder: Path, image_size: int, crop: str, limit: int | None = None) -> Tensor:
@@ -54,30 +80,39 @@ def read_folder(folder: Path, image_size: int, crop: str, limit: int | None = No
 @dataclass(frozen=True)
 class RealImages:
     """``held_out``: the reference, uint8 (M, 3, S, S). ``others``: real images that are not in it, perhaps none.
-    ``files``: the digest by which a checkpoint tells what it was trained on ("" for synthetic data)."""
+    ``reference``: which ones they are, by which a checkpoint tells whether it was trained on them."""
 
     held_out: Tensor
     others: Tensor
-    files: str
+    reference: Reference
     description: dict[str, str | int]
 
 
 def load_real(
-    data_path: str, image_size: int, crop: str, places: tuple[int, int] | None, num_synthetic: int
+    data_path: str,
+    image_size: int,
+    crop: str,
+    places: tuple[int, int] | None,
+    num_synthetic: int,
+    trained_on: list[dict[str, Any] | None] | None = None,
 ) -> RealImages:
-    """The real images to compare with: those at ``places`` of the sorted folder, all of it for None, or synthetic ones.
+    """The real images to compare with: those at ``places`` of the sorted folder, or synthetic ones. Without ``places``
+    those that no model with the data fingerprints ``trained_on`` has seen, or the whole folder if there are none.
 
     UserError if the folder does not reach that far.
     """
-    if data_path == SYNTHETIC:
+    if is_synthetic(data_path):
         if places:
             raise UserError("--eval-images chooses files of a folder; synthetic images are drawn anew. Leave it out.")
-        drawn = synthetic_images(2 * num_synthetic, image_size, SYNTHETIC_SEED)
-        held_out, others, files = drawn[:num_synthetic], drawn[num_synthetic:], ""
+        drawn = synthetic_images(2 * num_synthetic, image_size, SYNTHETIC_SEED, data_path)
+        held_out, others = drawn[:num_synthetic], drawn[num_synthetic:]
+        reference = Reference("", (1, num_synthetic))
     else:
         data = load_images(data_path, image_size, crop, 0, Ranks())
         files = str(data.fingerprint["files"])
+        places = places or rest_of(trained_on or [], files, len(data))
         first, last = places or (1, len(data))
+        reference = Reference(files, (first, last))
         if last > len(data):
             raise UserError(f"--eval-images asks for file {last}, but {data_path} has {len(data)} images.")
         held_out = data.images[first - 1 : last].clone()
@@ -88,10 +123,10 @@ def load_real(
         "reference_images": len(held_out),
         "reference_hash": image_hash(held_out),
         "image_size": image_size,
-        "crop": "none" if data_path == SYNTHETIC else crop,
-        "resize": "none" if data_path == SYNTHETIC else "Pillow bicubic, antialiased",
+        "crop": "none" if is_synthetic(data_path) else crop,
+        "resize": "none" if is_synthetic(data_path) else "Pillow bicubic, antialiased",
     }
-    return RealImages(held_out, others, files, description)
+    return RealImages(held_out, others, reference, description)
 
 
 def image_hash(images: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""A table of named metrics: in the terminal, as CSV and as JSON. Files appear whole or not at all."""
+"""A table of named metrics as CSV and as JSON. Files appear whole or not at all. terminal_table.py is for people."""
 
 import csv
 import io
@@ -59,28 +59,6 @@ def write_report(
 def read_report(folder: Path) -> dict[str, Any]:
     """The content of evaluation.json in ``folder``."""
     return json.loads((folder / JSON_NAME).read_text())
-
-
-def table_text(rows: dict[str, dict[str, Estimate]]) -> str:
-    """The table for a terminal: a line per metric, a column per row, with half the interval's width where known. Of the
-    metrics per band only the plain loss is shown; the files have all."""
-    names = [name for name in metric_names(rows) if "_band" not in name or name.startswith("loss_band")]
-    cells = [["", *rows], *([name, *(_shown(row.get(name)) for row in rows.values())] for name in names)]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
-    lines = [
-        "  ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in cells
-    ]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _shown(estimate: Estimate | None) -> str:
-    if estimate is None or math.isnan(estimate.value):
-        return "-"
-    half = (estimate.high - estimate.low) / 2
-    return f"{estimate.value:.4g}" if math.isnan(half) else f"{estimate.value:.4g} ± {half:.2g}"
 
 
 def _cell(value: float) -> str:

@@ -60,6 +60,14 @@ def plain_log_ticks(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
+def sparse_log_ticks(axis: Axis) -> None:
+    """The same with ticks as far apart as their labels need: all of 1, 2, 5 within two decades, then powers of ten."""
+    low, high = axis.get_view_interval()
+    plain_log_ticks(axis)
+    if low > 0 and high / low > 100:
+        axis.set_major_locator(LogLocator(numticks=9))
+
+
 def images_axis(axes: Axes, record: RunRecord) -> None:
     """The x axis of everything that is plotted against the images seen."""
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -1,52 +1,37 @@
 """python -m mindiffusion.reports.figures contents_c_32
 
 Draw a run's figures from its metrics.csv, bands.csv, config.json and checkpoints: figure_loss, figure_bands,
-figure_speed, and figure_channels (CS) or figure_norms (CR). Training does the same at the end of each stage.
+figure_speed, and figure_channels (CS) or figure_norms (CR). Training does the same at the end of each stage. The loss
+per band has one colour scale for all runs, so that the figures of two runs can be compared. Wants matplotlib.
 """
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
-from matplotlib.colors import ListedColormap, LogNorm
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.checkpoints.weights import Weights, build_network
-from mindiffusion.reports.bands import NUM_BANDS, band_names
-from mindiffusion.reports.figure_style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    SEQUENTIAL,
-    images_axis,
-    mark_stages,
-    new_figure,
-    plain_log_ticks,
-    save_figure,
-)
-from mindiffusion.reports.run_record import RunRecord, read_record
-from mindiffusion.runtime.errors import UserError, run_script
-
-MASKED, ACTIVE, BORN = "#E6E6E6", "#9CC3E0", BLUE
-NORM_FLOOR = 1e-8  # exact zeros are drawn here on the logarithmic axis
+from mindiffusion.reports.run_record import RunRecord, find_contents, read_record
+from mindiffusion.runtime.errors import run_script
+from mindiffusion.runtime.optional import require
 
 
 def draw_figures(contents_dir: Path) -> list[Path]:
     """Draw all figures that this run has the data for; returns their files. UserError if it is no contents folder."""
+    from mindiffusion.reports import figure_plots as plots  # wants matplotlib, which --help can do without
+    from mindiffusion.reports.figure_style import save_figure
+
     record = read_record(contents_dir)
     if not record.metrics["stage"]:
         return []
-    figures = {"loss": loss_figure(record), "speed": speed_figure(record)}
+    figures = {"loss": plots.loss_figure(record), "speed": plots.speed_figure(record)}
     if record.bands["step"]:
-        figures["bands"] = bands_figure(record)
+        figures["bands"] = plots.bands_figure(record)
     saved = stage_checkpoints(record)
     if saved and record.config["sparsity_schedule"]:
-        figures["channels"] = channels_figure(record, saved[-1]["model"]["channel_birth_stage"].tolist())
+        figures["channels"] = plots.channels_figure(record, saved[-1]["model"]["channel_birth_stage"].tolist())
     if saved and any(record.config["lambda_schedule"]):
-        figures["norms"] = norms_figure(record, [layer_norms(content) for content in saved])
+        figures["norms"] = plots.norms_figure(record, [layer_norms(content) for content in saved])
     paths = [contents_dir / f"figure_{name}.png" for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):
         save_figure(figure, path)
@@ -70,165 +55,14 @@ def layer_norms(checkpoint: dict[str, Any]) -> dict[str, list[float]]:
     return {name: norms.tolist() for name, norms in net.channel_norms().items()}
 
 
-def loss_figure(record: RunRecord) -> Figure:
-    """The training loss, which is over the timesteps of its stage, and the loss over all timesteps."""
-    figure = new_figure(3.6)
-    axes = figure.subplots()
-    mark_stages(axes, record)
-    images = record.metrics["images"]
-    axes.plot(images, record.metrics["mse"], color=BLUE, lw=1.5, marker=_marker(images), label="timesteps of the stage")
-    if record.bands["step"]:
-        images = record.bands["images"]
-        label = "all timesteps (moving average of the weights)"
-        axes.plot(images, record.band_loss(), color=ORANGE, lw=1.5, ls="--", marker=_marker(images), label=label)
-    if any(record.metrics["penalty"]):
-        penalty = [value or None for value in record.metrics["penalty"]]
-        axes.plot(record.metrics["images"], penalty, color=GREEN, lw=1.2, ls=":", label="Group L1 penalty")
-    axes.set(yscale="log", ylabel="loss")
-    plain_log_ticks(axes.yaxis)
-    axes.legend(fontsize=8, frameon=False)
-    images_axis(axes, record)
-    _title(figure, record, "training loss")
-    return figure
-
-
-def bands_figure(record: RunRecord) -> Figure:
-    """Where along the noise levels the loss is: over the run, and at its last epoch."""
-    figure = new_figure(4.0)
-    over_time, now = figure.subplots(1, 2, width_ratios=(2.6, 1))
-    table = [record.bands[name] for name in band_names()]
-    images = record.bands["images"]
-    edges = [2 * images[0] - images[1] if len(images) > 1 else 0, *images]
-    heights = [index / NUM_BANDS for index in range(NUM_BANDS + 1)]
-    smallest, largest = (extreme(min(max(v, 1e-6), 2.0) for row in table for v in row) for extreme in (min, max))
-    norm = LogNorm(smallest, max(largest, 1.01 * smallest))
-    mesh = over_time.pcolormesh(edges, heights, table, cmap=SEQUENTIAL, norm=norm)
-    plain_log_ticks(figure.colorbar(mesh, ax=over_time, pad=0.01).ax.yaxis)
-    lowest = [stage["t_min"] for stage in record.config["stages"]]
-    over_time.stairs(lowest, record.stage_borders, color=ORANGE, lw=2.5, baseline=None)
-    over_time.set(
-        ylabel="timestep t/T (1 = pure noise)",
-        title="mean squared error of eps over the run; orange: lowest timestep trained",
-    )
-    over_time.set_xlim(0, max(images))
-    images_axis(over_time, record)
-    now.stairs([row[-1] for row in table], heights, color=BLUE, lw=2, baseline=None)
-    now.set(yscale="log", xlabel="timestep t/T", xlim=(0, 1), title="at the last epoch")
-    plain_log_ticks(now.yaxis)
-    for axes in (over_time, now):
-        axes.title.set_fontsize(9)
-    _title(figure, record, "loss per band of timesteps, fixed batch")
-    return figure
-
-
-def speed_figure(record: RunRecord) -> Figure:
-    """Images per second, grids and checkpoints left out."""
-    figure = new_figure(2.6)
-    axes = figure.subplots()
-    mark_stages(axes, record)
-    images, speed = record.metrics["images"], record.metrics["images_per_s"]
-    median = sorted(speed)[len(speed) // 2]
-    axes.plot(images, speed, color=BLUE, lw=1.2, marker=_marker(images))
-    axes.axhline(median, color=GREY, lw=1, ls="--", label=f"median {median:,.0f} images/s")
-    axes.set(ylabel="images / s", ylim=(0, None))
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
-    images_axis(axes, record)
-    _title(figure, record, "speed")
-    return figure
-
-
-def channels_figure(record: RunRecord, births: list[int]) -> Figure:
-    """Active channels over the run, and a map of which was born when (``births`` as channel_birth_stage)."""
-    figure = new_figure(4.4)
-    count, lattice = figure.subplots(2, 1, height_ratios=(1, 1.3))
-    mark_stages(count, record)
-    active = record.metrics["active_channels"]  # of the interval that ends there
-    count.plot([0, *record.metrics["images"]], [active[0], *active], color=BLUE, lw=2, drawstyle="steps-pre")
-    count.set(ylabel="active channels", ylim=(0, len(births) * 1.08))
-    images_axis(count, record)
-
-    stages = range(1, len(record.config["stages"]) + 1)
-    state = [[_channel_state(birth, stage) for birth in births] for stage in stages]
-    colours = ListedColormap([MASKED, ACTIVE, BORN])
-    x, y = range(len(births) + 1), [stage - 0.5 for stage in (*stages, stages[-1] + 1)]
-    gaps = {"edgecolors": "white", "lw": 0.4} if len(births) <= 128 else {}
-    lattice.pcolormesh([i - 0.5 for i in x], y, state, cmap=colours, vmin=0, vmax=2, **gaps)
-    lattice.invert_yaxis()
-    begun = record.stages_begun
-    born = [sum(birth == stage for birth in births) for stage in (0, *stages)]
-    labels = [f"{s}: {born[s]} born" if s <= begun else f"{s}: to come" for s in stages]
-    labels[0] = f"1: {born[0]} from the start"
-    lattice.set_yticks(list(stages), labels)
-    lattice.set(xlabel="bottleneck channel", ylabel="stage")
-    keys = [Patch(color=c, label=t) for c, t in ((MASKED, "masked"), (ACTIVE, "active"), (BORN, "born in this stage"))]
-    figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    _title(figure, record, f"active bottleneck channels, of {len(births)}")
-    return figure
-
-
-def norms_figure(record: RunRecord, norms: list[dict[str, list[float]]]) -> Figure:
-    """lambda per stage, and below it how the filter norms of each convolution are spread at the end of each stage."""
-    layers = list(norms[0])
-    figure = new_figure(2.4 + 0.24 * len(layers))
-    top, axes = figure.subplots(2, 1, height_ratios=(1.2, 0.24 * len(layers)))
-    colours = _stage_colours(len(record.config["stages"]))
-    schedule = record.config["lambda_schedule"]
-    top.bar([str(i + 1) for i in range(len(schedule))], schedule, color=colours, edgecolor=GREY, lw=0.5)
-    for index, lam in enumerate(schedule):
-        top.annotate(f"{lam:.2g}", (index, lam), ha="center", va="bottom", fontsize=8)
-    top.set(ylabel="lambda", xlabel="stage", ylim=(0, 1.3 * max(schedule)))
-
-    for stage, of_layers in enumerate(norms):
-        offset = 0.7 * ((stage + 0.5) / len(norms) - 0.5)
-        for row, layer in enumerate(layers):
-            low, median, high = (max(q, NORM_FLOOR) for q in _quantiles(of_layers[layer]))
-            axes.plot([low, high], [row + offset] * 2, color=colours[stage], lw=1.6, solid_capstyle="butt")
-            axes.plot(median, row + offset, "o", color=colours[stage], ms=3, mec=GREY, mew=0.3)
-    axes.set_yticks(range(len(layers)), layers, fontsize=8)
-    axes.set(xscale="log", ylim=(len(layers) - 0.5, -0.5))
-    plain_log_ticks(axes.xaxis)
-    axes.set_xlabel("L2 norm of an output channel's weights: median and 5 % to 95 %, at the end of each stage")
-    axes.grid(axis="y", lw=0.3)
-    _title(figure, record, "Group L1: lambda and filter norms per convolution")
-    return figure
-
-
-def _channel_state(birth: int, stage: int) -> int:
-    """0 masked, 1 active, 2 born in this stage."""
-    if birth < 0 or birth > stage:
-        return 0
-    return 2 if birth == stage else 1
-
-
-def _quantiles(values: list[float]) -> tuple[float, float, float]:
-    ordered = sorted(values)
-    low, median, high = (ordered[round(q * (len(ordered) - 1))] for q in (0.05, 0.5, 0.95))
-    return low, median, high
-
-
-def _stage_colours(num_stages: int) -> list[tuple[float, float, float, float]]:
-    import matplotlib
-
-    colours = matplotlib.colormaps[SEQUENTIAL]
-    return [colours(0.05 + 0.85 * index / max(num_stages - 1, 1)) for index in range(num_stages)]
-
-
-def _marker(points: list[float]) -> str | None:
-    return "o" if len(points) < 3 else None  # a single point makes no line
-
-
-def _title(figure: Figure, record: RunRecord, what: str) -> None:
-    data = record.config["data"]
-    about = f"seed {record.config['seed']}, n_feat {record.config['n_feat']}, {data['images']:,} images"
-    figure.suptitle(f"{record.title}: {what} ({about})", fontsize=10)
-
-
-def main() -> None:
-    """Draw the figures of the folders named on the command line."""
-    if not sys.argv[1:]:
-        raise UserError("name the contents_*_32 folders of the runs to draw.")
-    for folder in sys.argv[1:]:
-        for path in draw_figures(Path(folder)):
+def main(argv: list[str] | None = None) -> None:
+    """Draw the figures of the runs named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="contents_*_32 folders of runs to draw")
+    args = parser.parse_args(argv)
+    require("matplotlib", "drawing figures")
+    for run in args.runs:
+        for path in draw_figures(find_contents(run)):
             print(path)
 
 

@@ -1,20 +1,19 @@
-"""Sample grids: what the model draws now, above real images."""
+"""The samples of a run's grids: what the model draws now. grid_picture.py makes a picture of them."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mindiffusion.config import TrainConfig
-from mindiffusion.data.images import ImageData
+from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.files import write_atomically
 from mindiffusion.runtime.rng import BlockNoise, make_generator
 from mindiffusion.runtime.signals import StopSignals
 
-COLUMNS = 8
+READABLE = 0.25  # of an image's range of 2: noise of this deviation still lets a face be seen
 
 
 class _Interrupted(Exception):
@@ -54,14 +53,21 @@ def draw_samples(
     return ranks.gather(samples)
 
 
-def save_grid(path: Path, samples: Tensor, data: ImageData | None = None) -> None:
-    """Write samples (N, 3, S, S) in [-1, 1] as a PNG, 8 a row, with a row of the first real images below."""
-    from torchvision.utils import make_grid, save_image  # a second of loading that --help should not wait for
+def readable_block(process: DDPM, t_stop: int, loss: float, image_size: int) -> int:
+    """How many pixels a side must be averaged before x0_hat at ``t_stop`` can be read: a power of two, at least 1.
 
-    rows = [samples.float().clamp(-1, 1)]
-    if data is not None:
-        filler = -len(samples) % COLUMNS
-        rows.append(-torch.ones(filler, *samples.shape[1:]))
-        rows.append(data.images[:COLUMNS].float() / 127.5 - 1.0)
-    grid = make_grid(torch.cat(rows), nrow=COLUMNS, normalize=True, value_range=(-1, 1), pad_value=1.0)
-    write_atomically(path, lambda temporary: save_image(grid, temporary))
+    A squared error ``loss`` of the noise is an error of sigma_t * sqrt(loss) in x0_hat, where sigma_t =
+    sqrt(1 - alphabar_t) / sqrt(alphabar_t) is the ratio of noise to signal: 25 at t = 0.8 T. Averaged over n x n pixels
+    it falls to a n-th; READABLE is small enough.
+    """
+    error = float(process.sqrtmab[t_stop] / process.sqrtab[t_stop]) * loss**0.5
+    block = 1
+    while error > READABLE * block and block < image_size:
+        block *= 2
+    return block
+
+
+def average_blocks(samples: Tensor, block: int) -> Tensor:
+    """Samples (N, 3, S, S), each block of ``block`` x ``block`` pixels in its mean colour."""
+    means = functional.avg_pool2d(samples, block)
+    return functional.interpolate(means, scale_factor=block, mode="nearest")

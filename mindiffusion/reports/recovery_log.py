@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mindiffusion.data.recovery import feature_recovery
+from mindiffusion.data.feature_recovery import feature_recovery
 from mindiffusion.data.synthetic import two_feature_model
 from mindiffusion.runtime.files import write_atomically
 
@@ -16,13 +16,14 @@ COLUMNS = ("stage", "coarse", "fine", "outside")
 class RecoveryFile:
     """One row per stage, replaced when a stage is measured again."""
 
-    def __init__(self, path: Path, image_size: int):
+    def __init__(self, path: Path, image_size: int, synthetic_set: str):
         self.path = path
         self.image_size = image_size
+        self.synthetic_set = synthetic_set
 
     def add(self, stage: int, samples: Tensor) -> str:
         """Measure samples (N, 3, S, S) of a stage (from 0), keep the numbers, and return them as a line to print."""
-        recovery = feature_recovery(two_feature_model(self.image_size), samples)
+        recovery = feature_recovery(two_feature_model(self.image_size, self.synthetic_set), samples)
         row = {"stage": str(stage + 1)}
         row |= {name: f"{getattr(recovery, name):.4f}" for name in COLUMNS[1:]}
         rows = [*(old for old in self.rows() if old["stage"] != row["stage"]), row]
@@ -38,7 +39,20 @@ class RecoveryFile:
 
     def rows(self) -> list[dict[str, str]]:
         """What is kept so far."""
-        if not self.path.exists():
-            return []
-        with open(self.path, newline="") as file:
-            return list(csv.DictReader(file))
+        return read_recovery(self.path)
+
+
+def read_recovery(path: Path) -> list[dict[str, str]]:
+    """The rows of a recovery.csv, in order of stages; none if there is no such file."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def recovery_table(rows: list[dict[str, str]]) -> str:
+    """The rows as a table for a terminal: a column per stage, in per cent."""
+    lines = ["recovered after stage   " + "".join(f"{row['stage']:>8}" for row in rows)]
+    for name, label in (("coarse", "coarse features (M1)"), ("fine", "fine features (M2)")):
+        lines.append(f"{label:<24}" + "".join(f"{float(row[name]):>8.0%}" for row in rows))
+    return "\n".join(lines)

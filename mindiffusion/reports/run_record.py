@@ -9,10 +9,11 @@ from typing import Any
 
 from mindiffusion.reports.bands import band_names, read_bands
 from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.reports.recovery_log import read_recovery
 from mindiffusion.runtime.errors import UserError
 
 GRID_NAME = re.compile(r"stage(\d+)_epoch(\d+)\.png")
-EVALUATIONS = ("evaluation.csv", "evaluation.json")
+EVALUATIONS = ("evaluation.json", "evaluation.csv")  # the first that is there is read: it has the intervals
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class RunRecord:
         found = ((GRID_NAME.fullmatch(path.name), path) for path in self.folder.iterdir())
         return sorted(((int(m[1]), int(m[2]), path) for m, path in found if m), key=lambda grid: grid[1])
 
+    def recovery(self) -> list[dict[str, str]]:
+        """The rows of recovery.csv, one per finished stage; none unless the run was on synthetic data."""
+        return read_recovery(self.folder / "recovery.csv")
+
     def band_loss(self) -> list[float]:
         """The mean over all bands of timesteps, at each row of ``bands``."""
         names = band_names()
@@ -80,19 +85,45 @@ def read_record(folder: Path) -> RunRecord:
     return RunRecord(folder, config, metrics, _columns(read_bands(folder / "bands.csv"), ("step", *band_names())))
 
 
+def find_contents(path: Path) -> Path:
+    """The contents folder of the run that ``path`` names: itself, its folder of checkpoints, a checkpoint in that, or
+    the output folder of a single run. UserError if it holds several runs; ``path`` as it is if it holds none."""
+    folder = path.parent if path.is_file() else path
+    here = folder.resolve()
+    sibling = here.with_name(here.name.replace("checkpoints", "contents", 1))
+    for found in (folder, sibling):
+        if (found / "metrics.csv").is_file():
+            return found
+    inside = sorted(each.parent for each in path.glob("contents_*/metrics.csv"))
+    if len(inside) > 1:
+        raise UserError(f"{path} holds several runs: name one of {', '.join(map(str, inside))}.")
+    return inside[0] if inside else path
+
+
+def evaluation_file(folder: Path) -> Path | None:
+    """The evaluation table in a folder, if there is one."""
+    return next((folder / name for name in EVALUATIONS if (folder / name).is_file()), None)
+
+
 def read_evaluation(path: Path) -> list[dict[str, Any]]:
-    """The rows of an evaluation table, a CSV or a JSON list: a ``name``, then one value per metric. UserError if it
-    is neither."""
+    """The rows of an evaluation table: what evaluate.py wrote, or any CSV or JSON list of rows with a ``name``. Values
+    are plain, or of evaluation.json {"value", "low", "high"}. UserError if the file is neither."""
     try:
         if path.suffix == ".json":
             rows = json.loads(path.read_text())
+            rows = [_flat(row) for row in rows["results"]] if isinstance(rows, dict) else rows
         else:
             rows = list(csv.DictReader(path.read_text().splitlines()))
         if not all(isinstance(row, dict) and "name" in row for row in rows):
             raise ValueError("there are rows without a name")
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as an evaluation table: {error}.") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is no evaluation table: {error}. Name what evaluate.py wrote.") from error
     return rows
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A result of evaluation.json as one level: its name, what the reference was to it, and its metrics."""
+    return {"name": row["name"], **({"reference": row["reference"]} if "reference" in row else {}), **row["metrics"]}
 
 
 def _columns(rows: list[dict[str, str]], least: tuple[str, ...] = ("stage",)) -> dict[str, list[float]]:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mindiffusion.reports.bands import band_names
+
 NOT_SCALARS = ("stage", "epoch", "step")  # steps are the x axis, the others are drawn as scalars of little use
 
 
@@ -23,6 +25,12 @@ class TensorBoardLog:
         for name, value in row.items():
             if name not in NOT_SCALARS:
                 self.writer.add_scalar(f"train/{name}", value, step)
+
+    def add_bands(self, losses: list[float], step: int) -> None:
+        """The loss per band of timesteps as in bands.csv, and their mean, the loss over all timesteps."""
+        self.writer.add_scalar("loss over all timesteps", sum(losses) / len(losses), step)
+        for name, loss in zip(band_names(), losses, strict=True):
+            self.writer.add_scalar(f"bands/{name.replace('<=', '_to_')}", loss, step)
 
     def add_picture(self, name: str, path: Path, step: int) -> None:
         """A PNG; the scalars so far are flushed with it."""

@@ -60,11 +60,11 @@ class Ranks:
             except UserError as error:
                 if self.world_size == 1:
                     raise
-                outcome[1] = str(error)
+                outcome[1] = error
         if self.world_size > 1:
             dist.broadcast_object_list(outcome, src=0, group=self.patient_group)
         if outcome[1] is not None:
-            raise UserError(outcome[1])
+            raise outcome[1]
         return outcome[0]
 
     def average_(self, tensor: Tensor) -> Tensor:

@@ -1,23 +1,48 @@
 """Files that are either whole or absent, whatever happens while they are written."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mindiffusion.runtime.errors import UserError
 
 
+class CannotWrite(UserError):
+    """The operating system refuses to write a file. A command that has more advice than the message adds it."""
+
+
 @contextmanager
 def write_errors_explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write ``path`` into a UserError that says what to do."""
+    """Turn the operating system's refusal to write ``path`` into a CannotWrite that says what to do."""
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}. Free space or mend the permissions, or choose another "
-            "--output-dir; then go on with --resume. Files written before are intact."
+        raise CannotWrite(
+            f"cannot write {path}: {error.strerror or error}. Free space or mend the permissions, or write elsewhere. "
+            "Files written before are intact."
         ) from error
+
+
+@contextmanager
+def advice_when_unwritable(advice: str) -> Iterator[None]:
+    """Add what this command can do about it to the message of a CannotWrite."""
+    try:
+        yield
+    except CannotWrite as error:
+        raise CannotWrite(f"{error} {advice}") from error
+
+
+def prepare_output(path: Path, files: Iterable[Path], overwrite: bool) -> None:
+    """Make ``path``, a folder to write into, before the work begins. UserError if it cannot be written, or if one of
+    ``files`` is there already and ``overwrite`` is not given."""
+    if there := [] if overwrite else [str(file) for file in files if file.exists()]:
+        raise UserError(f"{', '.join(there)} is there already: choose another place, or replace it with --overwrite.")
+    with write_errors_explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable.{os.getpid()}.tmp"
+        probe.touch()
+        probe.unlink()
 
 
 def write_atomically(

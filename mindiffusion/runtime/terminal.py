@@ -47,6 +47,13 @@ def error_text(error: Exception, stream: TextIO) -> str:
     return fit(f"error: {error}", stream).replace("error:", paint("error:", RED, stream), 1)
 
 
+def work_bar(total: int, what: str, shown: bool = True) -> tqdm:
+    """A bar over ``total`` evaluations of a network, with the time left; in a log file nothing. ``what`` is said before
+    it."""
+    layout = "{desc} {percentage:3.0f}% |{bar}| {elapsed} done, {remaining} left"
+    return tqdm(total=total, desc=what, bar_format=layout, disable=None if shown else True, dynamic_ncols=True)
+
+
 class TrainingBar(tqdm):
     """A bar over images; in a log file, where it is noise, nothing."""
 

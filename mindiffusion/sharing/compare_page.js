@@ -4,12 +4,24 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const { runs, curves } = data;
 const $ = (id) => document.getElementById(id);
 const DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4", "4 4"];
-const MARGIN = { left: 56, right: 100, top: 14, bottom: 34 };
+const MARGIN = { left: 56, top: 14, bottom: 34 };
 const positions = [...new Set(runs.flatMap((run) => run.grids.map((grid) => grid.images)))].sort((a, b) => a - b);
 const end = Math.max(1, ...runs.map((run) => run.borders[run.borders.length - 1]));
 const colour = (index) => `--colour: var(--run${index % 6})`;
 const count = (number) => Math.round(number).toLocaleString("en-US");
-const short = (n) => (n >= 1e6 ? `${+(n / 1e6).toPrecision(3)}M` : n >= 1e3 ? `${+(n / 1e3).toPrecision(3)}k` : `${+n.toPrecision(3)}`);
+const short = (n, digits = 3) => {
+  const [unit, name] = n >= 1e6 ? [1e6, "M"] : n >= 1e3 ? [1e3, "k"] : [1, ""];
+  return `${+(n / unit).toPrecision(digits)}${name}`;
+};
+
+// As few digits as tell these ticks apart.
+function tickTexts(values) {
+  for (let digits = 3; digits < 8; digits++) {
+    const texts = values.map((value) => short(value, digits));
+    if (new Set(texts).size === texts.length) return texts;
+  }
+  return values.map(String);
+}
 
 // The last item of a list, ordered by images, that is not beyond the position.
 function latest(list, images, of = (item) => item.images) {
@@ -39,13 +51,26 @@ const cards = runs.map((run, index) => {
   return { card, image, missing, caption };
 });
 
-// Whole multiples of the grid's own pixels stay sharp; a card narrower than that shrinks it.
+// As many columns of cards as make the grids largest without hiding a row of cards below the window's edge. Multiples of
+// half a pixel of the grid look even; a card narrower than the grid shrinks it.
+const CARD_EXTRA = 24, CARD_WORDS = 96, GAP = 13;
 function sizeImages() {
-  for (const { card, image } of cards) {
-    if (!image.naturalWidth) continue;
-    const scale = Math.max(1, Math.floor((card.clientWidth - 20) / image.naturalWidth));
-    image.style.width = `${scale * image.naturalWidth}px`;
+  const sizes = cards.map(({ image }) => [image.naturalWidth, image.naturalHeight]).filter(([width]) => width);
+  if (!sizes.length) return;
+  const width = Math.max(...sizes.map((size) => size[0])), height = Math.max(...sizes.map((size) => size[1]));
+  const room = $("cards").clientWidth, tall = window.innerHeight - $("controls").offsetHeight;
+  let best = { scale: 0 };
+  for (let columns = 1; columns <= cards.length; columns++) {
+    const rows = Math.ceil(cards.length / columns);
+    const wide = (room - (columns - 1) * GAP) / columns - CARD_EXTRA;
+    const high = (tall - (rows - 1) * GAP) / rows - CARD_WORDS;
+    const scale = Math.min(wide / width, Math.max(high, 120) / height);
+    if (scale > best.scale) best = { scale, columns };
   }
+  const scale = best.scale < 1 ? best.scale : Math.floor(2 * best.scale) / 2;
+  $("cards").style.gridTemplateColumns = `repeat(${best.columns}, minmax(0, 1fr))`;
+  for (const { image } of cards) image.style.width = `${scale * image.naturalWidth}px`;
+  $("real").style.width = `${scale * $("real").naturalWidth}px`;
 }
 
 function showGrids(images) {
@@ -75,7 +100,7 @@ function scale(low, high, from, to, log) {
 
 function ticks(low, high, log) {
   const found = [];
-  if (log) {
+  if (log && high / low > 2) {
     const decades = Math.log10(high / low);
     const steps = decades > 3 ? [1] : decades > 1.2 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 7];
     for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
@@ -102,19 +127,27 @@ function drawChart(svg, lines, xHigh, xLabel, log, marginRight) {
   }
   const low = log ? Math.min(...values) / 1.05 : Math.min(0, ...values), high = Math.max(...values) * 1.05;
   const x = scale(0, xHigh, MARGIN.left, right, false), y = scale(low, high, bottom, MARGIN.top, log);
-  for (const value of ticks(low, high, log)) {
+  const levels = ticks(low, high, log), texts = tickTexts(levels);
+  levels.forEach((value, i) => {
     add("line", { class: "grid", x1: MARGIN.left, x2: right, y1: y(value), y2: y(value) });
-    add("text", { x: MARGIN.left - 6, y: y(value) + 4, "text-anchor": "end" }, short(value));
-  }
+    add("text", { x: MARGIN.left - 6, y: y(value) + 4, "text-anchor": "end" }, texts[i]);
+  });
   for (const value of ticks(0, xHigh, false))
     add("text", { x: x(value), y: bottom + 16, "text-anchor": "middle" }, short(value));
   add("text", { x: (MARGIN.left + right) / 2, y: height - 3, "text-anchor": "middle" }, xLabel);
+  // Later lines are thinner: where lines coincide, the earlier ones still show on both sides.
   for (const line of lines) {
     const inside = line.points.filter((point) => !log || point[1] > 0);
     const path = inside.map((point, i) => `${i ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`).join("");
-    add("path", { class: "curve", d: path, style: colour(line.index), "stroke-dasharray": DASHES[line.index % 6] });
+    add("path", { class: "curve", d: path, style: `${colour(line.index)}; stroke-width: ${Math.max(1.5, 5 - 1.2 * line.index)}`, "stroke-dasharray": DASHES[line.index % 6] });
   }
   return { x, y, right, bottom, add };
+}
+
+// Room at the right for the longest label: a title and a value. At most two fifths of a narrow chart.
+function labelRoom() {
+  const longest = Math.max(...runs.map((run) => run.title.length)) + 8;
+  return Math.min(16 + 7.5 * longest, 0.4 * $("curves").querySelector("svg").clientWidth);
 }
 
 let chart = null;
@@ -124,7 +157,7 @@ function drawCurves() {
   const chosen = curves.find((curve) => curve.key === $("metric").value);
   $("curve-note").textContent = chosen.note;
   lines = runs.map((run, index) => ({ index, points: run.curves[chosen.key] || [] }));
-  chart = drawChart($("curves").querySelector("svg"), lines, end, "images seen", $("log").checked, MARGIN.right);
+  chart = drawChart($("curves").querySelector("svg"), lines, end, "images seen", $("log").checked, labelRoom());
   if (!chart) return;
   const borders = [...new Set(runs.flatMap((run) => run.borders.slice(1, -1)))];
   for (const border of borders) {
@@ -226,8 +259,10 @@ $("metric").addEventListener("change", () => { pickLog(); drawCurves(); ask(); }
 $("log").addEventListener("change", () => { drawCurves(); ask(); });
 $("all").addEventListener("change", () => $("config").classList.toggle("all", $("all").checked));
 for (const kind of ["pointerdown", "pointermove"]) $("curves").querySelector("svg").addEventListener(kind, follow);
+if (data.real) $("real").src = data.real; else $("real-images").hidden = true;
 for (const { image } of cards) image.addEventListener("load", sizeImages);
-new ResizeObserver(() => { sizeImages(); if ($("metric").value) drawCurves(); ask(); }).observe(document.body);
+$("real").addEventListener("load", sizeImages);
+new ResizeObserver(() => { sizeImages(); if ($("metric").value) drawCurves(); update(); }).observe(document.body);
 if (!runs.some((run) => run.bands.length)) $("bands").hidden = true;
 pickLog();
 if ($("metric").value) drawCurves();

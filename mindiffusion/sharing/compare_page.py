@@ -4,18 +4,17 @@ The page's own files lie beside this one: compare_page.html, .css and .js. The s
 JSON in the page.
 """
 
-import base64
-import io
 import json
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mindiffusion.config import identity_fields
 from mindiffusion.reports.bands import band_names
-from mindiffusion.reports.run_record import EVALUATIONS, RunRecord, read_evaluation
+from mindiffusion.reports.run_record import RunRecord
+from mindiffusion.sharing.evaluation_html import evaluation_section
+from mindiffusion.sharing.page_pictures import Pictures
+from mindiffusion.sharing.recovery_section import recovery_section
 
 MOST_POINTS = 1500  # of a curve; more cannot be seen
 CURVES = (  # key, label, logarithmic, what to know about it
@@ -36,11 +35,14 @@ NOISE_FIELDS = ("seed", "num_samples", "image_size", "n_T", "betas", "sample_ste
 SCIENCE = identity_fields()  # what decides what is learned, with the data; the rest is place and machine
 
 
-def build_page(records: list[RunRecord], evaluations: list[Path], jpeg: int | None = None) -> str:
-    """The page as text. ``jpeg`` recompresses the grids at this quality; None embeds them as they are."""
+def build_page(records: list[RunRecord], evaluations: list[Path], pictures: Pictures | None = None) -> str:
+    """The page as text. ``pictures``: how the grids are embedded, by default in few bytes, see page_pictures.py."""
     here = Path(__file__).parent
+    named = list(zip(records, titles(records), strict=True))
+    pictures = (pictures or Pictures()).fit([path for record in records for *_, path in record.grids()])
     data = {
-        "runs": [_run_data(record, title, jpeg) for record, title in zip(records, titles(records), strict=True)],
+        "runs": [_run_data(record, title, pictures) for record, title in named],
+        "real": pictures.real([path for record in records for *_, path in record.grids()]),
         "curves": [dict(zip(("key", "label", "log", "note"), curve, strict=True)) for curve in CURVES],
         "bands": len(band_names()),
     }
@@ -49,20 +51,15 @@ def build_page(records: list[RunRecord], evaluations: list[Path], jpeg: int | No
         "SCRIPT": (here / "compare_page.js").read_text(encoding="utf-8"),
         "TITLE": escape(" · ".join(titles(records))),
         "NOTES": "".join(f'<p class="note">{escape(note)}</p>' for note in notes(records)),
+        "RECOVERY": "".join(recovery_section(record, title) for record, title in named),
         "CONFIG": config_table(records),
-        "EVALUATION": "".join(evaluation_table(path) for path in evaluations),
+        "EVALUATION": "".join(evaluation_section(path) for path in evaluations),
         "DATA": json.dumps(data, allow_nan=False).replace("</", "<\\/"),  # no end tag may lie within a script
     }
     page = (here / "compare_page.html").read_text(encoding="utf-8")
     for name, text in parts.items():
         page = page.replace(f"<!--{name}-->", text)
     return page
-
-
-def find_evaluations(folders: list[Path]) -> list[Path]:
-    """The evaluation tables in the folders and in the folders around them."""
-    places = dict.fromkeys(place.resolve() for folder in folders for place in (folder, folder.resolve().parent))
-    return [place / name for place in places for name in EVALUATIONS if (place / name).is_file()]
 
 
 def notes(records: list[RunRecord]) -> list[str]:
@@ -92,19 +89,6 @@ def config_table(records: list[RunRecord]) -> str:
     return f"<table><thead><tr><th>field</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def evaluation_table(path: Path) -> str:
-    """One evaluation file as a table."""
-    rows = read_evaluation(path)
-    columns = ["name", *dict.fromkeys(name for row in rows for name in row if name != "name")]
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_cell(row.get(column)))}</td>" for column in columns) + "</tr>" for row in rows
-    )
-    title = f"<h2>Evaluation <small>{escape(path.name)} in {escape(path.resolve().parent.name)}</small></h2>"
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<section class="evaluation">{title}<div class="scroll">{table}</div></section>'
-
-
 def titles(records: list[RunRecord]) -> list[str]:
     """The variants' names; with the folder around them where two runs are of one variant (two seeds, say)."""
     plain = [record.title for record in records]
@@ -114,10 +98,15 @@ def titles(records: list[RunRecord]) -> list[str]:
     ]
 
 
-def _run_data(record: RunRecord, title: str, jpeg: int | None) -> dict[str, Any]:
+def _run_data(record: RunRecord, title: str, pictures: Pictures) -> dict[str, Any]:
     stages, epoch_images = record.config["stages"], record.images_per_epoch
     grids = [
-        {"epoch": epoch, "stage": stages[stage - 1]["name"], "images": epoch * epoch_images, "src": _embed(path, jpeg)}
+        {
+            "epoch": epoch,
+            "stage": stages[stage - 1]["name"],
+            "images": epoch * epoch_images,
+            "src": pictures.embed(path),
+        }
         for stage, epoch, path in record.grids()
     ]
     columns = {**record.metrics, "band_mse": record.band_loss()}
@@ -134,7 +123,7 @@ def _run_data(record: RunRecord, title: str, jpeg: int | None) -> dict[str, Any]
     return {
         "name": str(record.folder),
         "title": title,
-        "epochs": sum(stage["epochs"] for stage in stages),
+        "epochs": sum(stage["epochs"] for stage in record.config["stages"]),
         "borders": record.stage_borders,
         "grids": grids,
         "curves": curves,
@@ -147,15 +136,6 @@ def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     size = -(-len(points) // MOST_POINTS)
     groups = [points[start : start + size] for start in range(0, len(points), max(size, 1))]
     return [tuple(float(f"{sum(axis) / len(axis):.6g}") for axis in zip(*group, strict=True)) for group in groups]
-
-
-def _embed(path: Path, jpeg: int | None) -> str:
-    if jpeg is None:
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-    buffer = io.BytesIO()
-    with Image.open(path) as image:
-        image.convert("RGB").save(buffer, "JPEG", quality=jpeg, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _flatten(config: dict[str, Any]) -> dict[str, Any]:

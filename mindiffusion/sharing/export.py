@@ -15,14 +15,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mindiffusion.checkpoints.weights import (
-    EXPORT_CONFIG,
-    EXPORT_FORMAT,
-    EXPORT_VERSION,
-    EXPORT_WEIGHTS,
-    Weights,
-    build_network,
-)
+from mindiffusion.checkpoints.find import EXPORT_WEIGHTS
+from mindiffusion.checkpoints.weights import EXPORT_CONFIG, EXPORT_FORMAT, EXPORT_VERSION, Weights, build_network
 from mindiffusion.config import identity_fields
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import write_errors_explained

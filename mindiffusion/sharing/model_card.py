@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 
 from mindiffusion.checkpoints.weights import Weights
-from mindiffusion.data.images import SYNTHETIC
-from mindiffusion.reports.run_record import EVALUATIONS, RunRecord, read_evaluation, read_record
+from mindiffusion.data.synthetic import SYNTHETIC
+from mindiffusion.reports.run_record import RunRecord, evaluation_file, read_evaluation, read_record
 from mindiffusion.runtime.errors import UserError
 
 CELEBA_LICENCE = """The code is MIT. CelebA is for non-commercial research only (https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html),
@@ -108,8 +108,8 @@ def _metrics_text(weights: Weights, about: dict[str, Any]) -> str:
     bands = [loss for step, loss in measured if step <= about["next_step"]]
     if bands:
         text += f" Over all timesteps, on a fixed batch of training images: {bands[-1]:.4g}."
-    tables = [record.folder / name for name in EVALUATIONS if (record.folder / name).is_file()]
-    return "\n\n".join([text, *(_table(read_evaluation(path)) for path in tables)])
+    table = evaluation_file(record.folder)
+    return "\n\n".join([text, *([_table(read_evaluation(table))] if table else [])])
 
 
 def _record_of(checkpoint: Path) -> RunRecord | None:
@@ -123,5 +123,11 @@ def _record_of(checkpoint: Path) -> RunRecord | None:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     columns = list(rows[0]) if rows else []
-    lines = [columns, ["---"] * len(columns), *([str(row.get(column, "")) for column in columns] for row in rows)]
+    lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):  # with its interval
+        value = value["value"]
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -37,7 +37,7 @@ class Log:
 
     @contextmanager
     def progress(self, next_step: int) -> Iterator[None]:
-        """Show a bar on rank 0 while the block runs; in a log file, where a bar is noise, a line per epoch instead."""
+        """Show a bar on rank 0 while the block runs, with a line per epoch above it; in a log file the lines alone."""
         run, size = self.run, self.run.config.global_batch_size
         self.bar = TrainingBar(run.schedule.total_steps * size, next_step * size, shown=run.ranks.is_main)
         run.meter.reset_clock()
@@ -106,7 +106,7 @@ class Log:
         if self.tensorboard:
             self.tensorboard.add_scalars(row, done)
         self.bar.set_postfix_str(f"loss {means['loss']:.4f}", refresh=False)
-        if self.bar.disable and done % schedule.steps_per_epoch == 0:
+        if done % schedule.steps_per_epoch == 0:
             left = human_time((schedule.total_steps - done) * config.global_batch_size / speed)
             self.run.say(f"{self._place(done - 1)}: loss {means['loss']:.4f}, {speed:.0f} images/s, {left} left")
 

@@ -13,6 +13,7 @@ from mindiffusion.data.images import count_images, device_images, get_batch, loa
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import advice_when_unwritable
 from mindiffusion.runtime.precision import memory_format, set_backend_flags
 from mindiffusion.runtime.rng import make_generator
 from mindiffusion.runtime.signals import StopSignals
@@ -26,6 +27,9 @@ from mindiffusion.training.saver import Saver
 from mindiffusion.training.schedule import Schedule
 from mindiffusion.training.self_check import check_ranks_agree, describe_machine
 from mindiffusion.training.step import Step, check_graph, graphed, make_step
+from mindiffusion.training.time_estimate import describe_time, images_per_second
+
+GO_ON = "Or choose another --output-dir. Then go on with --resume."
 
 
 def train(
@@ -53,9 +57,11 @@ def train(
             num_images = count_images(config.data_path, places=config.train_places)
             config = resolve_auto(config, num_images, ranks.device)
             print(describe_plan(config, net, num_images, ranks.world_size))
+            images = Schedule(config, num_images).total_steps * config.global_batch_size
+            print(describe_time(config, images, images_per_second(config, net, ranks), ranks.world_size))
         return
     config = as_restarted(config)
-    with reserved_folders(config, ranks):
+    with advice_when_unwritable(GO_ON), reserved_folders(config, ranks):
         found = ranks.from_main(lambda: open_run(config))
         data = load_images(
             config.data_path,
@@ -83,7 +89,11 @@ def train(
         step_function = make_step(run.config, ranks, run, ddp, penalty, after_backward, after_step)
         with memory_explained(config, ranks), StopSignals() as stop, log.progress(next_step):
             _train_stages(run, log, saver, display, step_function, start_stage, next_step, stop)
-    run.say(f"done: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
+    complete = "this run was complete already" if next_step == run.schedule.total_steps else "done"
+    run.say(f"{complete}: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
+    run.say(
+        f"next: python sample.py {config.checkpoints_dir} -o samples.png; python evaluate.py {config.checkpoints_dir}"
+    )
 
 
 def _checked_loss(run: Run) -> nn.Module:

@@ -5,7 +5,15 @@ import itertools
 import pytest
 import torch
 
-from mindiffusion.data.synthetic import coefficients, render, synthetic_images, two_feature_model
+from mindiffusion.data.synthetic import (
+    RECIPES,
+    SYNTHETIC_DEMO,
+    coefficients,
+    is_synthetic,
+    render,
+    synthetic_images,
+    two_feature_model,
+)
 
 
 def random_signs(count: int, width: int, seed: int) -> torch.Tensor:
@@ -16,12 +24,17 @@ def scaled(images: torch.Tensor) -> torch.Tensor:
     return images.float() / 127.5 - 1
 
 
+every_set = pytest.mark.parametrize("name", RECIPES)
+
+
+@every_set
 @pytest.mark.parametrize("size", [32, 64])
-def test_all_patterns_are_orthonormal(size):
-    model = two_feature_model(size)
+def test_all_patterns_are_orthonormal(size, name):
+    model = two_feature_model(size, name)
     patterns = torch.cat([model.coarse, model.fine])
-    assert patterns.shape == (10, 3 * size * size) and patterns.dtype == torch.float32
-    assert torch.allclose(patterns @ patterns.T, torch.eye(10), atol=1e-5)
+    count = 4 + len(model.fine)
+    assert patterns.shape == (count, 3 * size * size) and patterns.dtype == torch.float32
+    assert torch.allclose(patterns @ patterns.T, torch.eye(count), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [32, 64])
@@ -37,19 +50,21 @@ def test_coarse_is_smooth_and_dominant_and_fine_is_not(size):
     assert render(model, random_signs(8, 4, 0), torch.zeros(8, 6)).square().mean().sqrt() == pytest.approx(0.32, 1e-3)
 
 
+@every_set
 @pytest.mark.parametrize("size", [32, 64])
-def test_values_stay_in_range(size):
-    model = two_feature_model(size)
+def test_values_stay_in_range(size, name):
+    model = two_feature_model(size, name)
     corners = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4)))
-    assert render(model, corners, torch.zeros(16, 6)).abs().max() < 0.85
-    images = render(model, corners.repeat(64, 1), random_signs(1024, 6, 1))
+    assert render(model, corners, torch.zeros(16, len(model.fine))).abs().max() < 0.85
+    images = render(model, corners.repeat(64, 1), random_signs(1024, len(model.fine), 1))
     assert images.abs().max() <= 1
 
 
-def test_signs_are_recovered_from_8_bit_images():
-    images = synthetic_images(500, 32, seed=3)
+@every_set
+def test_signs_are_recovered_from_8_bit_images(name):
+    images = synthetic_images(500, 32, seed=3, name=name)
     assert images.shape == (500, 3, 32, 32) and images.dtype == torch.uint8
-    p1, p2, outside = coefficients(two_feature_model(32), scaled(images))
+    p1, p2, outside = coefficients(two_feature_model(32, name), scaled(images))
     assert (p1.abs() - 1).abs().max() < 0.005 and (p2.abs() - 1).abs().max() < 0.02
     assert outside.max() < 2e-5
     assert p1.mean(0).abs().max() < 0.2 and p2.mean(0).abs().max() < 0.2  # every sign takes both values
@@ -83,6 +98,17 @@ def test_images_depend_on_the_seed_alone():
     assert torch.equal(first, synthetic_images(1500, 32, seed=5))
     assert not torch.equal(first, synthetic_images(1500, 32, seed=6))
     assert len(first.flatten(1).unique(dim=0)) > 700  # of 1024 combinations of signs
+
+
+def test_the_demo_differs_from_the_studies_in_bolder_stripes_of_white():
+    study, demo = two_feature_model(32), two_feature_model(32, SYNTHETIC_DEMO)
+    assert torch.equal(study.coarse, demo.coarse)
+    assert (len(study.fine), len(demo.fine)) == (6, 2)
+    white = demo.fine.reshape(2, 3, 32 * 32)
+    assert torch.equal(white[:, 0], white[:, 1]) and torch.equal(white[:, 0], white[:, 2])
+    assert study.fine_amplitude < demo.fine_amplitude < demo.coarse_amplitude / 2  # bolder, and still the weaker
+    assert is_synthetic("synthetic") and is_synthetic(SYNTHETIC_DEMO)
+    assert not is_synthetic("") and not is_synthetic(None)
 
 
 @pytest.mark.parametrize("size", [0, 48, -32])

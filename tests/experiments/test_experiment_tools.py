@@ -5,18 +5,17 @@ import sys
 
 import pytest
 import torch
-from helpers import ROOT, launch, load_script, write_pngs
+from helpers import launch, load_script, write_pngs
 from PIL import Image
 
-sys.path.append(str(ROOT / "experiments"))
-
-import c8_unlocking_costs_colour
-import color_drift
-import join_experts
-import side_by_side
-import tables
-import weighted_ddpm
-
+from experiments import (
+    c8_unlocking_costs_colour,
+    color_drift,
+    join_experts,
+    side_by_side,
+    tables,
+    weighted_ddpm,
+)
 from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.errors import UserError
@@ -92,11 +91,17 @@ def test_the_colour_table_has_a_row_per_run_and_setting(study, tmp_path, monkeyp
         color_drift.main([str(study), *options, "--cells", "CS"])
 
 
-def test_side_by_side_draws_a_row_per_cell(study, tmp_path):
+def test_side_by_side_draws_a_row_per_cell_and_real_images_only_if_asked(study, cache, tmp_path):
     pytest.importorskip("matplotlib")
-    side_by_side.main([str(study), "-o", str(tmp_path / "grid.png"), "--columns", "3", "--steps", "2"])
+    options = [str(study), "-o", str(tmp_path / "grid.png"), "--columns", "3", "--steps", "2"]
+    side_by_side.main(options)
     with Image.open(tmp_path / "grid.png") as image:
-        assert image.size == (160 + 2 * 3 * 32, 2 * 34)
+        assert image.size == (180 + 2 * 3 * 32, 2 * 34)
+    faces = write_pngs(tmp_path / "faces")
+    side_by_side.main([*options, "--real", "5-24", "--data-path", str(faces)])
+    with Image.open(tmp_path / "grid.png") as image, Image.open(faces / "004.png") as face:
+        assert image.size == (180 + 2 * 3 * 32, 2 * 2 * 34)
+        assert image.getpixel((181, 5))[:3] == face.getpixel((0, 0))
     with pytest.raises(UserError, match="no finished run of seed 7"):
         side_by_side.main([str(study), "-o", str(tmp_path / "grid.png"), "--seed", "7"])
 

@@ -1,49 +1,61 @@
-"""The harness of studies and the arithmetic of claims."""
+"""The harness of studies: constants passed to scripts, specs, runs, tables that grow."""
 
 import csv
-import math
+import json
 import os
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from helpers import ROOT, write_pngs
 
-sys.path.append(str(ROOT / "experiments"))
-
-import c1_coarse_before_fine
-import claims
-import launch
-import run_study
-import spec
-import tables
-
+from experiments import calls, harness, launch, run_study, spec, tables
 from mindiffusion.runtime.errors import UserError
 
-SPECS = sorted((ROOT / "experiments" / "specs").glob("*.py"))
+SPECS = sorted((ROOT / "experiments" / "specs").glob("[a-z]*.py"))
 
 
 # --- launching a script with other constants --------------------------------------------------------------------------
 
 
-def constants(**replaced: str) -> dict:
-    namespace = {"__name__": "launched"}
-    exec(launch.compile_with(ROOT / "train_celeba_cr_32.py", replaced), namespace)
-    return namespace
+def test_a_replaced_constant_reaches_what_is_computed_from_it(tmp_path, monkeypatch):
+    settings = ["--set", "LAMBDA_MAX=1e-3", "--set", "PENALTY_METHOD=proximal", "--set"]
+    settings += ['STAGES=[[0, 1, "a", 1], [0.5, 1, "b", 1], [0, 1, "c", 1]]']
+    monkeypatch.setattr(sys, "argv", ["launch.py"])
+    asked = {}
+    monkeypatch.setattr("mindiffusion.config.TrainConfig.__post_init__", lambda self: asked.update(config=self))
+    monkeypatch.setattr("mindiffusion.training.loop.train", lambda config, *rest, **more: None)
+    launch.main(["train_celeba_cr_32", *settings, "--", "--data-path", "synthetic", "--n-feat", "8"])
+    config = asked["config"]
+    assert config.lambda_schedule == pytest.approx((1e-3, 5e-4, 0.0)) and config.n_feat == 8
+    assert (config.penalty_method, config.stages[1].t_min, config.stages[2].name) == ("proximal", 0.5, "c")
+    assert launch.load_script("train_celeba_cr_32").LAMBDA_MAX == 5e-5  # the script itself is as it was
 
 
-def test_a_replaced_constant_reaches_those_computed_from_it():
-    script = constants(LAMBDA_MAX="1e-3", STAGES='[Stage(0, 1, "a", 2), Stage(0, 1, "b", 1)]')
-    assert script["LAMBDA_SCHEDULE"] == (1e-3, 0.0)
-    assert constants()["LAMBDA_SCHEDULE"][0] == 5e-5
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["LAMDA=1"], "no constant LAMDA"),
+        (["train=1"], "no constant train"),
+        (["LAMBDA_MAX=1e-"], "no JSON"),
+        (["LAMBDA_MAX"], "NAME=VALUE"),
+        (["LAMBDA_MAX=[1]"], "another kind"),
+        (["N_FEAT=0.5"], "another kind"),
+        (["N_FEAT=true"], "another kind"),
+        (["STAGES=[[0, 1, 5]]"], "another kind"),
+        (["STAGES=[]"], "another kind"),
+    ],
+)
+def test_a_constant_that_the_script_does_not_have_so_is_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        launch.main(["train_celeba_cr_32", *(part for each in settings for part in ("--set", each))])
 
 
-def test_an_unknown_constant_or_a_broken_expression_is_refused():
-    with pytest.raises(UserError, match="no constant LAMDA"):
-        constants(LAMDA="1")
-    with pytest.raises(UserError, match="no Python expression"):
-        constants(LAMBDA_MAX="1e-")
+def test_only_training_scripts_can_be_launched():
+    for name in ("sample", "train_celeba_x_32", "json"):
+        with pytest.raises(UserError, match="no training script"):
+            launch.load_script(name)
 
 
 # --- specs ------------------------------------------------------------------------------------------------------------
@@ -53,10 +65,9 @@ def test_an_unknown_constant_or_a_broken_expression_is_refused():
 def test_every_spec_names_real_scripts_constants_and_flags(path):
     study = spec.load_spec(path)
     for cell in study.cells:
-        settings = {"STAGES": spec.stages_expression(cell.stages), **cell.constants}
-        script = {"__name__": "launched"}
-        exec(launch.compile_with(ROOT / f"{cell.script}.py", settings), script)
-        stages = [(stage.t_min, stage.t_max, stage.epochs) for stage in script["STAGES"]]
+        script = launch.load_script(cell.script)
+        launch.replace_constants(script, json.loads(json.dumps(spec.all_constants(cell))))
+        stages = [(stage.t_min, stage.t_max, stage.epochs) for stage in script.STAGES]
         assert stages == list(cell.stages)
     assert study.data_path == "synthetic" or (study.train_images, study.eval_images) == ("1-8000", "8001-9000")
 
@@ -93,7 +104,7 @@ def test_patience_ends_a_stage_when_its_loss_stalls_and_gives_the_rest_to_the_la
 # --- a study from end to end ------------------------------------------------------------------------------------------
 
 TINY = """
-from spec import Cell, Study
+from experiments.spec import Cell, Study
 STAGES = ((0.8, 1, 1), (0.6, 1, 1), (0.4, 1, 1), (0.2, 1, 1), (0, 1, 1))
 STUDY = Study(
     cells=(
@@ -119,8 +130,8 @@ def test_a_study_trains_on_the_first_images_resumes_and_answers_a_claim(tmp_path
     run_study.main([*arguments, "--wall-minutes", "0"])
     assert "0 of 3 runs are done" in capsys.readouterr().out
     run_study.main(arguments)
-    links = sorted((tmp_path / "study" / "train_images").iterdir())
-    assert [link.name for link in links] == [f"{k:03d}.png" for k in range(16)] and links[0].is_symlink()
+    config = json.loads((tmp_path / "study" / "runs" / "C" / "seed0" / "contents_c_32" / "config.json").read_text())
+    assert (config["train_images"], config["data_path"]) == ("1-16", str(faces))
     rows = list(csv.DictReader((tmp_path / "study" / "results.csv").read_text().splitlines()))
     assert tuple(rows[0]) == tables.RESULT_COLUMNS
     assert {(row["cell"], row["seed"], row["checkpoint"], row["images"]) for row in rows} == {
@@ -139,12 +150,91 @@ def test_a_study_trains_on_the_first_images_resumes_and_answers_a_claim(tmp_path
     with pytest.raises(UserError, match="other settings"):
         run_study.main([*arguments, "--images", "80"])
 
-    script = ROOT / "experiments" / "c3_clean_channels.py"
-    command = [sys.executable, str(script), str(tmp_path / "study")]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [sys.executable, "-m", "experiments.c3_clean_channels", str(tmp_path / "study")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "masked channels that changed: 0 channels (1 seeds): holds" in done.stdout
     assert (tmp_path / "study" / "c3.csv").exists()
+
+
+def test_a_study_goes_on_from_tables_without_the_folders_of_its_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "tiny.py").write_text(TINY)
+    faces = write_pngs(tmp_path / "faces")
+    common = [str(tmp_path / "tiny.py"), "--data-path", str(faces), "--tables", str(tmp_path / "tables")]
+    run_study.main([*common, "--cells", "CS", "--", str(tmp_path / "monday")])
+    before = tables.read_csv(tmp_path / "tables" / "results.csv")
+    assert {row["cell"] for row in before} == {"CS"} and not (tmp_path / "monday" / "results.csv").exists()
+    shutil.rmtree(tmp_path / "monday")
+
+    capsys.readouterr()
+    run_study.main([*common, str(tmp_path / "tuesday")])
+    said = capsys.readouterr().out
+    assert "CS, seed 0: in the tables already" in said and "3 of 3 runs are done" in said
+    after = tables.read_csv(tmp_path / "tables" / "results.csv")
+    assert [row for row in after if row["cell"] == "CS"] == before
+    runs = tables.read_csv(tmp_path / "tables" / "runs.csv")
+    assert [row["cell"] for row in runs] == ["C", "CS", "C_experts"]
+    assert not (tmp_path / "tuesday" / "runs" / "CS").exists()
+
+    with pytest.raises(UserError, match="other settings than the spec's"):
+        run_study.main([*common, str(tmp_path / "wednesday"), "--images", "80"])
+
+
+def test_a_run_in_the_tables_is_made_again_only_for_the_runs_that_are_built_on_it(tmp_path):
+    study = spec.Study(
+        (spec.Cell("C", "train_celeba_c_32"), spec.Cell("E", "train_celeba_c_32", trained_as="C")), (0, 1), 160
+    )
+    caller = calls.Caller(0.0, 1)
+
+    def in_tables(*runs):
+        planned = harness.Harness(study, tmp_path, caller, ["python"])
+        rows = [
+            {"cell": cell.name, "seed": seed, "images": 160, "settings": planned.settings(cell) if settings else ""}
+            for cell in study.cells
+            for seed in study.seeds
+            for name, its_seed, settings in runs
+            if (cell.name, seed) == (name, its_seed)
+        ]
+        tables.write_csv(tmp_path / "runs.csv", ("cell", "seed", "images", "settings"), rows)
+        return harness.Harness(study, tmp_path, caller, ["python"], tmp_path).done_elsewhere
+
+    assert in_tables(("C", 0, True), ("E", 0, True), ("C", 1, True)) == {("C", 0), ("E", 0)}
+    assert in_tables(("C", 0, False), ("E", 0, False)) == {("C", 0), ("E", 0)}  # written before settings were
+
+
+def test_tables_grow_by_runs_the_new_ones_winning(tmp_path):
+    path = tmp_path / "results.csv"
+    columns = ("cell", "seed", "metric", "value")
+    old = [("C", 0, "swd", "1"), ("C", 0, "bpd", "2"), ("C", 10, "swd", "3"), ("CS", 2, "swd", "0.123456789")]
+    tables.write_csv(path, columns, [dict(zip(columns, row, strict=True)) for row in old])
+    tables.grow_csv(path, columns, [{"cell": "C", "seed": 0, "metric": "swd", "value": 9.0}])
+    assert path.read_text().splitlines()[1:] == ["C,0,swd,9", "C,10,swd,3", "CS,2,swd,0.123456789"]
+
+
+def test_a_table_from_before_a_column_existed_grows_too(tmp_path):
+    (tmp_path / "runs.csv").write_text("cell,seed,images\nC,0,40\n")
+    tables.grow_csv(tmp_path / "runs.csv", ("cell", "seed", "images", "settings"), [])
+    assert (tmp_path / "runs.csv").read_text() == "cell,seed,images,settings\nC,0,40,\n"
+
+
+def test_the_threads_of_a_run_are_the_users_or_a_share_of_the_cores_it_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [calls.threads_per_job(jobs) for jobs in (1, 2, 4, 9)] == ["6", "3", "1", "1"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert calls.threads_per_job(1) == "2"
+
+
+def test_a_study_reads_the_data_path_from_env_as_the_scripts_do(tmp_path, monkeypatch):
+    monkeypatch.delenv("CELEBA_PATH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.py").write_text(TINY)
+    (tmp_path / ".env").write_text("CELEBA_PATH=few\n")
+    write_pngs(tmp_path / "few", count=10)
+    with pytest.raises(UserError, match=f"{tmp_path}/few has 10 images"):
+        run_study.main(["tiny.py", "study"])
 
 
 def test_a_study_says_what_is_wrong_with_its_data(tmp_path):
@@ -154,65 +244,3 @@ def test_a_study_says_what_is_wrong_with_its_data(tmp_path):
         run_study.main([str(tmp_path / "tiny.py"), str(tmp_path / "study"), "--data-path", str(few)])
     with pytest.raises(UserError, match="no cell X"):
         run_study.main([str(tmp_path / "tiny.py"), str(tmp_path / "study"), "--data-path", str(few), "--cells", "X"])
-
-
-# --- claims -----------------------------------------------------------------------------------------------------------
-
-
-def table(tmp_path: Path, values: dict[tuple[str, int, str, str], float]) -> claims.StudyTable:
-    rows = [dict(zip(("cell", "seed", "checkpoint", "metric"), key, strict=True), value=v) for key, v in values.items()]
-    tables.write_csv(tmp_path / "results.csv", tables.RESULT_COLUMNS, rows)
-    return claims.StudyTable(tmp_path)
-
-
-def test_the_interval_is_students():
-    got = claims.interval([1.0, 2.0, 3.0])
-    assert (got.mean, got.seeds) == (2.0, 3)
-    assert got.high - got.mean == pytest.approx(4.303 / math.sqrt(3))
-    assert claims.interval([1.0]).low != claims.interval([1.0]).low and claims.interval([]).seeds == 0
-
-
-@pytest.mark.parametrize(
-    ("values", "verdict"),
-    [
-        ([1, 1.1, 0.9], claims.HOLDS),
-        ([-1, -1.1, -0.9], claims.FAILS),
-        ([1, -1, 0.5], claims.DEPENDS),
-        ([1], claims.DEPENDS),
-    ],
-)
-def test_a_claim_holds_only_where_the_interval_excludes_zero(values, verdict):
-    assert claims.interval(values).verdict_above_zero == verdict
-
-
-def test_comparisons_are_paired_by_seed_and_positive_for_the_better(tmp_path):
-    values = {("C", s, "final", "swd"): 80.0 + 8 * s for s in range(3)}
-    values |= {("uniform", s, "final", "swd"): 100.0 + 10 * s for s in range(4)}
-    swd, bpd = claims.compare(table(tmp_path, values), "C", "uniform")
-    assert swd.interval.mean == pytest.approx(20.0) and swd.interval.high == pytest.approx(20.0)
-    assert (swd.verdict, swd.interval.seeds) == (claims.HOLDS, 3)
-    assert bpd.verdict == claims.NOT_MEASURED
-
-
-def test_c1_sees_coarse_before_fine_and_what_the_curriculum_adds(tmp_path):
-    curves = {  # swd per stage
-        ("C", "swd_8"): (100, 10, 0, 0, 0),
-        ("C", "swd_32"): (100, 100, 90, 50, 0),
-        ("uniform", "swd_8"): (100, 50, 20, 10, 0),
-        ("uniform", "swd_32"): (100, 60, 30, 10, 0),
-    }
-    values = {
-        (cell, seed, f"stage{k + 1}", metric): float(value)
-        for (cell, metric), curve in curves.items()
-        for seed in range(3)
-        for k, value in enumerate(curve)
-    }
-    by_name = {f.quantity: f for f in c1_coarse_before_fine.measure(table(tmp_path, values))}
-    own, recovery = by_name["C: swd_32 later than swd_8"], by_name["C: recovery_fine later than recovery_coarse"]
-    assert own.interval.mean == pytest.approx((3.4 - 1.1) / 5) and own.verdict == claims.HOLDS
-    assert recovery.verdict == claims.NOT_MEASURED
-
-
-def test_a_claim_without_a_study_says_what_to_run(tmp_path):
-    with pytest.raises(UserError, match=r"run_study\.py"):
-        claims.StudyTable(tmp_path)

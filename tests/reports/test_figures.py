@@ -13,7 +13,7 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.training.display import Display
 
 pytest.importorskip("matplotlib")
-from mindiffusion.reports import figures
+from mindiffusion.reports import figure_plots, figures
 from mindiffusion.reports.run_record import read_record
 
 COMMON = {"figure_loss.png", "figure_bands.png", "figure_speed.png"}
@@ -98,11 +98,11 @@ def test_figures_and_bands_do_not_count_as_training_time(tmp_path, monkeypatch):
 
 
 def test_the_channel_map_shows_births_where_the_checkpoint_has_them(finished):
-    states = [figures._channel_state(birth, stage) for stage in (1, 2, 3) for birth in (0, 2, 3, -1)]
+    states = [figure_plots._channel_state(birth, stage) for stage in (1, 2, 3) for birth in (0, 2, 3, -1)]
     assert states == [1, 0, 0, 0, 1, 2, 0, 0, 1, 1, 2, 0]
     saved = figures.stage_checkpoints(read_record(finished["train_celeba_cs_32"]))
     births = saved[-1]["model"]["channel_birth_stage"].tolist()
-    figure = figures.channels_figure(read_record(finished["train_celeba_cs_32"]), births)
+    figure = figure_plots.channels_figure(read_record(finished["train_celeba_cs_32"]), births)
     state = figure.axes[1].collections[0].get_array().reshape(5, 16).tolist()
     assert [sum(cell > 0 for cell in row) for row in state] == [3, 6, 9, 12, 16]
 

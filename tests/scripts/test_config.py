@@ -97,7 +97,7 @@ def test_the_path_comes_from_the_flag_then_the_environment_then_dotenv(tmp_path,
 
 def test_flags_win_over_demo_and_demo_over_constants():
     config = parse("--demo", "--lr", "0.5")
-    assert config.lr == 0.5 and config.data_path == "synthetic" and config.n_feat == DEMO["n_feat"]
+    assert config.lr == 0.5 and config.data_path == "synthetic-demo" and config.n_feat == DEMO["n_feat"]
 
 
 def test_identity_holds_the_science_and_not_the_machine():

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import checkpoints, launch, write_pngs
+from PIL import Image
 
 import evaluate
 import sample
 from mindiffusion.data.images import parse_range
+from mindiffusion.data.synthetic import synthetic_images
 from mindiffusion.evaluation.inception import Unavailable, find_inception, inception_metrics
 from mindiffusion.evaluation.subjects import find_subject
 from mindiffusion.runtime.errors import run_script
@@ -116,6 +118,18 @@ def test_a_folder_of_pngs_stands_in_for_the_checkpoint_they_came_from(run, monke
     rows, report = evaluated(run, "pngs", *flags)
     assert {**rows[0], "name": ""} == {**rows[1], "name": ""}
     assert report["results"][1]["kind"] == "folder"
+
+
+def test_recovery_looks_for_the_features_of_the_set_that_is_named(run, tmp_path):
+    folder = tmp_path / "pngs"
+    folder.mkdir()
+    for index, pixels in enumerate(synthetic_images(16, 32, seed=5)):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{index:02}.png")
+    found = {}
+    for name in ("synthetic", "synthetic-demo"):
+        (row,), _ = evaluated(folder, "--data-path", name, "--metrics", "recovery")
+        found[name] = float(row["recovery_fine"])
+    assert found["synthetic"] > 0.98 and 0 < found["synthetic-demo"] < 0.9  # stripes of three colours are rarely white
 
 
 def test_the_table_does_not_depend_on_the_batch_size(run):

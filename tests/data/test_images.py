@@ -6,15 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from image_folder import load
+from image_folder import BLUE, GREEN, RED, load
 from PIL import Image
 
 from mindiffusion.data.image_cache import crop_box, decode
 from mindiffusion.data.images import ImageData, device_images, find_images, get_batch
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 # Finding
@@ -158,6 +156,9 @@ def test_synthetic_data_need_no_disk(cache):
     assert data.images.shape == (70, 3, 32, 32) and data.images.dtype == torch.uint8
     assert data.fingerprint == {"kind": "synthetic", "images": 70, "image_size": 32, "seed": 4}
     assert not torch.equal(data.images, load("synthetic", seed=5, num_synthetic=70).images)
+    demo = load("synthetic-demo", seed=4, num_synthetic=70)
+    assert demo.fingerprint == {**data.fingerprint, "set": "synthetic-demo"}  # no run of one goes on with the other
+    assert not torch.equal(data.images, demo.images)
     assert not cache.exists()
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mindiffusion.data.recovery import feature_recovery
-from mindiffusion.data.synthetic import two_feature_model
+from mindiffusion.data.feature_recovery import feature_recovery
+from mindiffusion.data.synthetic import SYNTHETIC, two_feature_model
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.bootstrap import RESAMPLES, Estimate, bootstrap
 from mindiffusion.evaluation.color import NAMES as COLOR_NAMES
@@ -37,6 +37,7 @@ class Settings:
     clip_x0: bool = True
     resamples: int = RESAMPLES
     inception: Inception | None = None
+    synthetic_set: str = SYNTHETIC  # whose features "recovery" looks for
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ def sample_row(samples: Tensor, reference: Tensor, settings: Settings, device: t
     if "face_rate" in groups:
         row["face_rate"] = _face_rate(samples, settings)
     if "recovery" in groups:
-        recovery = feature_recovery(two_feature_model(x.shape[-1]), x)
+        recovery = feature_recovery(two_feature_model(x.shape[-1], settings.synthetic_set), x)
         row |= {f"recovery_{name}": Estimate(getattr(recovery, name)) for name in ("coarse", "fine", "outside")}
     wanted = [name for name in ("fid", "kid", "precision", "recall") if name in groups]
     if wanted and settings.inception:

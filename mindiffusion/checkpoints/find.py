@@ -1,0 +1,60 @@
+"""One way to name a trained model, wherever a command asks for one. A name is the path of
+
+- a run's folder of checkpoints or of contents (``checkpoints_c_32``, ``contents_c_32``): its newest good checkpoint;
+- the output folder of a single run, which holds those two: the same;
+- a checkpoint file, or a bare state dict of the original minDiffusion;
+- a folder that ``sample.py --export`` made.
+"""
+
+from pathlib import Path
+
+from mindiffusion.checkpoints.checkpoint import LATEST, PREVIOUS, BadCheckpoint, find_newest
+from mindiffusion.runtime.errors import UserError
+
+EXPORT_WEIGHTS = "model.safetensors"  # in an exported folder
+WAYS = "a run's folder (checkpoints_c_32, say), a checkpoint file, or a folder that sample.py --export made"
+
+
+def find_model(path: Path) -> Path:
+    """The file, or the exported folder, that ``path`` names. BadCheckpoint, saying what can be named, if there
+    is none."""
+    found = _file_of(path)
+    if found is None:
+        what = "holds no model" if path.is_dir() else "does not exist"
+        raise BadCheckpoint(f"{path} {what}: name {WAYS}.")
+    return found
+
+
+def is_model(path: Path) -> bool:
+    """Whether ``path`` names a model, good or damaged; a folder of images, say, does not."""
+    return path.is_file() or (path.is_dir() and (_is_export(path) or _checkpoints_of(path) is not None))
+
+
+def _file_of(path: Path) -> Path | None:
+    if path.is_file() or _is_export(path):
+        return path
+    folder = _checkpoints_of(path) if path.is_dir() else None
+    found = find_newest(folder) if folder else None
+    return found.path if found else None
+
+
+def _is_export(path: Path) -> bool:
+    return (path / EXPORT_WEIGHTS).exists()
+
+
+def _checkpoints_of(path: Path) -> Path | None:
+    """The folder of checkpoints that a folder is, belongs to, or holds. UserError if it holds those of several runs."""
+    if _has_checkpoints(path):
+        return path
+    here = path.resolve()
+    sibling = here.with_name(here.name.replace("contents", "checkpoints", 1))
+    if here.name.startswith("contents") and _has_checkpoints(sibling):
+        return sibling
+    inside = sorted(each for each in path.glob("checkpoints_*") if _has_checkpoints(each))
+    if len(inside) > 1:
+        raise UserError(f"{path} holds several runs: name one of {', '.join(map(str, inside))}.")
+    return inside[0] if inside else None
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (LATEST, PREVIOUS)) or any(folder.glob("stage*.pt"))

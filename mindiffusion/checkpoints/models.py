@@ -1,0 +1,74 @@
+"""A trained model out of whatever names it: with what must be known to sample from it, and its name for people."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mindiffusion.checkpoints.checkpoint import LATEST, PREVIOUS
+from mindiffusion.checkpoints.weights import Weights, build_network, read_weights
+from mindiffusion.config import Stage
+from mindiffusion.curriculum_ddpm import CurriculumDDPM
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network out of a file, on the CPU, in eval mode, and what must be known to sample from it.
+
+    ``image_size`` in pixels; ``betas`` and ``n_T`` of its process; ``t_stop``: the lowest timestep it was trained on, 0
+    for all. What a bare state dict does not say is minDiffusion's.
+    """
+
+    weights: Weights
+    net: nn.Module
+    image_size: int
+    betas: tuple[float, float]
+    n_T: int
+    t_stop: int
+
+
+def open_model(path: Path, raw: bool = False) -> Model:
+    """The model that ``path`` names, with its averaged weights, or with ``raw`` the last ones. UserError as
+    ``read_weights``."""
+    weights = read_weights(path, raw=raw)
+    config = weights.checkpoint["config"] if weights.checkpoint else {}
+    return Model(
+        weights,
+        build_network(weights),
+        config.get("image_size", 32),
+        tuple(config.get("betas", (1e-4, 0.02))),
+        config.get("n_T", 1000),
+        trained_down_to(weights.checkpoint),
+    )
+
+
+def model_name(weights: Weights) -> str:
+    """What people call it: "control", "C", "CS after stage 4"; of a bare file or an export its own name."""
+    config = weights.checkpoint["config"] if weights.checkpoint else {}
+    file = weights.path
+    if file.is_dir() or "variant" not in config:
+        return file.name if file.is_dir() else file.stem
+    variant = config["variant"].upper() or "control"
+    if file.name in (LATEST, PREVIOUS):
+        return variant
+    if file.stem.removeprefix("stage").isdigit():
+        return f"{variant} after stage {file.stem.removeprefix('stage')}"
+    return file.stem
+
+
+def trained_down_to(checkpoint: dict | None) -> int:
+    """The lowest timestep that the checkpoint's network has seen, 0 for all of them or a bare state dict."""
+    if checkpoint is None:
+        return 0
+    config, next_epoch = checkpoint["config"], checkpoint["next_epoch"]
+    epochs_per_stage = [stage["epochs"] for stage in config["stages"]]
+    images_per_epoch = config.get("images_per_epoch") or checkpoint["data"]["images"]
+    steps_per_epoch = images_per_epoch // config["global_batch_size"]
+    if checkpoint["next_step"] == next_epoch * steps_per_epoch and next_epoch > 0:
+        next_epoch -= 1  # at a border: the epoch that is done, not the one to come
+    last = next(i for i in range(len(epochs_per_stage)) if next_epoch < sum(epochs_per_stage[: i + 1]))
+    seen = [Stage(**stage) for stage in config["stages"][: last + 1]]
+    process = CurriculumDDPM(torch.nn.Identity(), tuple(config["betas"]), config["n_T"])
+    process.set_time_range(min(stage.t_min for stage in seen), 1.0)
+    return process.t_stop

@@ -1,0 +1,178 @@
+"""What is on the figures of a run, see figures.py. Wants matplotlib."""
+
+from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from mindiffusion.reports.bands import NUM_BANDS, band_names
+from mindiffusion.reports.figure_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SEQUENTIAL,
+    images_axis,
+    mark_stages,
+    new_figure,
+    plain_log_ticks,
+    sparse_log_ticks,
+)
+from mindiffusion.reports.run_record import RunRecord
+
+MASKED, ACTIVE, BORN = "#E6E6E6", "#9CC3E0", BLUE
+NORM_FLOOR = 1e-8  # exact zeros are drawn here on the logarithmic axis
+BAND_LOSSES = (1e-3, 1.0)  # the colours' range, the same for all runs; what lies outside has the colour of the end
+
+
+def loss_figure(record: RunRecord) -> Figure:
+    """The training loss, which is over the timesteps of its stage, and the loss over all timesteps."""
+    figure = new_figure(3.6)
+    axes = figure.subplots()
+    mark_stages(axes, record)
+    images = record.metrics["images"]
+    axes.plot(images, record.metrics["mse"], color=BLUE, lw=1.5, marker=_marker(images), label="timesteps of the stage")
+    if record.bands["step"]:
+        images = record.bands["images"]
+        label = "all timesteps (moving average of the weights)"
+        axes.plot(images, record.band_loss(), color=ORANGE, lw=1.5, ls="--", marker=_marker(images), label=label)
+    if any(record.metrics["penalty"]):
+        penalty = [value or None for value in record.metrics["penalty"]]
+        axes.plot(record.metrics["images"], penalty, color=GREEN, lw=1.2, ls=":", label="Group L1 penalty")
+    axes.set(yscale="log", ylabel="loss")
+    plain_log_ticks(axes.yaxis)
+    axes.legend(fontsize=8, frameon=False)
+    images_axis(axes, record)
+    _title(figure, record, "training loss")
+    return figure
+
+
+def bands_figure(record: RunRecord) -> Figure:
+    """Where along the noise levels the loss is: over the run, and at its last epoch."""
+    figure = new_figure(4.0)
+    over_time, now = figure.subplots(1, 2, width_ratios=(2.6, 1))
+    table = [record.bands[name] for name in band_names()]
+    images = record.bands["images"]
+    edges = [2 * images[0] - images[1] if len(images) > 1 else 0, *images]
+    heights = [index / NUM_BANDS for index in range(NUM_BANDS + 1)]
+    mesh = over_time.pcolormesh(edges, heights, table, cmap=SEQUENTIAL, norm=LogNorm(*BAND_LOSSES))
+    plain_log_ticks(figure.colorbar(mesh, ax=over_time, pad=0.01, extend="both").ax.yaxis)
+    lowest = [stage["t_min"] for stage in record.config["stages"]]
+    over_time.stairs(lowest, record.stage_borders, color=ORANGE, lw=2.5, baseline=None)
+    over_time.set(
+        ylabel="timestep t/T (1 = pure noise)",
+        title="mean squared error of eps over the run; orange: lowest timestep trained",
+    )
+    over_time.set_xlim(0, max(images))
+    images_axis(over_time, record)
+    now.stairs([row[-1] for row in table], heights, color=BLUE, lw=2, baseline=None)
+    now.set(yscale="log", xlabel="timestep t/T", xlim=(0, 1), title="at the last epoch")
+    plain_log_ticks(now.yaxis)
+    for axes in (over_time, now):
+        axes.title.set_fontsize(9)
+    _title(figure, record, "loss per band of timesteps, fixed batch")
+    return figure
+
+
+def speed_figure(record: RunRecord) -> Figure:
+    """Images per second, grids and checkpoints left out."""
+    figure = new_figure(2.6)
+    axes = figure.subplots()
+    mark_stages(axes, record)
+    images, speed = record.metrics["images"], record.metrics["images_per_s"]
+    median = sorted(speed)[len(speed) // 2]
+    axes.plot(images, speed, color=BLUE, lw=1.2, marker=_marker(images))
+    axes.axhline(median, color=GREY, lw=1, ls="--", label=f"median {median:,.0f} images/s")
+    axes.set(ylabel="images / s", ylim=(0, None))
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    images_axis(axes, record)
+    _title(figure, record, "speed")
+    return figure
+
+
+def channels_figure(record: RunRecord, births: list[int]) -> Figure:
+    """Active channels over the run, and a map of which was born when (``births`` as channel_birth_stage)."""
+    figure = new_figure(4.4)
+    count, lattice = figure.subplots(2, 1, height_ratios=(1, 1.3))
+    mark_stages(count, record)
+    active = record.metrics["active_channels"]  # of the interval that ends there
+    count.plot([0, *record.metrics["images"]], [active[0], *active], color=BLUE, lw=2, drawstyle="steps-pre")
+    count.set(ylabel="active channels", ylim=(0, len(births) * 1.08))
+    images_axis(count, record)
+
+    stages = range(1, len(record.config["stages"]) + 1)
+    state = [[_channel_state(birth, stage) for birth in births] for stage in stages]
+    colours = ListedColormap([MASKED, ACTIVE, BORN])
+    x, y = range(len(births) + 1), [stage - 0.5 for stage in (*stages, stages[-1] + 1)]
+    gaps = {"edgecolors": "white", "lw": 0.4} if len(births) <= 128 else {}
+    lattice.pcolormesh([i - 0.5 for i in x], y, state, cmap=colours, vmin=0, vmax=2, **gaps)
+    lattice.invert_yaxis()
+    begun = record.stages_begun
+    born = [sum(birth == stage for birth in births) for stage in (0, *stages)]
+    labels = [f"{s}: {born[s]} born" if s <= begun else f"{s}: to come" for s in stages]
+    labels[0] = f"1: {born[0]} from the start"
+    lattice.set_yticks(list(stages), labels)
+    lattice.set(xlabel="bottleneck channel", ylabel="stage")
+    keys = [Patch(color=c, label=t) for c, t in ((MASKED, "masked"), (ACTIVE, "active"), (BORN, "born in this stage"))]
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    _title(figure, record, f"active bottleneck channels, of {len(births)}")
+    return figure
+
+
+def norms_figure(record: RunRecord, norms: list[dict[str, list[float]]]) -> Figure:
+    """lambda per stage, and below it how the filter norms of each convolution are spread at the end of each stage."""
+    layers = list(norms[0])
+    figure = new_figure(2.4 + 0.24 * len(layers))
+    top, axes = figure.subplots(2, 1, height_ratios=(1.2, 0.24 * len(layers)))
+    colours = _stage_colours(len(record.config["stages"]))
+    schedule = record.config["lambda_schedule"]
+    top.bar([str(i + 1) for i in range(len(schedule))], schedule, color=colours, edgecolor=GREY, lw=0.5)
+    for index, lam in enumerate(schedule):
+        top.annotate(f"{lam:.2g}", (index, lam), ha="center", va="bottom", fontsize=8)
+    top.set(ylabel="lambda", xlabel="stage", ylim=(0, 1.3 * max(schedule)))
+
+    for stage, of_layers in enumerate(norms):
+        offset = 0.7 * ((stage + 0.5) / len(norms) - 0.5)
+        for row, layer in enumerate(layers):
+            low, median, high = (max(q, NORM_FLOOR) for q in _quantiles(of_layers[layer]))
+            axes.plot([low, high], [row + offset] * 2, color=colours[stage], lw=1.6, solid_capstyle="butt")
+            axes.plot(median, row + offset, "o", color=colours[stage], ms=3, mec=GREY, mew=0.3)
+    axes.set_yticks(range(len(layers)), layers, fontsize=8)
+    axes.set(xscale="log", ylim=(len(layers) - 0.5, -0.5))
+    sparse_log_ticks(axes.xaxis)
+    keys = [Line2D([], [], color=colours[k], marker="o", ms=4, label=f"after stage {k + 1}") for k in range(len(norms))]
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(norms), fontsize=8, frameon=False)
+    axes.set_xlabel("L2 norm of an output channel's weights: median and 5 % to 95 %, at the end of each stage")
+    axes.grid(axis="y", lw=0.3)
+    _title(figure, record, "Group L1: lambda and filter norms per convolution")
+    return figure
+
+
+def _channel_state(birth: int, stage: int) -> int:
+    """0 masked, 1 active, 2 born in this stage."""
+    if birth < 0 or birth > stage:
+        return 0
+    return 2 if birth == stage else 1
+
+
+def _quantiles(values: list[float]) -> tuple[float, float, float]:
+    ordered = sorted(values)
+    low, median, high = (ordered[round(q * (len(ordered) - 1))] for q in (0.05, 0.5, 0.95))
+    return low, median, high
+
+
+def _stage_colours(num_stages: int) -> list[tuple[float, float, float, float]]:
+    import matplotlib
+
+    colours = matplotlib.colormaps[SEQUENTIAL]
+    return [colours(0.05 + 0.85 * index / max(num_stages - 1, 1)) for index in range(num_stages)]
+
+
+def _marker(points: list[float]) -> str | None:
+    return "o" if len(points) < 3 else None  # a single point makes no line
+
+
+def _title(figure: Figure, record: RunRecord, what: str) -> None:
+    data = record.config["data"]
+    about = f"seed {record.config['seed']}, n_feat {record.config['n_feat']}, {data['images']:,} images"
+    figure.suptitle(f"{record.title}: {what} ({about})", fontsize=10)

@@ -1,0 +1,148 @@
+"""Sample grids as pictures: enlarged, with a caption, real images in a labelled row of their own; and read back.
+
+A pixel of an image becomes a square of the picture (nearest neighbour), so nothing is smoothed and the pixels can be
+read back exactly. Where they lie is kept in the PNG itself, as text under the key ``LAYOUT_KEY``.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from torch import Tensor
+
+from mindiffusion.data.images import ImageData
+from mindiffusion.runtime.files import write_atomically
+
+COLUMNS = 8
+CELL = 128  # pixels of the picture that an image is enlarged to, if it is not larger
+GAP, MARGIN, LINE = 4, 12, 24  # pixels: between images, around all, height of a line of text
+TITLE_SIZE, TEXT_SIZE = 19, 17  # of the letters
+PAPER, INK, QUIET = (255, 255, 255), (27, 31, 36), (89, 99, 110)
+LAYOUT_KEY = "mindiffusion-grid"
+REAL_LABEL = "real images, for comparison"
+OLD_GAP = 2  # of the grids of earlier versions, which were not enlarged
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the images lie. ``tops``: the first pixel row of the samples and of the real images, as far as there are
+    any; ``counts``: how many of each. ``size`` is that of an image, ``scale`` its enlargement."""
+
+    size: int
+    scale: int
+    left: int
+    gap: int
+    tops: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    def corner(self, group: int, index: int) -> tuple[int, int]:
+        """(x, y) of the image's first pixel."""
+        step = self.size * self.scale + self.gap
+        return self.left + index % COLUMNS * step, self.tops[group] + index // COLUMNS * step
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The images of a grid file, uint8 (N, S, S, 3) each; ``real`` is empty where there are none."""
+
+    samples: np.ndarray
+    real: np.ndarray
+
+
+def save_grid(path: Path, samples: Tensor, data: ImageData | None = None, caption: Sequence[str] = ()) -> None:
+    """Write samples (N, 3, S, S) in [-1, 1] as a PNG, 8 a row, the lines of ``caption`` above, real images of ``data``
+    below. UserError if it cannot be written."""
+    pixels = ((samples.float().clamp(-1, 1) / 2 + 0.5) * 255 + 0.5).clamp(0, 255).to(torch.uint8)  # as save_image
+    groups = [pixels.permute(0, 2, 3, 1).numpy()]
+    if data is not None:
+        groups.append(data.images[:COLUMNS].permute(0, 2, 3, 1).cpu().numpy())
+    picture, layout = _compose(groups, caption)
+    about = PngImagePlugin.PngInfo()
+    about.add_text(LAYOUT_KEY, json.dumps(asdict(layout)))
+    write_atomically(path, lambda temporary: picture.save(temporary, "PNG", pnginfo=about))
+
+
+def read_grid(path: Path) -> Grid:
+    """The images of a file that ``save_grid`` wrote, in this version or an earlier one, exactly as they were drawn.
+
+    ValueError if the file is no such grid.
+    """
+    with Image.open(path) as picture:
+        text = getattr(picture, "text", {}).get(LAYOUT_KEY)
+        pixels = np.asarray(picture.convert("RGB"))
+    layout = Layout(**json.loads(text)) if text else _old_layout(*pixels.shape[:2], path)
+    groups = [_cut(pixels, layout, group) for group in range(len(layout.counts))]
+    return Grid(groups[0], groups[1] if len(groups) > 1 else np.empty((0, *groups[0].shape[1:]), np.uint8))
+
+
+def contact_sheet(images: np.ndarray, columns: int = COLUMNS, scale: int = 1, gap: int = 1) -> Image.Image:
+    """Images (N, S, S, 3) uint8 side by side, ``columns`` a row, without words."""
+    size = images.shape[1] * scale
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * (size + gap) - gap, max(rows * (size + gap) - gap, 1)), PAPER)
+    for index, image in enumerate(images):
+        place = (index % columns * (size + gap), index // columns * (size + gap))
+        sheet.paste(_enlarged(image, scale), place)
+    return sheet
+
+
+def _compose(groups: list[np.ndarray], caption: Sequence[str]) -> tuple[Image.Image, Layout]:
+    """The picture of samples and, if there are two groups, real images."""
+    size = groups[0].shape[1]
+    scale = max(1, CELL // size)
+    step = size * scale + GAP
+    tops, y = [], MARGIN + LINE * len(caption)
+    for index, images in enumerate(groups):
+        y += LINE + MARGIN if index else 0  # its label
+        tops.append(y)
+        y += -(-len(images) // COLUMNS) * step
+    layout = Layout(size, scale, MARGIN, GAP, tuple(tops), tuple(len(images) for images in groups))
+    picture = Image.new("RGB", (2 * MARGIN + COLUMNS * step - GAP, y - GAP + MARGIN), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(caption):
+        font = _font(draw, line, TEXT_SIZE if number else TITLE_SIZE, picture.width - 2 * MARGIN)
+        draw.text((MARGIN, MARGIN - 4 + number * LINE), line, fill=QUIET if number else INK, font=font)
+    for group, images in enumerate(groups):
+        if group:
+            place = (MARGIN, layout.tops[group] - LINE)
+            draw.text(place, REAL_LABEL, fill=QUIET, font=ImageFont.load_default(TEXT_SIZE))
+            draw.line((MARGIN, place[1] - 8, picture.width - MARGIN, place[1] - 8), fill=QUIET, width=1)
+        for index, image in enumerate(images):
+            picture.paste(_enlarged(image, scale), layout.corner(group, index))
+    return picture, layout
+
+
+def _font(draw: ImageDraw.ImageDraw, line: str, size: int, width: int) -> ImageFont.ImageFont:
+    """Pillow's own font, of this size or of the largest in which the line is not wider than ``width`` pixels."""
+    while size > 8 and draw.textlength(line, font=ImageFont.load_default(size)) > width:
+        size -= 1
+    return ImageFont.load_default(size)
+
+
+def _enlarged(image: np.ndarray, scale: int) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(image)).resize(
+        (image.shape[1] * scale, image.shape[0] * scale), Image.Resampling.NEAREST
+    )
+
+
+def _cut(pixels: np.ndarray, layout: Layout, group: int) -> np.ndarray:
+    """The images (N, S, S, 3) of a group, one pixel of each square."""
+    span = layout.size * layout.scale
+    corners = [layout.corner(group, index) for index in range(layout.counts[group])]
+    images = [pixels[y : y + span : layout.scale, x : x + span : layout.scale] for x, y in corners]
+    return np.stack(images) if images else np.empty((0, layout.size, layout.size, 3), np.uint8)
+
+
+def _old_layout(height: int, width: int, path: Path) -> Layout:
+    """Of a grid that is not enlarged: rows of samples, the last row of real images."""
+    step, rest = divmod(width - OLD_GAP, COLUMNS)
+    rows = (height - OLD_GAP) // step if step > OLD_GAP else 0
+    if rest or rows < 1 or (height - OLD_GAP) % step:
+        raise ValueError(f"{path} is no sample grid of this program")
+    counts = (COLUMNS,) if rows == 1 else ((rows - 1) * COLUMNS, COLUMNS)
+    tops = tuple(OLD_GAP + step * row for row in ((0,) if rows == 1 else (0, rows - 1)))
+    return Layout(step - OLD_GAP, 1, OLD_GAP, OLD_GAP, tops, counts)

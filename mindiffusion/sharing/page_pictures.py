@@ -1,0 +1,55 @@
+"""Sample grids as data URLs in a page: the images' own pixels, without caption, in as few bytes as can be asked for.
+
+The page enlarges them again. By default they are WebP of the best quality at which all together stay below ``BUDGET``.
+"""
+
+import base64
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from mindiffusion.reports.grid_picture import contact_sheet, read_grid
+
+BUDGET = 4.5e6  # bytes in the page, so that four runs of 80 epochs are sent by mail and opened at once
+QUALITIES = (90, 80, 70, 60, 50, 40, 30)  # tried in this order
+TRIED = 24  # grids to judge a quality by
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How grids are embedded. ``kind``: "webp", "jpeg" or "png", the last without loss; ``quality``: of the first two,
+    0 to let ``fit`` choose."""
+
+    kind: str = "webp"
+    quality: int = 0
+
+    def fit(self, paths: list[Path]) -> "Pictures":
+        """With a quality: the one asked for, or the best that keeps ``paths`` together below BUDGET."""
+        if self.kind == "png" or self.quality or not paths:
+            return self
+        some = paths[:: max(1, len(paths) // TRIED)]
+        for quality in QUALITIES:
+            chosen = replace(self, quality=quality)
+            if sum(len(chosen.embed(path)) for path in some) / len(some) * len(paths) <= BUDGET:
+                break
+        return chosen
+
+    def embed(self, path: Path) -> str:
+        """The samples of a grid file as a data URL. ValueError if it is no grid."""
+        return self._url(contact_sheet(read_grid(path).samples))
+
+    def real(self, paths: list[Path]) -> str:
+        """The real images of the last grid that has some, as a data URL; "" if none has."""
+        for path in reversed(paths):
+            images = read_grid(path).real
+            if len(images):
+                return self._url(contact_sheet(images))
+        return ""
+
+    def _url(self, sheet: Image.Image) -> str:
+        options = {"webp": {"quality": self.quality, "method": 4}, "jpeg": {"quality": self.quality, "subsampling": 0}}
+        buffer = io.BytesIO()
+        sheet.save(buffer, self.kind.upper(), **options.get(self.kind, {"optimize": True}))
+        return f"data:image/{self.kind};base64," + base64.b64encode(buffer.getvalue()).decode()
