@@ -4,10 +4,10 @@ import pytest
 from helpers import checkpoints, contents, exit_code, launch, metrics
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.models import trained_down_to
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.training.schedule import Schedule
-from sample import trained_down_to
 
 
 class Config:
