@@ -8,7 +8,7 @@ demo: .venv/installed
 	@echo "Training CS on synthetic images, about 3 minutes on 2 CPU cores. After each stage it measures what its samples show."
 	$(BIN)/python train_celeba_cs_32.py --demo --output-dir demo --overwrite
 	@echo
-	@$(BIN)/python compare.py demo/contents_cs_32 -o demo/demo.html
+	@$(BIN)/python compare.py demo/contents_cs_32 -o demo/demo.html --overwrite
 	@echo "Open this page in a browser and press Play to see coarse come before fine: $(CURDIR)/demo/demo.html"
 
 # Finished runs, in RUNS (default: here), to an evaluation table and a page in one go: make compare RUNS=runs DATA=faces

@@ -20,7 +20,7 @@ variants=("" c_ cb_ cs_ cr_)
 for variant in "${variants[@]}"; do
     torchrun --standalone --nproc_per_node="$processes" "train_celeba_${variant}32.py" --output-dir "$output" --resume "$@"
 done
-python compare.py "$output"/contents_{,c_,cb_,cs_,cr_}32 -o "$output/compare.html"
+python compare.py "$output"/contents_{,c_,cb_,cs_,cr_}32 -o "$output/compare.html" --overwrite
 python - "$output" "${variants[@]}" <<'END'
 import csv, statistics, sys
 

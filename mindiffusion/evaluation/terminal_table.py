@@ -54,9 +54,9 @@ def rounded(estimate: Estimate | None) -> str:
     half = (estimate.high - estimate.low) / 2
     if math.isnan(half) or half <= 0:
         return f"{estimate.value:.4g}"
-    digits = max(0, -math.floor(math.log10(half)) + (1 if f"{half:.0e}"[0] == "1" else 0))
-    if half >= 10:
-        digits = 0
+    power = math.floor(math.log10(half))
+    digits = max(0, -power + (half / 10**power < 1.95))  # two digits of a width that begins with 1
+    digits = 0 if half >= 10 else digits
     return f"{estimate.value:.{digits}f}±{half:.{digits}f}"
 
 

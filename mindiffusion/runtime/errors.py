@@ -1,10 +1,12 @@
 """How a script ends: mistakes a user can mend and signals are told in one paragraph instead of a traceback."""
 
+import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from mindiffusion.runtime.terminal import error_text
@@ -59,11 +61,23 @@ def run_script(main: Callable[[], None]) -> None:
         except UserError as error:
             if speaks:
                 print(error_text(error, sys.stderr), file=sys.stderr)
+            _tell_torchrun(str(error))
             sys.exit(USER_ERROR_EXIT_CODE)
         except Stopped as stopped:
             if speaks:
                 print(stopped, file=sys.stderr)
             sys.exit(stopped.exit_code)
+
+
+def _tell_torchrun(message: str) -> None:
+    """Leave the message where torchrun looks for it, so that its report ends with what to do. The traceback of torchrun
+    itself, and its exit code 1, are its own: for one process plain ``python`` has neither."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not path:
+        return
+    report = {"message": message, "extraInfo": {"py_callstack": message, "timestamp": str(int(time.time()))}}
+    with suppress(OSError), open(path, "w") as file:
+        json.dump({"message": report}, file)
 
 
 def first_line(error: Exception) -> str:

@@ -37,7 +37,7 @@ def images_per_second(config: TrainConfig, net: nn.Module, ranks: Ranks) -> floa
 
 
 def describe_time(config: TrainConfig, images: int, speed: float, world_size: int) -> str:
-    """A line of the plan: the time of ``images`` images at ``speed`` images/s a process, and what it leaves out."""
+    """A line of the plan: the time of ``images`` images at ``speed`` images/s and process, and its limits."""
     grids = " without the grids" if config.num_samples else ""
     each = f" in each of {world_size} processes" if world_size > 1 else ""
     compiled = "compiled it is faster" if config.compile else "uncompiled"

@@ -105,3 +105,18 @@ def test_identity_holds_the_science_and_not_the_machine():
     assert parse().identity() == parse(*same).identity()
     assert parse().identity() != parse("--seed", "1").identity()
     assert parse().identity() != parse("--epochs-per-stage", "2", "4").identity()
+
+
+def test_a_control_takes_the_epochs_of_stages_and_trains_as_long_as_they_do_together():
+    stages = [Stage(0.0, 1.0, "uniform", 80)]
+    config = parse_config("doc", ["--epochs-per-stage", "1", "2", "3"], variant="", stages=stages)
+    assert [stage.epochs for stage in config.stages] == [6]
+
+
+def test_help_names_each_default_once(capsys):
+    with pytest.raises(SystemExit):
+        parse("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "draw figures at stage ends (default: on)" in text
+    assert "seed of everything random (default: 0)" in text
+    assert "(default) (default" not in text

@@ -16,8 +16,8 @@ import sample
 from mindiffusion.data.images import parse_range
 from mindiffusion.data.synthetic import synthetic_images
 from mindiffusion.evaluation.inception import Unavailable, find_inception, inception_metrics
-from mindiffusion.evaluation.subjects import find_subject
-from mindiffusion.runtime.errors import run_script
+from mindiffusion.evaluation.subjects import find_subjects
+from mindiffusion.runtime.errors import UserError, run_script
 
 needs_fidelity = pytest.mark.skipif(
     find_spec("torch_fidelity") is None, reason="torch-fidelity is optional (requirements-eval.txt)"
@@ -36,6 +36,7 @@ FAST = [
     "--device",
     "cpu",
     "--no-plots",
+    "--overwrite",
 ]
 
 
@@ -102,7 +103,9 @@ def test_the_json_tells_what_must_be_known_to_compare(run):
     for name in ("reference_hash", "reference_images", "crop", "resize", "image_size", "n_samples", "steps", "seed"):
         assert settings[name] not in (None, "")
     assert settings["inception"] is None
-    assert (result["name"], result["kind"], result["samples"]) == (str(run), "checkpoint", 16)
+    assert (result["name"], result["kind"], result["samples"]) == ("control", "checkpoint", 16)
+    assert settings["sampler"] == "DDIM, 4 steps, eta 1"
+    assert result["reference"] == "held out"
     swd = result["metrics"]["swd_32"]
     assert swd["low"] < swd["value"] < swd["high"]
     terms = result["terms"]["ema"]
@@ -117,7 +120,8 @@ def test_a_folder_of_pngs_stands_in_for_the_checkpoint_they_came_from(run, monke
     flags = ["--data-path", "synthetic", "--metrics", "swd", "spectrum", "color", "recovery"]
     rows, report = evaluated(run, "pngs", *flags)
     assert {**rows[0], "name": ""} == {**rows[1], "name": ""}
-    assert report["results"][1]["kind"] == "folder"
+    assert [row["name"] for row in rows] == ["control", "pngs"]
+    assert report["results"][1]["kind"] == "folder" and report["results"][1]["reference"] == "not known"
 
 
 def test_recovery_looks_for_the_features_of_the_set_that_is_named(run, tmp_path):
@@ -161,8 +165,33 @@ def test_a_checkpoint_trained_on_the_very_images_is_noted(tmp_path, capsys):
     folder = write_pngs(tmp_path / "faces")
     launch("train_celeba_32", tmp_path, "--data-path", str(folder))
     trained = checkpoints("train_celeba_32", tmp_path)
-    evaluated(trained, "--data-path", folder, "--eval-images", "1-8", "--metrics", "loss")
-    assert "nothing is held out" in capsys.readouterr().err
+    _, report = evaluated(trained, "--data-path", folder, "--eval-images", "1-8", "--metrics", "loss")
+    said = capsys.readouterr()
+    assert "was not measured on held-out images: it was trained on 8 of the 8" in said.err
+    assert report["results"][0]["reference"] == "trained on" and "trained on" in said.out
+
+
+def test_without_a_choice_the_reference_is_what_the_run_held_out(tmp_path, capsys):
+    folder = write_pngs(tmp_path / "faces")
+    launch("train_celeba_32", tmp_path, "--data-path", str(folder), "--train-images", "1-16")
+    trained = checkpoints("train_celeba_32", tmp_path)
+    _, report = evaluated(trained, "--data-path", folder, "--metrics", "loss")
+    assert report["settings"]["eval_images"] == "17-24"
+    assert report["results"][0]["reference"] == "held out"
+    assert "the reference is 8 real images: 17-24" in capsys.readouterr().err
+
+
+def test_an_evaluation_is_not_overwritten_and_an_impossible_folder_is_told_first(run, capsys):
+    arguments = [str(run), "--data-path", "synthetic", "--metrics", "loss", *FAST[:-1]]
+    evaluate.main([*arguments, "--output-dir", "kept"])
+    before = Path("kept", "evaluation.json").read_text()
+    with pytest.raises(UserError, match=r"kept/evaluation\.csv, kept/evaluation\.json is there already.*--overwrite"):
+        evaluate.main([*arguments, "--seed", "1", "--output-dir", "kept"])
+    assert Path("kept", "evaluation.json").read_text() == before
+    Path("file").touch()
+    with pytest.raises(UserError, match="cannot write file/x") as error:
+        evaluate.main([*arguments, "--output-dir", "file/x"])
+    assert "--resume" not in str(error.value)
 
 
 def test_missing_inception_weights_are_told_once_and_the_rest_is_measured(run, capsys):
@@ -212,8 +241,11 @@ def test_bad_input_is_one_message_and_nothing_is_written(run, capsys, monkeypatc
 
 
 def test_a_folder_of_checkpoints_means_its_newest(run):
-    assert find_subject(run).checkpoint == run / "latest.pt"
-    assert find_subject(run / "stage1.pt", "one").name == "one"
+    (found,) = find_subjects([run])
+    assert (found.name, found.model) == ("control", run / "latest.pt")
+    assert find_subjects([run / "stage1.pt"], ["one"])[0].name == "one"
+    names = [subject.name for subject in find_subjects([run, run / "stage1.pt"])]
+    assert names == ["control", "control after stage 1"]
 
 
 @pytest.mark.parametrize("text", ["0-5", "5-4", "a-b", "5", "1-2-3"])

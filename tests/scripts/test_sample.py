@@ -9,6 +9,7 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import BlockNoise
 from mindiffusion.unet import NaiveUnet
 
@@ -23,7 +24,8 @@ def weights(tmp_path):
 
 def draw(weights, first: int, count: int, *flags: str) -> torch.Tensor:
     sample = load_script("sample")
-    return sample.draw(sample.parse_args([str(weights), *flags]), Ranks(), first, count)
+    args = sample.parse_args([str(weights), *flags])
+    return sample.draw(args, Ranks(), sample.open_model(args.checkpoint), first, count)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,27 @@ def test_ranks_write_their_share_of_a_folder_under_global_numbers(weights, tmp_p
     assert len(images) == 3
     assert "3 images in" in (line := capsys.readouterr().out)
     assert "images/s" in line
-    sample.save_folder(tmp_path, draw(weights, 2, 1, "--steps", "2"), 2)
+    sample.save_images(tmp_path, draw(weights, 2, 1, "--steps", "2"), 2)
     again = pil_to_tensor(Image.open(tmp_path / "000002.png"))
     torch.testing.assert_close(again, images[2], atol=2, rtol=0)  # of 255
+
+
+def test_what_is_there_is_kept_and_what_cannot_be_written_is_told_before_sampling(weights, tmp_path, monkeypatch):
+    sample = load_script("sample")
+
+    def launch(*flags: str) -> None:
+        argv = ["sample.py", str(weights), "-n", "2", "--steps", "2", "--device", "cpu", *flags]
+        monkeypatch.setattr(sys, "argv", argv)
+        sample.main()
+
+    grid = tmp_path / "grid.png"
+    launch("-o", str(grid))
+    before = grid.read_bytes()
+    monkeypatch.setattr(sample, "draw", lambda *args: pytest.fail("sampled in vain"))
+    with pytest.raises(UserError, match="is there already"):
+        launch("-o", str(grid))
+    assert grid.read_bytes() == before
+    with pytest.raises(UserError, match="cannot write"):
+        launch("-o", str(grid / "inside" / "x.png"))
+    with pytest.raises(UserError, match=r"name a \.png"):
+        launch("-o", "x.jpg")

@@ -1,9 +1,12 @@
 """compare.py: what its page holds, and that a browser shows it."""
 
+import base64
+import io
 import json
 import re
 import sys
 
+import numpy as np
 import pytest
 from chromium import chromium
 from helpers import launch
@@ -12,10 +15,13 @@ from PIL import Image
 import compare
 from mindiffusion.reports.bands import COLUMNS as BAND_COLUMNS
 from mindiffusion.reports.bands import NUM_BANDS
+from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.reports.metrics_log import COLUMNS
 from mindiffusion.reports.run_record import read_evaluation, read_record
 from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.sharing import page_pictures
 from mindiffusion.sharing.compare_page import build_page, notes, thin, titles
+from mindiffusion.sharing.page_pictures import Pictures
 
 STAGES = [(0.8, 1.0, "stage1", 30), (0.0, 1.0, "stage2", 50)]
 
@@ -48,6 +54,11 @@ def embedded(page):
     return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.S)[1])
 
 
+def read_url(url):
+    """The pixels of a data URL."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
+
+
 def test_the_page_refers_to_nothing_outside_itself(tmp_path):
     page = page_of(fake_run(tmp_path / "contents_c_32", "c", epochs=2))
     page = page.replace('createElementNS("http://www.w3.org/2000/svg"', "")  # a name, not an address
@@ -62,12 +73,28 @@ def test_grids_lie_at_the_images_seen_of_their_own_run(tmp_path):
     assert [grid["images"] for grid in large["grids"]] == [8000, 16000, 24000]
 
 
-def test_jpeg_makes_the_page_smaller_and_the_default_keeps_every_byte(tmp_path):
+def test_the_page_is_small_unless_it_is_to_be_exact(tmp_path):
     folder = fake_run(tmp_path / "a", "", epochs=1)
     Image.effect_noise((274, 172), 80).convert("RGB").save(folder / "stage1_epoch001.png")
-    exact, small = page_of(folder), page_of(folder, jpeg=60)
-    assert "data:image/png" in exact and "data:image/jpeg" in small
-    assert len(small) < len(exact)
+    pages = [page_of(folder, pictures=each) for each in (Pictures("png"), Pictures("jpeg", 60), Pictures("webp", 60))]
+    for page, kind in zip(pages, ("png", "jpeg", "webp"), strict=True):
+        assert f"data:image/{kind}" in page
+    assert len(pages[2]) < len(pages[0]) and len(pages[1]) < len(pages[0])
+    exact = read_url(embedded(pages[0])["runs"][0]["grids"][0]["src"])
+    samples = read_grid(folder / "stage1_epoch001.png").samples
+    assert np.array_equal(exact[:32, 33:65], samples[1])
+
+
+def test_many_grids_together_stay_below_the_budget(tmp_path, monkeypatch):
+    folder = fake_run(tmp_path / "a", "", epochs=20)
+    for path in folder.glob("*.png"):
+        Image.effect_noise((274, 172), 80).convert("RGB").save(path)
+    paths = [path for *_, path in read_record(folder).grids()]
+    whole = sum(len(Pictures("webp", 90).embed(path)) for path in paths)
+    monkeypatch.setattr(page_pictures, "BUDGET", whole / 2)
+    chosen = Pictures().fit(paths)
+    assert chosen.quality < 90
+    assert sum(len(chosen.embed(path)) for path in paths) <= whole / 2
 
 
 def test_differences_of_the_configuration_come_first_and_science_is_highlighted(tmp_path):
@@ -126,6 +153,40 @@ def test_the_command_reads_real_runs_and_an_evaluation_beside_them(tmp_path, mon
     assert set(c["curves"]) >= {"band_mse", "mse", "loss", "grad_norm", "images_per_s", "active_channels"}
 
 
+def test_the_evaluation_of_evaluate_py_is_found_beside_the_runs_and_shown_with_intervals(tmp_path, capsys):
+    folder = fake_run(tmp_path / "contents_c_32", "c", 1)
+    metric = {"value": 188.4, "low": 182.6, "high": 194.2}
+    metrics = {"swd": metric, "loss_band1": {**metric, "low": None}}
+    results = [{"name": "C", "reference": "held out", "metrics": metrics}]
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "evaluation.json").write_text(json.dumps({"settings": {}, "results": results}))
+    (tmp_path / "evaluation" / "evaluation.csv").write_text("name,swd\nC,188.4\n")
+    output = tmp_path / "compare.html"
+    for flags in ([], ["--evaluation", str(tmp_path / "evaluation")]):
+        compare.main([str(folder), "-o", str(output), "--overwrite", *flags])
+        page = output.read_text()
+        assert "<td>188±6</td>" in page and "<td>held out</td>" in page and page.count('class="evaluation"') == 1
+        assert "<summary>all 2 metrics</summary>" in page
+        assert "with the evaluation of" in capsys.readouterr().out
+    (tmp_path / "evaluation").rename(tmp_path / "elsewhere")
+    compare.main([str(folder), "-o", str(output), "--overwrite"])
+    assert f"To make one: python evaluate.py {tmp_path}/checkpoints_c_32" in capsys.readouterr().out
+
+
+def test_a_page_is_not_overwritten_and_a_run_may_be_named_by_its_checkpoints(tmp_path):
+    folder = fake_run(tmp_path / "contents_c_32", "c", 1)
+    (tmp_path / "checkpoints_c_32").mkdir()
+    output = tmp_path / "compare.html"
+    compare.main([str(tmp_path / "checkpoints_c_32"), "-o", str(output)])
+    assert str(folder) in output.read_text()
+    output.write_text("mine")
+    with pytest.raises(UserError, match="is there already"):
+        compare.main([str(folder), "-o", str(output)])
+    assert output.read_text() == "mine"
+    with pytest.raises(UserError, match="holds no evaluation"):
+        compare.main([str(folder), "-o", str(output), "--overwrite", "--evaluation", str(tmp_path)])
+
+
 def test_mistakes_are_user_errors(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["compare.py", str(tmp_path), "-o", str(tmp_path / "x.html")])
     with pytest.raises(SystemExit):
@@ -176,7 +237,7 @@ def test_a_browser_shows_four_runs_of_80_epochs_and_stays_responsive(tmp_path):
 
         browser.run(MOVE % 0)
         first, captions = browser.run(SHOWN), browser.run(CAPTIONS)
-        assert len(set(first)) == 4 and all(source.startswith("data:image/png") for source in first)
+        assert len(set(first)) == 4 and all(source.startswith("data:image/webp") for source in first)
         assert captions == ["epoch 1 of 80 · stage1 · 8,960 images"] * 4
         cursor = browser.run("document.querySelector('.cursor').getAttribute('x1')")
         browser.run(MOVE % 40)

@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 from helpers import checkpoints, contents, launch, load_script
-from PIL import Image
 
 from mindiffusion.checkpoints.weights import build_network, read_weights
+from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime import optional
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
@@ -39,7 +39,7 @@ def sample(*argv):
 
 
 def pixels(path):
-    return Image.open(path).tobytes()
+    return read_grid(path).samples.tobytes()  # not the caption, which has the model's name
 
 
 @pytest.mark.parametrize("name", NAMES)

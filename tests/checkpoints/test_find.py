@@ -1,0 +1,103 @@
+"""One way to name a model: whichever name is given, the same weights come out, and mistakes say what can be named."""
+
+import shutil
+
+import pytest
+import torch
+from helpers import checkpoints, contents, launch, load_script
+
+from mindiffusion.checkpoints.checkpoint import BadCheckpoint, check_same_run, find_newest, load_checkpoint
+from mindiffusion.checkpoints.find import find_model, is_model
+from mindiffusion.checkpoints.models import model_name, open_model
+from mindiffusion.checkpoints.weights import read_weights
+from mindiffusion.runtime.errors import UserError
+
+C = "train_celeba_c_32"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The output folder of a tiny run of C; do not change it."""
+    folder = tmp_path_factory.mktemp("run")
+    launch(C, folder)
+    return folder
+
+
+def same(path, other) -> bool:
+    one, two = read_weights(path).state, read_weights(other).state
+    return all(torch.equal(one[name], two[name]) for name in two)
+
+
+def test_every_name_of_a_run_is_its_newest_checkpoint(run):
+    latest = checkpoints(C, run) / "latest.pt"
+    for name in (run, contents(C, run), checkpoints(C, run), latest):
+        assert find_model(name).resolve() == latest.resolve()
+        assert same(name, latest) and is_model(name)
+    model = open_model(contents(C, run))
+    assert (model.image_size, model.n_T, model.t_stop) == (32, 1000, 0)
+    assert open_model(checkpoints(C, run) / "stage2.pt").t_stop == 600
+
+
+def test_an_export_and_a_bare_state_dict_are_named_like_any_other(run, tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    monkeypatch.setattr("sys.argv", ["sample.py", str(run), "--export", str(tmp_path / "model")])
+    load_script("sample").main()
+    bare = tmp_path / "bare.pth"
+    torch.save(read_weights(run).state, bare)
+    for path in (tmp_path / "model", bare):
+        assert same(path, run)
+
+
+def test_a_damaged_latest_gives_way_to_the_one_before_with_a_warning(run, tmp_path, capsys):
+    folder = shutil.copytree(checkpoints(C, run), tmp_path / "checkpoints_c_32")
+    (folder / "latest.pt").write_bytes(b"PK damaged")
+    assert find_model(folder).name == "previous.pt"
+    assert "Trying an older one" in capsys.readouterr().err
+
+
+def test_what_is_no_model_is_told_what_could_be_named(run, tmp_path):
+    for path, words in ((tmp_path / "absent", "does not exist"), (tmp_path, "holds no model")):
+        with pytest.raises(BadCheckpoint, match=f"{words}: name a run's folder"):
+            find_model(path)
+        assert not is_model(path)
+    for name in ("checkpoints_32", "checkpoints_c_32"):
+        shutil.copytree(checkpoints(C, run), tmp_path / name)
+    with pytest.raises(UserError, match="holds several runs"):
+        find_model(tmp_path)
+
+
+def test_names_are_those_that_people_use(run):
+    folder = checkpoints(C, run)
+    assert model_name(read_weights(folder)) == "C"
+    assert model_name(read_weights(folder / "stage4.pt")) == "C after stage 4"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "it is empty"), (b"hello", "was not saved by PyTorch"), (b"PK\x03\x04", "it is damaged or cut off")],
+)
+def test_a_file_that_is_no_checkpoint_is_told_plainly_and_without_bad_advice(tmp_path, content, words):
+    path = tmp_path / "x.pt"
+    path.write_bytes(content)
+    with pytest.raises(BadCheckpoint, match=words) as error:
+        read_weights(path)
+    assert "weights_only" not in str(error.value)
+
+
+def test_an_object_in_a_file_is_refused_without_advice_to_load_it_anyhow(tmp_path):
+    torch.save({"a": tmp_path}, tmp_path / "x.pt")
+    with pytest.raises(BadCheckpoint, match="more than tensors and plain values") as error:
+        read_weights(tmp_path / "x.pt")
+    assert "weights_only" not in str(error.value)
+
+
+def test_a_resume_of_another_variant_or_schedule_is_told_in_short_lines(run):
+    found = find_newest(checkpoints(C, run))
+    content = load_checkpoint(checkpoints(C, run) / "latest.pt")
+    config = content["config"]
+    with pytest.raises(UserError, match="it was trained as C, and this script trains CS"):
+        check_same_run(found, {**config, "variant": "cs"}, content["data"])
+    longer = [{**stage, "epochs": 9} for stage in config["stages"]]
+    with pytest.raises(UserError, match="stages: 5 stages") as error:
+        check_same_run(found, {**config, "stages": longer}, content["data"])
+    assert max(map(len, str(error.value).splitlines())) < 260

@@ -1,0 +1,42 @@
+"""Whether reference images were held out: from the data that a checkpoint names, never guessed."""
+
+import pytest
+
+from mindiffusion.evaluation.held_out import HELD_OUT, TRAINED_ON, UNKNOWN, Reference, held_out, rest_of, summary
+
+FACES = {"kind": "folder", "images": 9000, "files": "abc"}
+SYNTHETIC = {"kind": "synthetic", "images": 4096}
+LAST = Reference("abc", (8001, 9000))
+
+
+@pytest.mark.parametrize(
+    ("data", "reference", "status", "words"),
+    [
+        ({**FACES, "images": 8000, "places": "1-8000"}, LAST, HELD_OUT, "images 1-8000"),
+        ({**FACES, "images": 8001, "places": "1-8001"}, LAST, TRAINED_ON, "1 of the 1,000"),
+        (FACES, LAST, TRAINED_ON, "1,000 of the 1,000"),
+        (FACES, Reference("other", (1, 10)), UNKNOWN, "another folder"),
+        (None, LAST, UNKNOWN, "does not say"),
+        ({}, LAST, UNKNOWN, "does not say"),
+        (SYNTHETIC, LAST, HELD_OUT, "synthetic"),
+        (SYNTHETIC, Reference("", (1, 100)), HELD_OUT, "a seed of its own"),
+    ],
+)
+def test_the_verdict_follows_from_the_fingerprint_of_the_data(data, reference, status, words):
+    verdict = held_out(data, reference)
+    assert verdict.status == status and words in verdict.reason
+
+
+def test_the_rest_is_the_longest_stretch_that_nobody_was_trained_on():
+    first, middle = {**FACES, "places": "1-8000"}, {**FACES, "places": "501-8990"}
+    assert rest_of([first], "abc", 9000) == (8001, 9000)
+    assert rest_of([middle], "abc", 9000) == (1, 500)
+    assert rest_of([first, middle], "abc", 9000) == (8991, 9000)
+    assert rest_of([FACES], "abc", 9000) is None
+    assert rest_of([None, {**first, "files": "x"}], "abc", 9000) is None
+
+
+def test_the_summary_names_whoever_has_seen_the_reference():
+    assert summary({"control": HELD_OUT, "C": HELD_OUT}) == "reference images held out from all of them"
+    assert summary({"control": HELD_OUT, "C": TRAINED_ON}).startswith("NOT held out: C")
+    assert "not known to be held out from C" in summary({"control": HELD_OUT, "C": UNKNOWN})

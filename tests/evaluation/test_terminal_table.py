@@ -1,0 +1,78 @@
+"""The table on a terminal: 80 columns, honest digits, directions said; and the picture of differences."""
+
+import math
+
+import pytest
+
+from mindiffusion.evaluation.bootstrap import Estimate
+from mindiffusion.evaluation.plots import difference, plot_report
+from mindiffusion.evaluation.terminal_table import rounded, table_text
+
+SETTINGS = {"n_samples": 1000, "sampler": "DDIM, 50 steps, eta 1", "reference_images": 1000}
+ROW = {
+    "swd": Estimate(188.43, 182.6, 194.2),
+    "swd_32": Estimate(150.0, 140.0, 160.0),
+    "color_error": Estimate(0.11523, 0.1105, 0.1199),
+    "loss_band1": Estimate(0.4, 0.39, 0.41),
+    "loss": Estimate(0.0378, 0.0340, 0.0416),
+    "face_rate": Estimate(0.97, 0.96, 0.98),
+    "spectrum_db": Estimate(1.5, 1.2, 1.8),
+}
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(188.43, 182.6, 194.2), "188±6"),
+        (Estimate(188.43, 158.4, 218.4), "188±30"),
+        (Estimate(0.11523, 0.1105, 0.1199), "0.115±0.005"),
+        (Estimate(0.11523, 0.1138, 0.1168), "0.1152±0.0015"),
+        (Estimate(0.97, 0.97, 0.97), "0.97"),
+        (Estimate(4.5678), "4.568"),
+        (Estimate(math.nan), "-"),
+        (None, "-"),
+    ],
+)
+def test_digits_are_those_that_the_interval_allows(estimate, text):
+    assert rounded(estimate) == text
+
+
+def table(*names: str) -> str:
+    details = {name: {"reference": "held out"} for name in names}
+    return table_text(dict.fromkeys(names, ROW), SETTINGS, details)
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_the_table_fits_80_columns_whatever_the_number_and_length_of_names(count):
+    names = [f"a run of a long name, number {k}" for k in range(count)]
+    text = table(*names)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("188±6") == count
+
+
+def test_directions_and_the_kind_of_reference_are_said_and_bands_are_left_to_the_files():
+    lines = table("control", "C").splitlines()
+    assert lines[0] == "1,000 samples (DDIM, 50 steps, eta 1), 1,000 real images"
+    below = {
+        line.strip().split()[0]: lines[: lines.index(line)] for line in lines if line.startswith("  ") and "±" in line
+    }
+    last = {name: [line for line in above if "better" in line][-1] for name, above in below.items()}
+    assert last["swd"] == "lower is better" and last["face_rate"] == "higher is better"
+    assert last["spectrum_db"] == "nearer to 0 is better"
+    assert "loss_band1" not in below
+    assert any(line.startswith("real images were") and line.count("held out") == 2 for line in lines)
+
+
+def test_the_interval_of_a_difference_is_wider_than_either():
+    gap = difference(Estimate(5.0, 4.0, 6.0), Estimate(3.0, 2.0, 4.0))
+    assert gap.value == 2.0 and gap.high - gap.value == pytest.approx(math.sqrt(2))
+
+
+def test_the_picture_is_drawn_for_one_row_and_for_many(tmp_path):
+    pytest.importorskip("matplotlib")
+    terms = {"ema": [{"t_first": 1, "t_last": 1, "loss": 0.5}, {"t_first": 2, "t_last": 1000, "loss": 0.1}]}
+    for names in (("control",), ("control", "C", "CS")):
+        details = {name: {"kind": "checkpoint", "reference": "held out", "terms": terms} for name in names}
+        path = tmp_path / f"{len(names)}.png"
+        assert plot_report(path, dict.fromkeys(names, ROW), SETTINGS, details)
+        assert path.stat().st_size > 10_000

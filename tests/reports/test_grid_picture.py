@@ -1,0 +1,82 @@
+"""Grids as pictures: every pixel can be read back, words have their place, and older grids are still read."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import contents, launch
+from PIL import Image
+
+from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.data.images import ImageData
+from mindiffusion.reports.grid_picture import CELL, contact_sheet, read_grid, save_grid
+from mindiffusion.training.display import grid_caption
+
+
+def pixels(count: int, size: int = 32, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, size, size), generator=generator).to(torch.uint8)
+
+
+def as_floats(images: torch.Tensor) -> torch.Tensor:
+    return images.float() / 127.5 - 1
+
+
+@pytest.mark.parametrize(("count", "size"), [(32, 32), (3, 32), (9, 64), (0, 32)])
+def test_samples_and_real_images_are_read_back_exactly(tmp_path, count, size):
+    samples, real = pixels(count, size), pixels(10, size, seed=1)
+    path = tmp_path / "grid.png"
+    save_grid(path, as_floats(samples), ImageData(real, {}), ["C, stage 1", "words"])
+    grid = read_grid(path)
+    assert np.array_equal(grid.samples, samples.permute(0, 2, 3, 1).numpy())
+    assert np.array_equal(grid.real, real[:8].permute(0, 2, 3, 1).numpy())
+
+
+def test_pixels_become_squares_and_words_change_no_pixel_of_an_image(tmp_path):
+    samples = pixels(8)
+    for name, caption in (("plain", []), ("captioned", ["C, stage 1 of 5", "a second line " * 30])):
+        save_grid(tmp_path / f"{name}.png", as_floats(samples), caption=caption)
+    plain, captioned = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "captioned"))
+    assert plain.shape[1] == captioned.shape[1] > 8 * CELL
+    assert captioned.shape[0] > plain.shape[0]
+    assert len(np.unique(captioned[:40])) > 2  # letters
+    place = (slice(-12 - CELL, -12), slice(12, 12 + CELL))
+    first = samples[0].permute(1, 2, 0).numpy().repeat(CELL // 32, 0).repeat(CELL // 32, 1)
+    assert np.array_equal(plain[place], first) and np.array_equal(captioned[place], first)
+    assert len(read_grid(tmp_path / "captioned.png").real) == 0
+
+
+def test_grids_of_earlier_versions_are_read_too(tmp_path):
+    images = pixels(40)
+    from torchvision.utils import make_grid, save_image
+
+    save_image(make_grid(images / 255, nrow=8, pad_value=1.0), tmp_path / "old.png")
+    grid = read_grid(tmp_path / "old.png")
+    assert np.array_equal(grid.samples, images[:32].permute(0, 2, 3, 1).numpy())
+    assert np.array_equal(grid.real, images[32:].permute(0, 2, 3, 1).numpy())
+    Image.new("RGB", (101, 57)).save(tmp_path / "other.png")
+    with pytest.raises(ValueError, match=r"other\.png is no sample grid"):
+        read_grid(tmp_path / "other.png")
+
+
+def test_a_contact_sheet_has_the_images_and_nothing_else():
+    images = pixels(3, 4).permute(0, 2, 3, 1).numpy()
+    sheet = np.asarray(contact_sheet(images, columns=2, scale=2, gap=1))
+    assert sheet.shape == (17, 17, 3)
+    assert np.array_equal(sheet[9:17:2, 0:8:2], images[2])
+
+
+def test_the_caption_says_where_the_run_stands_and_how_it_was_drawn():
+    stages = (Stage(0.8, 1.0, "high", 5), Stage(0.0, 1.0, "full", 10))
+    config = TrainConfig("cs", stages)
+    first, second = grid_caption(config, 0, 4, 800)
+    assert first == "CS, stage 1 of 2 (high), epoch 5 of 15"
+    assert "trained on t >= 800 of 1000" in second and "DDIM, 50 steps, eta 1" in second
+    assert grid_caption(TrainConfig("", stages), 1, 14, 0)[1].startswith("trained on all 1000 timesteps")
+
+
+def test_a_run_leaves_captioned_grids(tmp_path):
+    launch("train_celeba_c_32", tmp_path, "--num-samples", "2", "--sample-steps", "2")
+    paths = sorted(contents("train_celeba_c_32", tmp_path).glob("stage*.png"))
+    assert len(paths) == 5
+    grid = read_grid(paths[-1])
+    assert (len(grid.samples), len(grid.real)) == (2, 8)
