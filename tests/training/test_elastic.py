@@ -66,7 +66,7 @@ def test_a_restarted_job_goes_on_without_being_told_and_never_deletes_its_own_wo
 def test_ranks_wait_for_rank_0_for_longer_than_a_step_may_take(place, tmp_path, monkeypatch):
     monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
     data = ("--data-path", str(write_pngs(tmp_path / "images")))
-    fault = {"timeout": 1, "slow": {place: {"cache": 0.3, "sampling": 1.0}.get(place, 2.0)}}
+    fault = {"timeout": 2, "slow": {place: {"cache": 0.3, "sampling": 2.0}.get(place, 4.0)}}
     flags = (*data, "--num-samples", "2", "--sample-steps", "2", "--epochs-per-stage", "1")
     job = faults.start(SCRIPTS[0], tmp_path, *flags, world_size=2, fault=fault)
     assert job.wait() == [0, 0], job.log
