@@ -37,6 +37,7 @@ from mindiffusion.training import loop as training
 from mindiffusion.training.log import Log
 from mindiffusion.training.run import Run
 
+PATIENCE = 600  # seconds until a process counts as hanging; no test waits so long, however busy the machine is
 PLACES = {
     "step": (Log, "finish_step"),
     "optimizer": (Run, "optimizer_step"),
@@ -121,7 +122,7 @@ class Job:
     processes: list[multiprocessing.Process]
     log_path: Path
 
-    def wait(self, timeout: float = 120) -> list[int]:
+    def wait(self, timeout: float = PATIENCE) -> list[int]:
         """The exit codes, by rank; minus the signal for a killed process."""
         deadline = time.monotonic() + timeout
         for process in self.processes:
@@ -135,7 +136,7 @@ class Job:
     def log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""
 
-    def wait_for(self, happened, timeout: float = 60) -> None:
+    def wait_for(self, happened, timeout: float = PATIENCE) -> None:
         """Poll until ``happened()``, while the processes live."""
         deadline = time.monotonic() + timeout
         while not happened():
@@ -194,7 +195,7 @@ def _child(name: str, folder: Path, flags: tuple[str, ...], fault: dict, env: di
     output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    faulthandler.dump_traceback_later(25, file=sys.stderr)  # for a run that hangs
+    faulthandler.dump_traceback_later(PATIENCE / 2, file=sys.stderr)  # for a run that hangs
     torch.set_num_threads(1)
     apply(fault)
     sys.exit(helpers.exit_code(name, folder, *flags))

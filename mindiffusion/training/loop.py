@@ -54,11 +54,7 @@ def train(
     check_graph(config, ranks)
     if config.dry_run:
         if ranks.is_main:
-            num_images = count_images(config.data_path, places=config.train_places)
-            config = resolve_auto(config, num_images, ranks.device)
-            print(describe_plan(config, net, num_images, ranks.world_size))
-            images = Schedule(config, num_images).total_steps * config.global_batch_size
-            print(describe_time(config, images, images_per_second(config, net, ranks), ranks.world_size))
+            _print_plan(config, ranks, net)
         return
     config = as_restarted(config)
     with advice_when_unwritable(GO_ON), reserved_folders(config, ranks):
@@ -94,6 +90,15 @@ def train(
     run.say(
         f"next: python sample.py {config.checkpoints_dir} -o samples.png; python evaluate.py {config.checkpoints_dir}"
     )
+
+
+def _print_plan(config: TrainConfig, ranks: Ranks, net: nn.Module) -> None:
+    """What --dry-run prints: the stages, the memory, and how long it will take."""
+    num_images = count_images(config.data_path, places=config.train_places)
+    config = resolve_auto(config, num_images, ranks.device)
+    print(describe_plan(config, net, num_images, ranks.world_size))
+    images = Schedule(config, num_images).total_steps * config.global_batch_size
+    print(describe_time(config, images, images_per_second(config, net, ranks), ranks.world_size))
 
 
 def _checked_loss(run: Run) -> nn.Module:

@@ -127,7 +127,7 @@ print(int(data.load_images({str(faces)!r}, 32, "square", 0, Ranks()).images.sum(
     command = [sys.executable, "-c", job]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     jobs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    sums = [job.communicate(timeout=120)[0] for job in jobs]
+    sums = [job.communicate(timeout=600)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0]
     assert sums[0] == sums[1] == f"{int(load(faces).images.sum())}\n"
     assert sorted(log.read_text().split()) == sorted(str(path) for path in faces.iterdir())

@@ -35,7 +35,7 @@ def torchrun(folder, *options):
 
 def test_a_job_restarted_after_the_loss_of_a_worker_ends_with_the_same_model(whole, tmp_path):
     job = torchrun(tmp_path, "--standalone", "--nproc_per_node=2")
-    text, _ = job.communicate(timeout=120)
+    text, _ = job.communicate(timeout=faults.PATIENCE)
     assert job.returncode == 0, text
     assert "exitcode: -9" in text
     assert "continuing" in text
@@ -47,7 +47,7 @@ def test_two_launchers_restart_together_after_the_loss_of_a_worker(whole, tmp_pa
     rendezvous = ["--nnodes=2", "--nproc_per_node=1", "--rdzv-backend=c10d", "--rdzv-id=test"]
     endpoint = f"--rdzv-endpoint=127.0.0.1:{faults.free_port()}"
     jobs = [torchrun(tmp_path, *rendezvous, endpoint) for _ in range(2)]
-    texts = [job.communicate(timeout=180)[0] for job in jobs]
+    texts = [job.communicate(timeout=faults.PATIENCE)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], "\n".join(texts)
     assert any("exitcode: -9" in text for text in texts)
     assert_same_run(CS, tmp_path, whole)
@@ -66,7 +66,7 @@ def test_a_restarted_job_goes_on_without_being_told_and_never_deletes_its_own_wo
 def test_ranks_wait_for_rank_0_for_longer_than_a_step_may_take(place, tmp_path, monkeypatch):
     monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
     data = ("--data-path", str(write_pngs(tmp_path / "images")))
-    fault = {"timeout": 1, "slow": {place: {"cache": 0.3, "sampling": 1.0}.get(place, 2.0)}}
+    fault = {"timeout": 2, "slow": {place: {"cache": 0.3, "sampling": 2.0}.get(place, 4.0)}}
     flags = (*data, "--num-samples", "2", "--sample-steps", "2", "--epochs-per-stage", "1")
     job = faults.start(SCRIPTS[0], tmp_path, *flags, world_size=2, fault=fault)
     assert job.wait() == [0, 0], job.log

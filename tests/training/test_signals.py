@@ -85,7 +85,7 @@ def test_a_signal_ends_a_run_in_order_and_it_goes_on(where, number, world_size, 
     job.send(number)
     if not to_all:
         job.processes = everyone
-    assert job.wait(30) == [128 + number] * world_size, job.log
+    assert job.wait() == [128 + number] * world_size, job.log
     (line,) = [line for line in job.log.splitlines() if "stopped" in line]
     assert line.startswith(f"stopped by signal {int(number)}")
     assert "Traceback" not in job.log
@@ -105,7 +105,7 @@ def test_ctrl_c_passed_on_by_torchrun_does_not_cut_the_save_short(data, tmp_path
     job.send(INT)
     time.sleep(0.05)
     job.send(INT)
-    assert job.wait(30) == [130]
+    assert job.wait() == [130]
     assert "is saved in" in job.log
 
 
@@ -159,12 +159,12 @@ def test_sigterm_to_torchrun_leaves_no_process_behind_and_a_good_checkpoint(tmp_
             [*command, str(ROOT / "tests/faults.py"), C, str(tmp_path), slow], cwd=ROOT, stdout=log, stderr=log
         )
         try:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + faults.PATIENCE
             while "stage 2/5" not in (tmp_path / "log.txt").read_text():
                 assert job.poll() is None and time.monotonic() < deadline, (tmp_path / "log.txt").read_text()
                 time.sleep(0.02)
             job.terminate()
-            assert job.wait(40) != 0
+            assert job.wait(faults.PATIENCE) != 0
         finally:
             job.kill()
     text = (tmp_path / "log.txt").read_text()
