@@ -34,8 +34,8 @@ from mindiffusion.evaluation.choose import (
 from mindiffusion.evaluation.faces import describe_detector
 from mindiffusion.evaluation.held_out import TRAINED_ON, UNKNOWN
 from mindiffusion.evaluation.measure import WEIGHTS, Work, measure_floor, measure_folder, measure_model
+from mindiffusion.evaluation.metrics import GROUPS, Row, Settings, bands
 from mindiffusion.evaluation.plots import plot_report
-from mindiffusion.evaluation.rows import GROUPS, Row, Settings, bands
 from mindiffusion.evaluation.subjects import RealImages, Subject, find_subjects, load_real
 from mindiffusion.evaluation.swd import NORMALIZATIONS
 from mindiffusion.evaluation.table import CSV_NAME, JSON_NAME, write_report
@@ -75,6 +75,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of samples, noise and projections (default: 0)")
     parser.add_argument("--batch-size", type=int, default=250, help="images at a time (default: 250)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of samples (default: fp32)")
+    parser.add_argument("--compile", action="store_true", help="compile for samples: pays from some minutes on")
     parser.add_argument("--output-dir", type=Path, default=Path("evaluation"), help="default: evaluation")
     parser.add_argument("--overwrite", action="store_true", help="replace an evaluation that is there already")
     parser.add_argument("--no-plots", action="store_true", help="tables only")
@@ -113,7 +115,8 @@ def main(argv: list[str] | None = None) -> None:
         set_backend_flags("fp32", ranks.device)  # of all metrics, not of the samples alone
         sampler = Sampler(args.sampler, args.steps, args.eta, not args.no_clip)
         numbers = (args.n_samples, args.n_loss_images, args.batch_size)
-        work = Work(settings, sampler, ranks.device, size, args.crop, *numbers, args.weights, args.raw_samples)
+        speed = (args.precision, args.compile)
+        work = Work(settings, sampler, ranks.device, size, args.crop, *numbers, args.weights, args.raw_samples, *speed)
         rows, details = measure_all(work, subjects, real)
         if args.floor and work.wants_samples:
             rows[FLOOR], details[FLOOR] = measure_floor(work, real)
@@ -163,6 +166,7 @@ def describe(args: argparse.Namespace, work: Work, real: RealImages) -> dict[str
         "steps": args.steps if args.sampler == "ddim" else "all",
         "eta": args.eta if args.sampler == "ddim" else "",
         "sample_weights": "raw" if args.raw_samples else "ema",
+        "sample_precision": work.precision,
         "clip_x0": settings.clip_x0,
         "swd_normalization": settings.normalization,
         "resamples": settings.resamples,

@@ -24,7 +24,7 @@ from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.data.images import parse_range
 from mindiffusion.ddim import DDIM
 from mindiffusion.evaluation.color import color_error, color_statistics
-from mindiffusion.evaluation.rows import to_bytes, to_float
+from mindiffusion.evaluation.metrics import to_bytes, to_float
 from mindiffusion.evaluation.subjects import load_real
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.rng import make_generator

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mindiffusion.data.images import parse_range
-from mindiffusion.evaluation.rows import to_float
+from mindiffusion.evaluation.metrics import to_float
 from mindiffusion.evaluation.subjects import load_real
 from mindiffusion.evaluation.table import read_report
 

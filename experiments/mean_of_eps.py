@@ -19,7 +19,7 @@ from torch import Tensor
 from experiments.networks import Network, held_out, load_network, network_flags
 from experiments.tables import write_csv
 from mindiffusion.ddim import DDIM
-from mindiffusion.evaluation.rows import to_float
+from mindiffusion.evaluation.metrics import to_float
 from mindiffusion.runtime.errors import run_script
 from mindiffusion.runtime.optional import require
 from mindiffusion.runtime.rng import BlockNoise, make_generator

@@ -15,7 +15,7 @@ from mindiffusion.data.images import parse_range
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.color import NAMES, color_error, color_statistics
 from mindiffusion.evaluation.faces import can_find_faces, found_faces
-from mindiffusion.evaluation.rows import to_bytes, to_float
+from mindiffusion.evaluation.metrics import to_bytes, to_float
 from mindiffusion.evaluation.subjects import RealImages, load_real
 from mindiffusion.evaluation.swd import swd_per_level
 from mindiffusion.runtime.errors import UserError

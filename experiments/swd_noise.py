@@ -17,7 +17,7 @@ from torch import Tensor
 from experiments.networks import held_out, load_network, network_flags
 from experiments.tables import write_csv
 from mindiffusion.evaluation import swd
-from mindiffusion.evaluation.rows import to_float
+from mindiffusion.evaluation.metrics import to_float
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import Sampler

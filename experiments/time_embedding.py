@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from experiments.networks import Network, held_out, load_network, network_flags, sample_measures
 from experiments.tables import write_csv
 from mindiffusion.evaluation.likelihood import held_out_errors
-from mindiffusion.evaluation.rows import to_float
+from mindiffusion.evaluation.metrics import to_float
 from mindiffusion.runtime.errors import run_script
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import Sampler

@@ -56,6 +56,9 @@ PLACES = {
 }
 
 
+LATE_IMPORTS = ("torch._dynamo", "torchvision.utils")  # a second that each process would spend, when a run needs them
+
+
 def apply(fault: dict) -> None:
     """Patch this process for good."""
     if fault.get("float64"):
@@ -179,7 +182,7 @@ def free_port() -> int:
 
 def _server():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["faults"])
+    context.set_forkserver_preload(["faults", *LATE_IMPORTS])
     os.environ["PYTHONPATH"] = os.pathsep.join((str(helpers.ROOT), str(helpers.ROOT / "tests")))
     return context
 

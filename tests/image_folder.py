@@ -5,15 +5,20 @@ from pathlib import Path
 from mindiffusion.data.images import ImageData, load_images
 from mindiffusion.runtime.distributed import Ranks
 
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
 
 def load(path, **changes) -> ImageData:
+    """The images of a folder, at 32 pixels and on one process unless ``changes`` say otherwise."""
     arguments = {"image_size": 32, "crop": "square", "seed": 0, "ranks": Ranks()}
     return load_images(str(path), **(arguments | changes))
 
 
 def fail_to_decode(*_):
+    """Stands for image_cache.decode where it must not be called."""
     raise AssertionError("decoded again")
 
 
 def data_files(cache: Path) -> list[str]:
+    """The kinds of file in a cache folder, locks left out."""
     return sorted(path.suffix for path in cache.glob("*") if path.suffix != ".lock")

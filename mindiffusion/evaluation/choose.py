@@ -9,7 +9,7 @@ from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.evaluation.faces import can_find_faces
 from mindiffusion.evaluation.inception import METRICS as INCEPTION_METRICS
 from mindiffusion.evaluation.inception import Inception, Unavailable, find_inception
-from mindiffusion.evaluation.rows import GROUPS
+from mindiffusion.evaluation.metrics import GROUPS
 from mindiffusion.evaluation.subjects import RealImages, Subject
 from mindiffusion.runtime.errors import UserError
 

@@ -11,7 +11,7 @@ from mindiffusion.checkpoints.models import Model, open_model
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.held_out import UNKNOWN, Verdict, held_out
 from mindiffusion.evaluation.likelihood import timestep_strata
-from mindiffusion.evaluation.rows import OF_NETWORKS, OF_SAMPLES, Row, Settings, network_row, sample_row, to_bytes
+from mindiffusion.evaluation.metrics import OF_NETWORKS, OF_SAMPLES, Row, Settings, network_row, sample_row, to_bytes
 from mindiffusion.evaluation.subjects import RealImages, Subject, read_folder
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sampling import Sampler, draw_from_network, num_batches, num_evaluations
@@ -23,7 +23,8 @@ Tick = Callable[[int], None]  # told how many images a network has just been ask
 
 @dataclass(frozen=True)
 class Work:
-    """What is done for every row, besides ``settings``. ``weights``: of loss and bpd, a key of WEIGHTS."""
+    """What is done for every row, besides ``settings``. ``weights``: of loss and bpd, a key of WEIGHTS.
+    ``precision`` and ``compiled``: of the samples; loss and bpd are asked for in fp32."""
 
     settings: Settings
     sampler: Sampler
@@ -35,6 +36,8 @@ class Work:
     batch_size: int
     weights: str = "both"
     raw_samples: bool = False
+    precision: str = "fp32"
+    compiled: bool = False
 
     @property
     def wants_samples(self) -> bool:
@@ -100,6 +103,8 @@ def draw(work: Work, model: Model, tick: Tick) -> Tensor:
         n_T=model.n_T,
         t_stop=model.t_stop,
         device=work.device,
+        precision=work.precision,
+        compiled=work.compiled,
         on_step=lambda _: tick(round(share)),
     )
     return to_bytes(images)

@@ -70,6 +70,11 @@ class BandFile:
         """Whether the row of this step is there."""
         return any(int(row["step"]) == step for row in read_bands(self.path))
 
+    def losses(self, step: int) -> list[float]:
+        """The row of this step, from low noise to high."""
+        row = next(row for row in read_bands(self.path) if int(row["step"]) == step)
+        return [float(row[name]) for name in band_names()]
+
     def add(self, position: dict[str, int], losses: list[float]) -> None:
         """Keep one row: ``position`` has the columns of POSITION."""
         cells = [*(str(position[name]) for name in POSITION), *(f"{loss:.6g}" for loss in losses)]

@@ -5,11 +5,15 @@ from contextlib import suppress
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mindiffusion.config import TrainConfig
+from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.rng import BlockNoise, make_generator
 from mindiffusion.runtime.signals import StopSignals
+
+READABLE = 0.25  # of an image's range of 2: noise of this deviation still lets a face be seen
 
 
 class _Interrupted(Exception):
@@ -47,3 +51,23 @@ def draw_samples(
     if stop and ranks.any(stop.received):
         return None
     return ranks.gather(samples)
+
+
+def readable_block(process: DDPM, t_stop: int, loss: float, image_size: int) -> int:
+    """How many pixels a side must be averaged before x0_hat at ``t_stop`` can be read: a power of two, at least 1.
+
+    A squared error ``loss`` of the noise is an error of sigma_t * sqrt(loss) in x0_hat, where sigma_t =
+    sqrt(1 - alphabar_t) / sqrt(alphabar_t) is the ratio of noise to signal: 25 at t = 0.8 T. Averaged over n x n pixels
+    it falls to a n-th; READABLE is small enough.
+    """
+    error = float(process.sqrtmab[t_stop] / process.sqrtab[t_stop]) * loss**0.5
+    block = 1
+    while error > READABLE * block and block < image_size:
+        block *= 2
+    return block
+
+
+def average_blocks(samples: Tensor, block: int) -> Tensor:
+    """Samples (N, 3, S, S), each block of ``block`` x ``block`` pixels in its mean colour."""
+    means = functional.avg_pool2d(samples, block)
+    return functional.interpolate(means, scale_factor=block, mode="nearest")

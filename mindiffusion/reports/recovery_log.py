@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mindiffusion.data.recovery import feature_recovery
+from mindiffusion.data.feature_recovery import feature_recovery
 from mindiffusion.data.synthetic import two_feature_model
 from mindiffusion.runtime.files import write_atomically
 

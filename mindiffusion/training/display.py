@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.data.synthetic import is_synthetic
-from mindiffusion.reports.bands import BandFile
+from mindiffusion.reports.bands import NUM_BANDS, BandFile
 from mindiffusion.reports.grid_picture import save_grid
-from mindiffusion.reports.grids import draw_samples
+from mindiffusion.reports.grids import average_blocks, draw_samples, readable_block
 from mindiffusion.reports.recovery_log import RecoveryFile
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.optional import advice, installed
@@ -23,11 +23,14 @@ from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
 
 
-def grid_caption(config: TrainConfig, stage: int, epoch: int, t_stop: int) -> list[str]:
-    """The lines above a grid: the run and where it stands, what the network has been trained on, how it was drawn."""
+def grid_caption(config: TrainConfig, stage: int, epoch: int, t_stop: int, block: int = 1) -> list[str]:
+    """The lines above a grid: the run and where it stands, what the network has been trained on, how it was drawn.
+    ``block``: over how many pixels a side the samples were averaged."""
     variant = config.variant.upper() or "control"
     where = f"stage {stage + 1} of {len(config.stages)} ({config.stages[stage].name})"
-    trained = f"trained on t >= {t_stop} of {config.n_T}: the estimate of the clean image there"
+    size = config.image_size // block
+    coarse = f", at {size}x{size} pixels: finer is noise" if block > 1 else ""
+    trained = f"trained on t >= {t_stop} of {config.n_T}: the estimate of the clean image there{coarse}"
     trained = trained if t_stop else f"trained on all {config.n_T} timesteps"
     return [
         f"{variant}, {where}, epoch {epoch + 1} of {config.total_epochs}",
@@ -62,17 +65,17 @@ class Display:
         done = run.schedule.steps_of(epoch)[-1] + 1
         last_of_stage = run.schedule.ends_stage(stage, epoch)
         grid = self.folder / f"stage{stage + 1}_epoch{epoch + 1:03d}.png"
+        position = {"stage": stage + 1, "epoch": epoch + 1, "step": done}
+        position["images"] = done * run.config.global_batch_size
+        with run.meter.paused():
+            new = run.ranks.from_main(lambda: self._measure_bands(position))
         if run.config.num_samples and not run.ranks.from_main(grid.exists):
             with run.meter.paused():
                 samples = draw_samples(run.config, run.ranks, self._predictor(), run.diffusion.t_stop, stop)
                 if samples is None:
                     self.saver.stop(done, run.ranks.any(stop.received))
-                caption = grid_caption(run.config, stage, epoch, run.diffusion.t_stop)
-                run.ranks.from_main(lambda: self._write_grid(grid, samples, caption, stage if last_of_stage else None))
-        position = {"stage": stage + 1, "epoch": epoch + 1, "step": done}
-        position["images"] = done * run.config.global_batch_size
-        with run.meter.paused():
-            run.ranks.from_main(lambda: self._measure(position, grid, last_of_stage))
+                run.ranks.from_main(lambda: self._write_grid(grid, samples, stage, epoch, done))
+        run.ranks.from_main(lambda: self._show(position["step"], grid, new, last_of_stage))
 
     def _predictor(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The network for sampling, in the precision of the run."""
@@ -81,21 +84,35 @@ class Display:
             self._denoiser = denoiser(run.sampling_net, run.config.precision, run.ranks.device, compiled=False)
         return self._denoiser
 
-    def _write_grid(self, path: Path, samples: Tensor, caption: list[str], finished_stage: int | None) -> None:
-        if finished_stage is not None and is_synthetic(self.run.config.data_path):
-            self.run.say(self.recovery_file.add(finished_stage, samples))
-        save_grid(path, samples, self.run.data, caption)
-
-    def _measure(self, position: dict[str, int], grid: Path, last_of_stage: bool) -> None:
-        """A row of bands.csv, unless it is there; ``position`` has what is done, under the names of bands.POSITION."""
+    def _measure_bands(self, position: dict[str, int]) -> bool:
+        """A row of bands.csv, unless it is there; ``position`` has what is done, under the names of bands.POSITION.
+        Returns whether it is new."""
         new = not self.band_file.has(position["step"])
         if new:
-            losses = self.band_file.measure(self.run.sampling_net, self.run.diffusion)
-            self.band_file.add(position, losses)
-            if self.log.tensorboard:
-                self.log.tensorboard.add_bands(losses, position["step"])
-                if grid.exists():
-                    self.log.tensorboard.add_picture("samples", grid, position["step"])
+            self.band_file.add(position, self.band_file.measure(self.run.sampling_net, self.run.diffusion))
+        return new
+
+    def _write_grid(self, path: Path, samples: Tensor, stage: int, epoch: int, done: int) -> None:
+        """The grid, at the resolution that can be read where the network has not been trained down to t = 0."""
+        config, t_stop, block = self.run.config, self.run.diffusion.t_stop, 1
+        if self.run.schedule.ends_stage(stage, epoch) and is_synthetic(config.data_path):
+            self.run.say(self.recovery_file.add(stage, samples))
+        if t_stop:
+            loss = self.band_file.losses(done)[min(t_stop * NUM_BANDS // config.n_T, NUM_BANDS - 1)]
+            block = readable_block(self.run.diffusion, t_stop, loss, config.image_size)
+        save_grid(
+            path,
+            average_blocks(samples, block),
+            self.run.data,
+            grid_caption(config, stage, epoch, t_stop, block),
+        )
+
+    def _show(self, step: int, grid: Path, new: bool, last_of_stage: bool) -> None:
+        """TensorBoard, if what was measured is ``new``, and at a stage's end the figures."""
+        if new and self.log.tensorboard:
+            self.log.tensorboard.add_bands(self.band_file.losses(step), step)
+            if grid.exists():
+                self.log.tensorboard.add_picture("samples", grid, step)
         if last_of_stage and (new or not (self.folder / "figure_loss.png").exists()):
             self._draw_figures()
 

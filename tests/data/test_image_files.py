@@ -6,8 +6,8 @@ import tempfile
 import zlib
 
 import pytest
+from image_folder import BLUE, GREEN, load
 from PIL import Image
-from test_data import BLUE, GREEN, load
 
 from mindiffusion.runtime.errors import UserError
 

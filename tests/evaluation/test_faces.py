@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 import evaluate
 from mindiffusion.evaluation import faces as detector
-from mindiffusion.evaluation.rows import Settings, sample_row
+from mindiffusion.evaluation.metrics import Settings, sample_row
 
 needs_opencv = pytest.mark.skipif(not detector.can_find_faces(), reason="OpenCV is optional (requirements-eval.txt)")
 

@@ -55,7 +55,9 @@ def on_gpu(process):
 
 
 @pytest.mark.parametrize("kind", ["ddim", "ddim eta 1", "ddpm", "stopped early"])
-def test_sampling_stays_on_the_gpu_and_asks_it_for_nothing(kind, fake):
+def test_sampling_stays_on_the_gpu_and_asks_it_for_nothing(kind, fake, monkeypatch):
+    # A list of plain numbers, made on the CPU before sampling begins; a fake tensor cannot become one.
+    monkeypatch.setattr(DDIM, "timesteps", lambda self, t_stop: [1000, 500, max(t_stop, 1)])
     net = denoiser(NaiveUnet(3, 3, 8), "fp32", GPU, compiled=False)
     if kind == "ddpm":
         process = on_gpu(DDPM(net, n_T=5))

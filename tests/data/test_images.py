@@ -6,15 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from image_folder import load
+from image_folder import BLUE, GREEN, RED, load
 from PIL import Image
 
 from mindiffusion.data.image_cache import crop_box, decode
 from mindiffusion.data.images import ImageData, device_images, find_images, get_batch
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 # Finding
@@ -186,6 +184,7 @@ def test_images_stay_on_the_host_if_the_gpu_is_nearly_full(monkeypatch):
     assert device_images(data, torch.device("cpu")) is data.images
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("images_on_device", [True, False])
 @pytest.mark.parametrize("indices_on_device", [True, False])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mindiffusion.data.recovery import feature_recovery
+from mindiffusion.data.feature_recovery import feature_recovery
 from mindiffusion.data.synthetic import SYNTHETIC, two_feature_model
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.bootstrap import RESAMPLES, Estimate, bootstrap

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mindiffusion.data.recovery import Recovery, feature_recovery
+from mindiffusion.data.feature_recovery import Recovery, feature_recovery
 from mindiffusion.data.synthetic import render, synthetic_images, two_feature_model
 
 MODEL = two_feature_model(32)
