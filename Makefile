@@ -32,7 +32,7 @@ gpu-check: .venv/installed-dev
 	$(BIN)/python benchmarks/gpu_check.py --output-dir $(or $(OUTPUT),gpu_check)
 
 figure: .venv/installed-dev
-	$(BIN)/python docs/figure1_timeline.py $(or $(RUN),contents_c_32)
+	$(BIN)/python docs/figure1_timeline.py $(or $(RUN),contents_32 contents_c_32)
 
 clean:
 	rm -rf .venv demo

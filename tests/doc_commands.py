@@ -20,7 +20,8 @@ QUICK = {
     "experiments.launch": ["--dry-run"],
     "experiments.train_weighted_32": ["--dry-run"],
     "experiments.run_study": ["--dry-run"],
-    "sample.py": ["-n", "2", "--steps", "2"],
+    "sample.py": ["-n", "2"],
+    "evaluate.py": ["--n-samples", "4", "--steps", "2", "--n-loss-images", "2", "--resamples", "2", "--no-plots"],
     "experiments.side_by_side": ["--cells", "C", "--columns", "2", "--steps", "2"],
     "experiments.color_drift": ["--cells", "C", "--n-samples", "2", "--eval-images", "17-24"],
     "experiments.samplers": [

@@ -1,0 +1,72 @@
+"""The README's commands run as they stand, one after the other, on runs and images of tiny budgets.
+
+Flags are added at the end so that each ends in seconds (doc_commands.QUICK), and a job of several processes gets one.
+What cannot run here is looked at: `make` knows its targets, `pip` its files; a job over two machines is left out.
+"""
+
+import os
+import shlex
+import subprocess
+
+import doc_commands
+import pytest
+import torch
+from doc_commands import commands, quick
+from helpers import ROOT, SCRIPTS, launch, write_pngs
+
+from mindiffusion.unet import NaiveUnet
+
+PAGE = (ROOT / "README.md").read_text()
+NUM_FACES = 9000  # names of files, as many as the README's --train-images and --eval-images speak of
+FLAGS = ("--train-images", "1-8000", "--images-per-epoch", "8", "--num-samples", "2", "--sample-steps", "2")
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory):
+    """What the README takes for granted: images, finished runs of the variants, a file of the original minDiffusion."""
+    folder = doc_commands.make_sandbox(tmp_path_factory.mktemp("readme") / "repository")
+    drawn = sorted(write_pngs(tmp_path_factory.mktemp("drawn") / "pngs").iterdir())
+    faces = folder / "REAL"
+    faces.mkdir()
+    for number in range(1, NUM_FACES + 1):
+        os.link(drawn[number % len(drawn)], faces / f"{number:06d}.png")
+    (folder / ".env").write_text("CELEBA_PATH=REAL\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINDIFFUSION_CACHE", str(folder / "cache"))
+        for name in SCRIPTS:
+            launch(name, folder, "--data-path", str(faces), *FLAGS)
+    torch.save(NaiveUnet(3, 3, 8).state_dict(), folder / "ddpm_celeba.pth")
+    return folder
+
+
+def lines(*programs: str) -> list[list[str]]:
+    """The commands of the README's blocks that start one of ``programs``, each once, in order."""
+    blocks = [part for part in PAGE.split("```")[1::2] if part.startswith("bash\n")]
+    found = [words for block in blocks for words in commands(f"```{block}```")]
+    return [words for words in {shlex.join(words): words for words in found}.values() if words[0] in programs]
+
+
+def alone(words: list[str]) -> list[str]:
+    """The command with one process where it asks for several of this machine."""
+    return ["--nproc_per_node=1" if word.startswith("--nproc_per_node=") else word for word in words]
+
+
+def test_the_commands_run_as_they_are_written_and_in_order(sandbox):
+    told = [words for words in lines("python", "torchrun") if not any("HOST" in word for word in words)]
+    assert {"sample.py", "evaluate.py", "compare.py"} <= {doc_commands.program(words) for words in told}
+    failed = {}
+    for words in told:
+        done = doc_commands.run(alone(quick(words)), sandbox)
+        if done.returncode:
+            failed[shlex.join(words)] = done.stderr[-500:]
+    assert failed == {}
+    assert (sandbox / "compare.html").stat().st_size > 10_000
+    report = (sandbox / "evaluation" / "evaluation.json").read_text()
+    assert '"reference": "held out"' in report
+
+
+def test_make_knows_the_targets_and_pip_finds_the_files():
+    for words in lines("make"):
+        subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    named = [word for words in lines("pip") for word in words if word.endswith(".txt")]
+    assert named and all((ROOT / name).is_file() for name in named)
