@@ -10,7 +10,7 @@ from dotenv import load_dotenv
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mindiffusion.checkpoints.weights import build_network, read_weights
+from mindiffusion.checkpoints.models import open_model
 from mindiffusion.data.images import parse_range
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.color import NAMES, color_error, color_statistics
@@ -27,7 +27,7 @@ MEASURES = ("swd", "color_error", "saturated", "face_rate")
 
 @dataclass
 class Network:
-    """A finished network on its device, asked in ``precision`` and perhaps compiled. ``shape`` is (C, S, S)."""
+    """A network on its device, asked in ``precision`` and perhaps compiled. ``shape`` is (C, S, S)."""
 
     net: nn.Module
     betas: tuple[float, float]
@@ -54,24 +54,14 @@ class Network:
 
 def load_network(path: Path, precision: str = "fp32", compiled: bool = False) -> Network:
     """The averaged network of a checkpoint or an export. UserError if it has not seen all noise levels."""
-    weights = read_weights(path)
-    config = weights.checkpoint["config"] if weights.checkpoint else {}
-    stages = config.get("stages")
-    if stages and weights.checkpoint.get("next_epoch", 0) < sum(stage["epochs"] for stage in stages):
-        raise UserError(f"{path} is of a run that has not ended: name the last checkpoint of a finished run.")
+    model = open_model(path)
+    if model.t_stop:
+        raise UserError(f"{path} has been trained on t >= {model.t_stop} only: name the last checkpoint of its run.")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     set_backend_flags(precision, device)
-    net = build_network(weights).to(device, memory_format=memory_format(precision, device))
-    size = config.get("image_size", 32)
-    return Network(
-        net,
-        tuple(config.get("betas", (1e-4, 0.02))),
-        config.get("n_T", 1000),
-        (net.in_channels, size, size),
-        device,
-        precision,
-        compiled,
-    )
+    net = model.net.to(device, memory_format=memory_format(precision, device))
+    shape = (net.in_channels, model.image_size, model.image_size)
+    return Network(net, model.betas, model.n_T, shape, device, precision, compiled)
 
 
 def network_flags(doc: str, samples: int) -> argparse.ArgumentParser:

@@ -7,14 +7,12 @@ import torch
 from helpers import checkpoints, launch, write_pngs
 
 from experiments import mean_of_eps, networks, samplers, swd_noise, time_embedding
-from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.evaluation import swd
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sampling import Sampler
 from mindiffusion.unet import NaiveUnet, TimeSiren
 
 pytest.importorskip("matplotlib")
-OWN_FIELDS = ("format", "format_version", "checksum")  # what saving adds
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +57,11 @@ def test_samplers_measures_every_sampler_on_the_same_noise(options, tmp_path, mo
     assert (tmp_path / "out" / "samplers.png").exists()
 
 
-def test_a_run_that_has_not_ended_is_refused(options, checkpoint):
-    with pytest.raises(UserError, match="has not ended"):
-        networks.load_network(unfinished(checkpoint))
-
-
-def unfinished(checkpoint):
-    """A copy of a checkpoint as it was before its last epoch."""
-    content = load_checkpoint(checkpoint)
-    path = checkpoint.with_name("unfinished.pt")
-    save_checkpoint(path, {name: content[name] for name in content if name not in OWN_FIELDS} | {"next_epoch": 0})
-    return path
+def test_a_network_that_has_not_seen_all_noise_levels_is_refused(tmp_path):
+    launch("train_celeba_c_32", tmp_path)
+    with pytest.raises(UserError, match="trained on t >= 200 only"):
+        networks.load_network(checkpoints("train_celeba_c_32", tmp_path) / "stage4.pt")
+    assert networks.load_network(checkpoints("train_celeba_c_32", tmp_path) / "stage5.pt").shape == (3, 32, 32)
 
 
 def test_line_fit_is_slope_and_correlation():
