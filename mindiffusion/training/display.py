@@ -75,7 +75,8 @@ class Display:
                 if samples is None:
                     self.saver.stop(done, run.ranks.any(stop.received))
                 run.ranks.from_main(lambda: self._write_grid(grid, samples, stage, epoch, done))
-        run.ranks.from_main(lambda: self._show(position["step"], grid, new, last_of_stage))
+        with run.meter.paused():
+            run.ranks.from_main(lambda: self._show(done, grid, new, last_of_stage))
 
     def _predictor(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The network for sampling, in the precision of the run."""

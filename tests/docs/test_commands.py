@@ -1,4 +1,4 @@
-"""The commands of docs/results.md run as they are written, and so do those in the first lines of experiments/."""
+"""The commands of the pages of results run as they are written, and so do those in the first lines of experiments/."""
 
 import shlex
 
@@ -9,7 +9,8 @@ from helpers import ROOT, launch, write_pngs
 
 from experiments import tables
 
-PAGE = (ROOT / "docs" / "results.md").read_text()
+PAGES = ("results.md", "results_small_budget.md")
+PAGE = "\n".join((ROOT / "docs" / name).read_text() for name in PAGES)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,13 @@ from helpers import ROOT
 
 from mindiffusion.config import TrainConfig
 
-DOCUMENTS = ("README.md", "docs/architecture.md", "docs/CONTRIBUTING.md", "docs/results.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/architecture.md",
+    "docs/CONTRIBUTING.md",
+    "docs/results.md",
+    "docs/results_small_budget.md",
+)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -92,9 +92,10 @@ def test_figures_and_bands_do_not_count_as_training_time(tmp_path, monkeypatch):
         stopped.pop()
 
     monkeypatch.setattr(IntervalMeter, "paused", noted)
-    monkeypatch.setattr(Display, "_measure", lambda self, *args: seen.append(bool(stopped)))
+    for method in ("_measure_bands", "_show"):
+        monkeypatch.setattr(Display, method, lambda self, *args: seen.append(bool(stopped)))
     launch("train_celeba_c_32", tmp_path, "--figures")
-    assert seen == [True] * 5
+    assert seen == [True] * 10
 
 
 def test_the_channel_map_shows_births_where_the_checkpoint_has_them(finished):
