@@ -54,11 +54,7 @@ def train(
     check_graph(config, ranks)
     if config.dry_run:
         if ranks.is_main:
-            num_images = count_images(config.data_path, places=config.train_places)
-            config = resolve_auto(config, num_images, ranks.device)
-            print(describe_plan(config, net, num_images, ranks.world_size))
-            images = Schedule(config, num_images).total_steps * config.global_batch_size
-            print(describe_time(config, images, images_per_second(config, net, ranks), ranks.world_size))
+            print(_plan(config, net, ranks))
         return
     config = as_restarted(config)
     with advice_when_unwritable(GO_ON), reserved_folders(config, ranks):
@@ -89,11 +85,24 @@ def train(
         step_function = make_step(run.config, ranks, run, ddp, penalty, after_backward, after_step)
         with memory_explained(config, ranks), StopSignals() as stop, log.progress(next_step):
             _train_stages(run, log, saver, display, step_function, start_stage, next_step, stop)
-    complete = "this run was complete already" if next_step == run.schedule.total_steps else "done"
-    run.say(f"{complete}: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
-    run.say(
-        f"next: python sample.py {config.checkpoints_dir} -o samples.png; python evaluate.py {config.checkpoints_dir}"
-    )
+    _say_end(run, next_step)
+
+
+def _plan(config: TrainConfig, net: nn.Module, ranks: Ranks) -> str:
+    """What --dry-run prints."""
+    num_images = count_images(config.data_path, places=config.train_places)
+    config = resolve_auto(config, num_images, ranks.device)
+    images = Schedule(config, num_images).total_steps * config.global_batch_size
+    plan = describe_plan(config, net, num_images, ranks.world_size)
+    return f"{plan}\n{describe_time(config, images, images_per_second(config, net, ranks), ranks.world_size)}"
+
+
+def _say_end(run: Run, next_step: int) -> None:
+    """Where everything is, and the next command. ``next_step`` is where this call began."""
+    contents, checkpoints = run.config.contents_dir, run.config.checkpoints_dir
+    outcome = "this run was complete already" if next_step == run.schedule.total_steps else "done"
+    run.say(f"{outcome}: grids in {contents}/, checkpoints in {checkpoints}/")
+    run.say(f"next: python sample.py {checkpoints} -o samples.png, or python evaluate.py {checkpoints}")
 
 
 def _checked_loss(run: Run) -> nn.Module:
