@@ -201,8 +201,9 @@ def check_same_run(
 def _shown(value: Any) -> str:
     """A setting, short enough for a line of a message."""
     if isinstance(value, list) and value and isinstance(value[0], dict):  # stages
-        ranges = [f"{stage['epochs']} x t/T {stage['t_min']:g} to {stage['t_max']:g}" for stage in value]
-        return f"{len(value)} stage{'s' * (len(value) > 1)} (epochs x range: {', '.join(ranges)})"
+        epochs = ", ".join(str(stage["epochs"]) for stage in value)
+        ranges = ", ".join(f"{stage['t_min']:g}-{stage['t_max']:g}" for stage in value)
+        return f"epochs {epochs} of t/T {ranges}"
     return "nothing" if value in ("", [], None) else repr(value)
 
 

@@ -63,7 +63,7 @@ function sizeImages() {
   for (let columns = 1; columns <= cards.length; columns++) {
     const rows = Math.ceil(cards.length / columns);
     const wide = (room - (columns - 1) * GAP) / columns - CARD_EXTRA;
-    const high = (tall - (rows - 1) * GAP) / rows - CARD_WORDS;
+    const high = room < 700 ? Infinity : (tall - (rows - 1) * GAP) / rows - CARD_WORDS;  // a phone scrolls anyway
     const scale = Math.min(wide / width, Math.max(high, 120) / height);
     if (scale > best.scale) best = { scale, columns };
   }

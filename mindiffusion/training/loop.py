@@ -85,11 +85,15 @@ def train(
         step_function = make_step(run.config, ranks, run, ddp, penalty, after_backward, after_step)
         with memory_explained(config, ranks), StopSignals() as stop, log.progress(next_step):
             _train_stages(run, log, saver, display, step_function, start_stage, next_step, stop)
-    complete = "this run was complete already" if next_step == run.schedule.total_steps else "done"
-    run.say(f"{complete}: grids in {config.contents_dir}/, checkpoints in {config.checkpoints_dir}/")
-    run.say(
-        f"next: python sample.py {config.checkpoints_dir} -o samples.png; python evaluate.py {config.checkpoints_dir}"
-    )
+    _say_end(run, next_step)
+
+
+def _say_end(run: Run, next_step: int) -> None:
+    """Where everything is, and the next command. ``next_step`` is where this call began."""
+    contents, checkpoints = run.config.contents_dir, run.config.checkpoints_dir
+    outcome = "this run was complete already" if next_step == run.schedule.total_steps else "done"
+    run.say(f"{outcome}: grids in {contents}/, checkpoints in {checkpoints}/")
+    run.say(f"next: python sample.py {checkpoints} -o samples.png, or python evaluate.py {checkpoints}")
 
 
 def _print_plan(config: TrainConfig, ranks: Ranks, net: nn.Module) -> None:
