@@ -26,10 +26,10 @@ VARIANTS = {
     "train_celeba_c_32": "c",
     "train_celeba_cs_32": "cs",
     "train_celeba_cr_32": "cr",
-    "train_celeba_cb_32": "cb",
+    "train_celeba_b_32": "b",
 }
 ALL_SCRIPTS = tuple(VARIANTS)
-SCRIPTS = ALL_SCRIPTS[:4]  # of the brief; CB differs from C in its loss and its epochs alone
+SCRIPTS = ALL_SCRIPTS[:4]  # of the brief; B differs from the control in its loss alone
 NUM_IMAGES = 24
 STEPS_PER_EPOCH = 3  # of 8 images each
 

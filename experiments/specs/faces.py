@@ -7,7 +7,7 @@ steps of 2e-5 would leave every network untrained.
 
 from experiments.spec import Cell, Stages, Study, uniform
 
-SHORT: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 3), (0.2, 1, 4), (0, 1, 22))  # as train_celeba_cb_32.py
+SHORT: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 3), (0.2, 1, 4), (0, 1, 22))  # full range after a third
 STAGES: Stages = ((0.8, 1, 2), (0.6, 1, 4), (0.4, 1, 6), (0.2, 1, 8), (0, 1, 12))  # the brief's 5:10:15:20:30
 
 STUDY = Study(
@@ -16,8 +16,8 @@ STUDY = Study(
         Cell("C", "train_celeba_c_32", STAGES),
         Cell("CS", "train_celeba_cs_32", STAGES),
         Cell("CR", "train_celeba_cr_32", STAGES),
-        Cell("uniform_balanced", "train_celeba_cb_32", uniform(STAGES)),
-        Cell("CB", "train_celeba_cb_32", SHORT),
+        Cell("B", "train_celeba_b_32", uniform(STAGES)),
+        Cell("B_after_ramp", "train_celeba_b_32", SHORT),
     ),
     seeds=(0, 1, 2),
     images=256_000,

@@ -17,10 +17,13 @@ SYNTHETIC_LICENCE = "MIT, like the code: no photographs were used."
 VARIANTS = {
     "": "uniform timesteps (the control)",
     "c": "C: timestep curriculum",
-    "cb": "CB: timestep curriculum and a loss that weighs all noise levels alike",
+    "b": "B: uniform timesteps and a loss that weighs all noise levels alike",
     "cs": "CS: timestep curriculum and channel sparsity with regrowth",
     "cr": "CR: timestep curriculum and Group L1",
 }
+
+# Of an evaluation, which has some sixty columns, what a reader of a card wants to know.
+MAIN = ("name", "reference", "swd", "bpd", "face_rate", "color_error", "loss", "fid", "kid")
 
 
 def model_card(weights: Weights, about: dict[str, Any], net: nn.Module) -> str:
@@ -123,6 +126,8 @@ def _record_of(checkpoint: Path) -> RunRecord | None:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     columns = list(rows[0]) if rows else []
+    if len(columns) > len(MAIN):
+        columns = [column for column in MAIN if column in columns]
     lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -29,7 +29,7 @@ NETS = {
     "cs level": lambda: SparseNaiveUnet(3, 3, 8, 0.5, "level"),
     "cr": lambda: RegNaiveUnet(3, 3, 8),
     "cr proximal": lambda: RegNaiveUnet(3, 3, 8, "proximal"),
-    "cb": lambda: NaiveUnet(3, 3, 8),
+    "b": lambda: NaiveUnet(3, 3, 8),
 }
 
 
@@ -54,7 +54,7 @@ def one_step(variant: str, micro_batch: int = 0, hook=None) -> tuple[Run, list[t
     net, ranks = NETS[variant]().to(META), Ranks(device=META)
     if variant.startswith("cr"):
         net.lam = 0.5
-    process = (BalancedDDPM if variant == "cb" else CurriculumDDPM)(net).to(META)
+    process = (BalancedDDPM if variant == "b" else CurriculumDDPM)(net).to(META)
     process.set_time_range(0.2, 1.0)
     run = Run.__new__(Run)  # without folders, data and logs, which a step does not touch
     run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, 0.9)

@@ -1,6 +1,6 @@
-"""torchrun --nproc_per_node=1 train_celeba_cb_32.py
+"""torchrun --nproc_per_node=1 train_celeba_b_32.py
 
-CB: the curriculum of C, sooner on the full range, with a loss that weighs all noise levels alike.
+B: the uniform control with a loss that weighs all noise levels alike.
 
 The images come from CELEBA_PATH (.env or environment) or --data-path; grids go to contents_*/, checkpoints to
 checkpoints_*/. Raise --nproc_per_node to use more GPUs: the result does not depend on it. The constants below are the
@@ -16,7 +16,7 @@ from mindiffusion.runtime.errors import run_script
 from mindiffusion.training.loop import train
 from mindiffusion.unet import NaiveUnet
 
-VARIANT = "cb"
+VARIANT = "b"
 IMAGE_SIZE = 32  # pixels
 N_FEAT = 32  # width of the network: 714,659 parameters
 BETAS = (1e-4, 0.02)  # first and last beta of the linear schedule of Ho et al. 2020
@@ -24,11 +24,7 @@ N_T = 1000  # diffusion steps
 GLOBAL_BATCH_SIZE = 256  # images per optimizer step, over all processes
 LR = 2e-5  # Adam
 STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
-    Stage(0.8, 1.0, "stage1_high_noise", 3),
-    Stage(0.6, 1.0, "stage2_expand", 5),
-    Stage(0.4, 1.0, "stage3_expand", 8),
-    Stage(0.2, 1.0, "stage4_expand", 10),
-    Stage(0.0, 1.0, "stage5_full_range", 54),
+    Stage(0.0, 1.0, "uniform", 80),
 ]
 
 
