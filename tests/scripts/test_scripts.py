@@ -5,7 +5,7 @@ import itertools
 import re
 
 import pytest
-from helpers import ALL_SCRIPTS, ROOT, VARIANTS, load_script
+from helpers import ALL_SCRIPTS, ROOT, SCRIPTS, VARIANTS, load_script
 
 MOST_CHANGED_LINES = 30
 ALLOWED = [
