@@ -12,7 +12,7 @@ from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import autocast, memory_format, set_backend_flags
 from mindiffusion.runtime.terminal import human_time
 
-IMAGES, STEPS = 32, 3  # of one timed step; timed steps, after one that warms up
+IMAGES, STEPS = 16, 2  # of one timed step; timed steps, after one that warms up
 
 
 def images_per_second(config: TrainConfig, net: nn.Module, ranks: Ranks) -> float:
