@@ -14,11 +14,13 @@ from torch import Tensor
 from mindiffusion.runtime.rng import make_generator
 
 SYNTHETIC = "synthetic"  # the data_path that asks for the images of the studies
-SYNTHETIC_DEMO = "synthetic-demo"  # and for those of --demo: fewer and bolder stripes, soon learned and easily seen
+SYNTHETIC_DEMO = "synthetic-demo"  # and for those of --demo: fewer and bolder patterns
 
 # (vertical frequency, horizontal frequency, RGB direction). The colours were chosen among simple ones so that the four
 # patterns of any signs keep within [-1, 1] and leave room for the stripes.
 COARSE = ((2, 0, (0.5, 1, -0.2)), (1, 0, (1, 0, -1)), (0, 1, (0, 0.5, 1)), (0, 2, (1, -1, 0)))
+# A colour of its own for each pattern leaves room for twice the amplitude.
+COARSE_APART = ((1, 0, (1, 0, 0)), (0, 1, (0, 1, 0)), (0, 2, (0, 0, 1)))
 FINE_FREQUENCY = 16  # half-waves per 32 pixels, so stripes repeat every 4; as rows and as columns, per primary colour
 PRIMARIES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 WHITE = ((1, 1, 1),)
@@ -28,20 +30,21 @@ WHITE = ((1, 1, 1),)
 class Recipe:
     """What the sets of images differ in. Pixels are in [-1, 1], and no combination of signs is clipped."""
 
+    coarse: tuple[tuple[int, int, tuple[float, ...]], ...]  # as COARSE
     fine_colors: tuple[tuple[float, ...], ...]  # of the stripes; each colour has stripes in rows and in columns
     coarse_rms: float  # of a pixel, over all coarse patterns
     amplitude_ratio: float  # a1 / a2
 
 
-RECIPES = {SYNTHETIC: Recipe(PRIMARIES, 0.32, 4), SYNTHETIC_DEMO: Recipe(WHITE, 0.30, 2.25)}
+RECIPES = {SYNTHETIC: Recipe(COARSE, PRIMARIES, 0.32, 4), SYNTHETIC_DEMO: Recipe(COARSE_APART, WHITE, 0.5, 4)}
 
 
 @dataclass(frozen=True)
 class TwoFeatureModel:
     """The patterns and amplitudes of the data, for images of ``image_size`` S.
 
-    ``coarse`` (4, 3·S·S) and ``fine`` (K, 3·S·S) are float32, with K 6, or 2 in the demo; all rows together are
-    orthonormal.
+    ``coarse`` (J, 3·S·S) and ``fine`` (K, 3·S·S) are float32; J is 4 and K is 6, in the demo 3 and 2. All rows together
+    are orthonormal.
     """
 
     coarse: Tensor
@@ -75,7 +78,7 @@ def two_feature_model(image_size: int = 32, name: str = SYNTHETIC) -> TwoFeature
     recipe = RECIPES[name]
     scale = image_size // 32  # stripes keep their width in pixels, so they stay the finest detail at every size
     stripes = FINE_FREQUENCY * scale
-    coarse = [_pattern(image_size, v, h, color) for v, h, color in COARSE]
+    coarse = [_pattern(image_size, v, h, color) for v, h, color in recipe.coarse]
     fine = [_pattern(image_size, v, h, color) for v, h in ((stripes, 0), (0, stripes)) for color in recipe.fine_colors]
     amplitude = recipe.coarse_rms * math.sqrt(3 * image_size**2 / len(coarse))
     return TwoFeatureModel(
@@ -88,7 +91,7 @@ def two_feature_model(image_size: int = 32, name: str = SYNTHETIC) -> TwoFeature
 
 
 def render(model: TwoFeatureModel, z1: Tensor, z2: Tensor) -> Tensor:
-    """Images (N, 3, S, S), float32 in about [-1, 1], of coarse signs ``z1`` (N, 4) and fine signs ``z2`` (N, K)."""
+    """Images (N, 3, S, S), float32 in about [-1, 1], of coarse signs ``z1`` (N, J) and fine signs ``z2`` (N, K)."""
     pixels = model.coarse_amplitude * (z1.float() @ model.coarse.to(z1.device))
     pixels += model.fine_amplitude * (z2.float() @ model.fine.to(z2.device))
     return pixels.reshape(-1, 3, model.image_size, model.image_size)
@@ -109,7 +112,7 @@ def synthetic_images(num_images: int, image_size: int, seed: int, name: str = SY
 def coefficients(model: TwoFeatureModel, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How much of each pattern the float ``images`` (N, 3, S, S), in [-1, 1], contain.
 
-    Returns the coarse (N, 4) and fine (N, K) projections in units of a1 and a2, which are the signs ±1 for real data,
+    Returns the coarse (N, J) and fine (N, K) projections in units of a1 and a2, which are the signs ±1 for real data,
     and the energy per value (N,) outside both: the squared norm of the rest divided by 3·S·S.
     """
     pixels = images.flatten(1).float()

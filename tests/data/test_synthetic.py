@@ -32,7 +32,7 @@ every_set = pytest.mark.parametrize("name", RECIPES)
 def test_all_patterns_are_orthonormal(size, name):
     model = two_feature_model(size, name)
     patterns = torch.cat([model.coarse, model.fine])
-    count = 4 + len(model.fine)
+    count = len(model.coarse) + len(model.fine)
     assert patterns.shape == (count, 3 * size * size) and patterns.dtype == torch.float32
     assert torch.allclose(patterns @ patterns.T, torch.eye(count), atol=1e-5)
 
@@ -54,9 +54,9 @@ def test_coarse_is_smooth_and_dominant_and_fine_is_not(size):
 @pytest.mark.parametrize("size", [32, 64])
 def test_values_stay_in_range(size, name):
     model = two_feature_model(size, name)
-    corners = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4)))
-    assert render(model, corners, torch.zeros(16, len(model.fine))).abs().max() < 0.85
-    images = render(model, corners.repeat(64, 1), random_signs(1024, len(model.fine), 1))
+    corners = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=len(model.coarse))))
+    assert render(model, corners, torch.zeros(len(corners), len(model.fine))).abs().max() < 0.85
+    images = render(model, corners.repeat(64, 1), random_signs(64 * len(corners), len(model.fine), 1))
     assert images.abs().max() <= 1
 
 
@@ -100,13 +100,15 @@ def test_images_depend_on_the_seed_alone():
     assert len(first.flatten(1).unique(dim=0)) > 700  # of 1024 combinations of signs
 
 
-def test_the_demo_differs_from_the_studies_in_bolder_stripes_of_white():
+def test_the_patterns_of_the_demo_are_fewer_and_bolder():
     study, demo = two_feature_model(32), two_feature_model(32, SYNTHETIC_DEMO)
-    assert torch.equal(study.coarse, demo.coarse)
-    assert (len(study.fine), len(demo.fine)) == (6, 2)
+    assert (len(study.coarse), len(study.fine), len(demo.coarse), len(demo.fine)) == (4, 6, 3, 2)
+    assert demo.coarse_amplitude > 1.8 * study.coarse_amplitude and demo.fine_amplitude > 1.8 * study.fine_amplitude
+    assert demo.coarse_amplitude == pytest.approx(4 * demo.fine_amplitude)
+    per_colour = demo.coarse.reshape(3, 3, 32 * 32).norm(dim=2)
+    assert torch.allclose(per_colour, torch.eye(3))  # each coarse pattern has a colour to itself
     white = demo.fine.reshape(2, 3, 32 * 32)
     assert torch.equal(white[:, 0], white[:, 1]) and torch.equal(white[:, 0], white[:, 2])
-    assert study.fine_amplitude < demo.fine_amplitude < demo.coarse_amplitude / 2  # bolder, and still the weaker
     assert is_synthetic("synthetic") and is_synthetic(SYNTHETIC_DEMO)
     assert not is_synthetic("") and not is_synthetic(None)
 
