@@ -81,7 +81,10 @@ def quick(words: list[str]) -> list[str]:
 def make_sandbox(folder: Path) -> Path:
     """A folder with the programs of the repository as links and its tables as copies: what is written stays here."""
     folder.mkdir()
-    for path in [*ROOT.glob("*.py"), *(ROOT / name for name in ("mindiffusion", "experiments", "benchmarks"))]:
+    for path in [
+        *ROOT.glob("*.py"),
+        *(ROOT / name for name in ("mindiffusion", "experiments", "benchmarks", "pretrained")),
+    ]:
         (folder / path.name).symlink_to(path)
     shutil.copytree(ROOT / "docs" / "results", folder / "docs" / "results", ignore=shutil.ignore_patterns("*.png"))
     return folder

@@ -177,11 +177,11 @@ def check_same_run(
 
     A field that an older checkpoint lacks counts as its default.
     """
-    theirs, ours = (each["variant"].upper() or "the control" for each in (found.content["config"], identity))
-    if theirs != ours:
+    variants = [each.get("variant", "").upper() or "the control" for each in (found.content["config"], identity)]
+    if variants[0] != variants[1]:
         raise UserError(
-            f"{found.path} is of another variant: it was trained as {theirs}, and this script trains {ours}. Continue "
-            "it with its own script, or start from its weights with --init-from."
+            f"{found.path} is of another variant: it was trained as {variants[0]}, this script trains {variants[1]}. "
+            "Continue it with its own script, or start from its weights with --init-from."
         )
     their_data = found.content["data"]
     theirs = {**(defaults or {}), **found.content["config"], **{f"data.{k}": v for k, v in their_data.items()}}

@@ -43,7 +43,7 @@ def describe_time(config: TrainConfig, images: int, speed: float, world_size: in
     compiled = "compiled it is faster" if config.compile else "uncompiled"
     return (
         f"time         about {human_time(images / (speed * world_size))}{grids}: {speed:,.0f} images/s{each},\n"
-        f"             timed just now on {STEPS} steps of at most {IMAGES} images, {compiled}"
+        f"             timed on {STEPS} steps of at most {IMAGES} images, {compiled}"
     )
 
 

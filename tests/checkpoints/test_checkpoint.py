@@ -120,7 +120,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(type(tmp_path), "write_bytes", full)
-    with pytest.raises(UserError, match=r"No space left on device.*--resume"):
+    with pytest.raises(UserError, match=r"No space left on device.*write elsewhere"):
         save_latest(tmp_path, content(2))
     assert [p.name for p in tmp_path.iterdir()] == ["latest.pt"]
     assert load_checkpoint(tmp_path / "latest.pt")["next_step"] == 1

@@ -12,7 +12,7 @@ import doc_commands
 import pytest
 import torch
 from doc_commands import commands, quick
-from helpers import ROOT, SCRIPTS, launch, write_pngs
+from helpers import ALL_SCRIPTS, ROOT, launch, write_pngs
 
 from mindiffusion.unet import NaiveUnet
 
@@ -33,7 +33,7 @@ def sandbox(tmp_path_factory):
     (folder / ".env").write_text("CELEBA_PATH=REAL\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINDIFFUSION_CACHE", str(folder / "cache"))
-        for name in SCRIPTS:
+        for name in ALL_SCRIPTS:
             launch(name, folder, "--data-path", str(faces), *FLAGS)
     torch.save(NaiveUnet(3, 3, 8).state_dict(), folder / "ddpm_celeba.pth")
     return folder
@@ -70,3 +70,23 @@ def test_make_knows_the_targets_and_pip_finds_the_files():
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
     named = [word for words in lines("pip") for word in words if word.endswith(".txt")]
     assert named and all((ROOT / name).is_file() for name in named)
+
+
+def test_the_ten_lines_run_and_draw_the_same_sixteen_faces_each_time(sandbox):
+    block = next(part for part in PAGE.split("```")[1::2] if part.startswith("python\n"))
+    code = block.removeprefix("python\n").replace("steps=50", "steps=2")
+    pictures = []
+    for _ in range(2):
+        done = doc_commands.run(["python", "-c", code], sandbox)
+        assert done.returncode == 0, done.stderr[-500:]
+        pictures.append((sandbox / "sixteen_faces.png").read_bytes())
+    assert pictures[0] == pictures[1] and len(pictures[0]) > 10_000
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in (ROOT / "pretrained").glob("*/config.json")))
+def test_pretrained_weights_are_small_and_draw_images(folder, sandbox):
+    assert (ROOT / "pretrained" / folder / "model.safetensors").stat().st_size < 2_000_000
+    words = ["python", "sample.py", f"pretrained/{folder}", "-o", f"{folder}.png", "-n", "2", "--steps", "2"]
+    done = doc_commands.run(words, sandbox)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert (sandbox / f"{folder}.png").stat().st_size > 1000

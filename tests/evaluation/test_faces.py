@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import evaluate
+from mindiffusion.evaluation import choose
 from mindiffusion.evaluation import faces as detector
 from mindiffusion.evaluation.metrics import Settings, sample_row
 
@@ -96,7 +97,7 @@ def test_evaluate_reports_the_rate_and_the_detector(folder):
 
 
 def test_without_opencv_the_rate_is_left_out_with_one_line(folder, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate, "can_find_faces", lambda: False)
+    monkeypatch.setattr(choose, "can_find_faces", lambda: False)
     monkeypatch.setitem(sys.modules, "cv2", None)  # an import of it would now fail
     report = evaluated(folder, "--data-path", folder, "--metrics", "face_rate", "color")
     assert capsys.readouterr().err.count("no face_rate: OpenCV is not installed") == 1

@@ -90,7 +90,8 @@ def test_a_log_file_has_a_line_per_epoch_and_stage_and_no_bar(tmp_path, capsys):
     ]
     assert [line[:19] for line in epochs] == [f"stage {i}/5, epoch {i}/" for i in range(1, 6)]
     assert "stage 2/5 stage2_expand: t/T 0.6 to 1, 1 epoch, 6/16 channels (3 new)" in lines
-    assert len(lines) == 5 + 5 + 1
+    assert lines[-1].startswith("next: python sample.py")
+    assert len(lines) == 5 + 5 + 2
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

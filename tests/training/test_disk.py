@@ -69,7 +69,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_when_there_is_room(
 
 def test_a_row_that_cannot_be_written_is_told():
     row = dict.fromkeys(COLUMNS, 1)
-    with pytest.raises(UserError, match=r"cannot write /dev/full: No space left on device.*--resume"):
+    with pytest.raises(UserError, match=r"cannot write /dev/full: No space left on device.*write elsewhere"):
         MetricsFile(Path("/dev/full")).append(row)
 
 
