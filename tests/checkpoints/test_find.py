@@ -95,7 +95,7 @@ def test_a_resume_of_another_variant_or_schedule_is_told_in_short_lines(run):
     found = find_newest(checkpoints(C, run))
     content = load_checkpoint(checkpoints(C, run) / "latest.pt")
     config = content["config"]
-    with pytest.raises(UserError, match="it was trained as C, and this script trains CS"):
+    with pytest.raises(UserError, match="it was trained as C, this script trains CS"):
         check_same_run(found, {**config, "variant": "cs"}, content["data"])
     longer = [{**stage, "epochs": 9} for stage in config["stages"]]
     with pytest.raises(UserError, match=r"stages: epochs 1, 1, 1, 1, 1 of t/T 0\.8-1, .* now") as error:
