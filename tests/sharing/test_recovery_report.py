@@ -46,7 +46,7 @@ def test_the_page_shows_samples_and_shares_after_each_stage(measured):
         ("0.6061", "61%"),
     ]
     pictures = [Image.open(io.BytesIO(base64.b64decode(text))) for text in re.findall(r"base64,([^\"]+)", section)]
-    assert [picture.size for picture in pictures] == [(2 * 138, 2 * 70)] * 2  # 4 x 2 samples of the grid, doubled
+    assert [picture.size for picture in pictures] == [(4 * 64 + 3 * 4, 2 * 64 + 4)] * 2  # 4 x 2 samples, doubled
     assert [picture.getpixel((0, 0)) for picture in pictures] == [(30, 0, 0), (80, 0, 0)]  # each stage's last epoch
 
 
