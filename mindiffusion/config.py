@@ -17,7 +17,7 @@ from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE
 
 RESUME_NEWEST = "newest"
 
-# --demo: the synthetic two-feature data and a schedule that 2 CPU cores finish in about 3 minutes. Flags still win.
+# --demo: the synthetic two-feature data and a schedule that 2 CPU cores finish in about 4 minutes. Flags still win.
 DEMO = {
     "data_path": SYNTHETIC_DEMO,
     "n_feat": 16,
@@ -116,7 +116,7 @@ class TrainConfig:
     init_from: str = flag(
         "", "start from these weights: a checkpoint, or a bare state dict of minDiffusion", metavar="PATH"
     )
-    demo: bool = flag(False, "the synthetic data and a schedule of about 3 minutes on 2 CPU cores", action="store_true")
+    demo: bool = flag(False, "the synthetic data and a schedule of about 4 minutes on 2 CPU cores", action="store_true")
     dry_run: bool = flag(
         False, "print the plan (stages, images, steps, channels, memory) and exit", action="store_true"
     )
