@@ -57,7 +57,9 @@ def test_a_run_on_a_folder_has_no_recovery_on_its_page(tmp_path):
 
 
 def test_the_last_commands_of_make_demo_print_the_table_and_name_the_page(tmp_path, monkeypatch, capsys):
-    dry = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    dry = subprocess.run(
+        ["make", "--no-print-directory", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     train, page, end = (shlex.split(line) for line in dry.splitlines()[-4:] if line != "echo")
     assert train[1] == "train_celeba_cs_32.py" and "--demo" in train
     folder, output = page[2], page[page.index("-o") + 1]
