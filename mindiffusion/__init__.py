@@ -10,6 +10,7 @@ from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
 from mindiffusion.experts import ExpertNaiveUnet
+from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.sampling import Sampler, draw_images
 from mindiffusion.sparse_unet import SparseNaiveUnet
@@ -21,6 +22,7 @@ __all__ = [
     "CurriculumDDPM",
     "ExpertNaiveUnet",
     "NaiveUnet",
+    "PreconditionedNaiveUnet",
     "RegNaiveUnet",
     "Sampler",
     "SparseNaiveUnet",

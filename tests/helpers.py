@@ -27,9 +27,11 @@ VARIANTS = {
     "train_celeba_cs_32": "cs",
     "train_celeba_cr_32": "cr",
     "train_celeba_b_32": "b",
+    "train_celeba_p_32": "p",
+    "train_celeba_cp_32": "cp",
 }
 ALL_SCRIPTS = tuple(VARIANTS)
-SCRIPTS = ALL_SCRIPTS[:4]  # of the brief; B differs from the control in its loss alone
+SCRIPTS = ALL_SCRIPTS[:4]  # of the brief; B, P and CP differ from the control or C in one thing
 NUM_IMAGES = 24
 STEPS_PER_EPOCH = 3  # of 8 images each
 

@@ -16,6 +16,8 @@ STUDY = Study(
         Cell("C", "train_celeba_c_32", STAGES),
         Cell("CS", "train_celeba_cs_32", STAGES),
         Cell("CR", "train_celeba_cr_32", STAGES),
+        Cell("P", "train_celeba_p_32", uniform(STAGES)),
+        Cell("CP", "train_celeba_cp_32", STAGES),
         Cell("B", "train_celeba_b_32", uniform(STAGES)),
         Cell("B_after_ramp", "train_celeba_b_32", SHORT),
     ),

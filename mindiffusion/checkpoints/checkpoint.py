@@ -3,7 +3,8 @@
 Schema, format version 1 (a dict, saved by torch.save, loaded with weights_only=True):
     format          "mindiffusion-checkpoint"
     format_version  1
-    network         "NaiveUnet", "SparseNaiveUnet" or "RegNaiveUnet"; "ExpertNaiveUnet" of a file that experts.join made
+    network         class of the network: "NaiveUnet", "SparseNaiveUnet", "RegNaiveUnet", "PreconditionedNaiveUnet"; or
+                    "ExpertNaiveUnet", of a file that experts.join made
     model           state dict of the network
     ema             state dict of the averaged network, or None when it is off
     optimizer       state dict of Adam

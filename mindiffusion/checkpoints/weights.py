@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mindiffusion.checkpoints.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
 from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
 from mindiffusion.experts import ExpertNaiveUnet
+from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.runtime.optional import require
 from mindiffusion.sparse_unet import SparseNaiveUnet
@@ -71,6 +72,9 @@ def build_network(weights: Weights) -> NaiveUnet | ExpertNaiveUnet:
         net = SparseNaiveUnet(in_channels, out_channels, n_feat, mask_scope=checkpoint["config"]["mask_scope"])
     elif checkpoint["network"] == "RegNaiveUnet":
         net = RegNaiveUnet(in_channels, out_channels, n_feat)
+    elif checkpoint["network"] == "PreconditionedNaiveUnet":
+        betas, n_T = tuple(checkpoint["config"]["betas"]), checkpoint["config"]["n_T"]
+        net = PreconditionedNaiveUnet(in_channels, out_channels, n_feat, betas, n_T)
     else:
         net = NaiveUnet(in_channels, out_channels, n_feat)
     try:

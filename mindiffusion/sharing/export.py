@@ -2,7 +2,7 @@
 
 config.json, format "mindiffusion-export" version 1, holds what a checkpoint says about its network, and nothing about
 the machine it was trained on:
-    network                              "NaiveUnet", "SparseNaiveUnet" or "RegNaiveUnet"
+    network                              class of the network: "NaiveUnet", "SparseNaiveUnet", ...
     weights                              "averaged", "raw", or "original" for a bare state dict of minDiffusion
     stored                               "float32" or "float16": half the size, read back as float32
     config, data, next_epoch, next_step  as in a checkpoint, config without paths and machine; {} and 0 for "original"

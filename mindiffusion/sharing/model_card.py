@@ -18,6 +18,8 @@ VARIANTS = {
     "": "uniform timesteps (the control)",
     "c": "C: timestep curriculum",
     "b": "B: uniform timesteps and a loss that weighs all noise levels alike",
+    "p": "P: uniform timesteps and a preconditioned network",
+    "cp": "CP: timestep curriculum and a preconditioned network",
     "cs": "CS: timestep curriculum and channel sparsity with regrowth",
     "cr": "CR: timestep curriculum and Group L1",
 }

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
 from mindiffusion.experts import ExpertNaiveUnet
+from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.reports import bands
 from mindiffusion.runtime import rng
@@ -22,6 +23,7 @@ NETS = {
     "uniform": lambda: NaiveUnet(3, 3, 8),
     "cs": lambda: SparseNaiveUnet(3, 3, 8),
     "cr": lambda: RegNaiveUnet(3, 3, 8),
+    "p": lambda: PreconditionedNaiveUnet(3, 3, 8),
 }
 
 

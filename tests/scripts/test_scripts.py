@@ -9,9 +9,9 @@ from helpers import ALL_SCRIPTS, ROOT, SCRIPTS, VARIANTS, load_script
 
 MOST_CHANGED_LINES = 30
 ALLOWED = [
-    r'"""torchrun --nproc_per_node=1 train_celeba_(b_|c_|cs_|cr_)?32\.py',  # docstring: the launch line
-    r"(The uniform control|B|C|CS|CR): .*",  # docstring: what the variant is
-    r"from mindiffusion\.(unet|sparse_unet|reg_unet) import .*",
+    r'"""torchrun --nproc_per_node=1 train_celeba_(b_|p_|c_|cp_|cs_|cr_)?32\.py',  # docstring: the launch line
+    r"(The uniform control|B|P|C|CP|CS|CR): .*",  # docstring: what the variant is
+    r"from mindiffusion\.(unet|sparse_unet|reg_unet|preconditioned_unet) import .*",
     r"from mindiffusion\.(curriculum_ddpm|balanced_ddpm) import .*",
     r"        diffusion = (Curriculum|Balanced)DDPM\(net, config\.betas, config\.n_T\)",
     r'VARIANT = ".*"',
@@ -19,7 +19,7 @@ ALLOWED = [
     r"(SPARSITY_SCHEDULE|REGROWTH_METHOD|MASK_SCOPE|LAMBDA_MAX|PENALTY_METHOD) = .*",
     r"        (sparsity_schedule|regrowth_method|mask_scope|penalty_method)=[A-Z_]+,",
     r"        lambda_schedule=tuple\(lambda_schedule\(LAMBDA_MAX, len\(STAGES\)\)\),",
-    r"        net = (Naive|SparseNaive|RegNaive)Unet\(.*\)",
+    r"        net = (Naive|SparseNaive|RegNaive|PreconditionedNaive)Unet\(.*\)",
     r'            """The stage rule: .*"""',
     r"            net\.(regrow_to\(.*\)|lam = .*)",
     r"        train\(config, ranks, net, diffusion, start_stage.*\)",
@@ -42,7 +42,16 @@ def changed_lines(a: str, b: str) -> list[str]:
     return [line[1:] for line in list(diff)[2:] if line[0] in "+-"]
 
 
-@pytest.mark.parametrize(("a", "b"), [*itertools.combinations(SCRIPTS, 2), ("train_celeba_32", "train_celeba_b_32")])
+PAIRS = [
+    *itertools.combinations(SCRIPTS, 2),
+    ("train_celeba_32", "train_celeba_b_32"),
+    ("train_celeba_32", "train_celeba_p_32"),
+    ("train_celeba_c_32", "train_celeba_cp_32"),
+    ("train_celeba_p_32", "train_celeba_cp_32"),
+]
+
+
+@pytest.mark.parametrize(("a", "b"), PAIRS)
 def test_two_scripts_differ_in_few_lines(a, b):
     assert 0 < len(changed_lines(a, b)) <= MOST_CHANGED_LINES
 
@@ -67,7 +76,7 @@ def test_the_shared_constants_are_those_of_the_experiment(name):
     assert (script.LR, script.BETAS, script.N_T) == (2e-5, (1e-4, 0.02), 1000)
 
 
-@pytest.mark.parametrize("name", ("train_celeba_c_32", "train_celeba_cs_32", "train_celeba_cr_32"))
+@pytest.mark.parametrize("name", [f"train_celeba_{name}_32" for name in ("c", "cp", "cs", "cr")])
 def test_the_curriculum_has_the_five_stages_of_the_experiment(name):
     stages = load_script(name).STAGES
     assert [(stage.t_min, stage.t_max, stage.name, stage.epochs) for stage in stages] == FIVE_STAGES
@@ -94,5 +103,6 @@ def test_cr_lowers_lambda_along_a_cosine_to_zero():
     assert list(schedule) == sorted(schedule, reverse=True)
 
 
-def test_b_trains_the_stages_of_the_control():
-    assert load_script("train_celeba_b_32").STAGES == load_script("train_celeba_32").STAGES
+@pytest.mark.parametrize("name", ("train_celeba_b_32", "train_celeba_p_32"))
+def test_what_is_no_curriculum_trains_the_stages_of_the_control(name):
+    assert load_script(name).STAGES == load_script("train_celeba_32").STAGES

@@ -8,6 +8,7 @@ import torch
 from helpers import checkpoints, contents, launch, load_script
 
 from mindiffusion.checkpoints.weights import build_network, read_weights
+from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime import optional
 from mindiffusion.runtime.errors import UserError
@@ -16,7 +17,7 @@ from mindiffusion.unet import NaiveUnet
 
 pytest.importorskip("safetensors")
 FEW = ("-n", "2", "--steps", "3", "--device", "cpu")
-NAMES = ("train_celeba_32", "train_celeba_c_32", "train_celeba_cs_32", "train_celeba_cr_32")
+NAMES = ("train_celeba_32", "train_celeba_c_32", "train_celeba_cs_32", "train_celeba_cr_32", "train_celeba_p_32")
 FILES = {"model.safetensors", "config.json", "README.md"}
 
 
@@ -179,3 +180,13 @@ def test_half_precision_halves_the_file_and_samples_nearly_alike(trained, tmp_pa
     assert torch.equal(whole.channel_birth_stage, half.channel_birth_stage)
     for a, b in zip(whole.parameters(), half.parameters(), strict=True):
         assert b.dtype == torch.float32 and torch.equal(b, a.half().float())
+
+
+def test_a_preconditioned_network_finds_its_schedule_again(trained, tmp_path):
+    sample(trained["train_celeba_p_32"], "--export", tmp_path / "model")
+    exported, checkpoint = (
+        build_network(read_weights(path)) for path in (tmp_path / "model", trained["train_celeba_p_32"])
+    )
+    x, t = torch.randn(1, 3, 32, 32), torch.tensor([0.7])
+    assert type(exported) is type(checkpoint) is PreconditionedNaiveUnet
+    assert torch.equal(exported(x, t), checkpoint(x, t))

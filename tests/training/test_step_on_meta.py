@@ -10,6 +10,7 @@ import torch
 from mindiffusion.balanced_ddpm import BalancedDDPM
 from mindiffusion.config import Stage, TrainConfig
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
+from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.reports.metrics_log import IntervalMeter
 from mindiffusion.runtime.distributed import Ranks
@@ -30,6 +31,7 @@ NETS = {
     "cr": lambda: RegNaiveUnet(3, 3, 8),
     "cr proximal": lambda: RegNaiveUnet(3, 3, 8, "proximal"),
     "b": lambda: NaiveUnet(3, 3, 8),
+    "p": lambda: PreconditionedNaiveUnet(3, 3, 8),
 }
 
 
