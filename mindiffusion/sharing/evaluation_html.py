@@ -13,11 +13,13 @@ WORDS = ("name", "reference")  # columns that are no metrics
 
 
 def find_evaluations(folders: list[Path]) -> list[Path]:
-    """The evaluation tables in the folders of runs, in the folders around them, and in ``evaluation*`` beside them."""
+    """The evaluation tables in the folders of runs, in the folders around them, and in ``evaluation*`` beside them; of
+    copies the first."""
     around = dict.fromkeys(folder.resolve().parent for folder in folders)
     beside = [place for home in around for place in sorted(home.glob("evaluation*")) if place.is_dir()]
     places = dict.fromkeys([*(folder.resolve() for folder in folders), *around, *beside])
-    return [found for place in places if (found := evaluation_file(place))]
+    found = [path for place in places if (path := evaluation_file(place))]
+    return list({path.read_bytes(): path for path in reversed(found)}.values())[::-1]
 
 
 def evaluation_section(path: Path) -> str:

@@ -173,6 +173,17 @@ def test_the_evaluation_of_evaluate_py_is_found_beside_the_runs_and_shown_with_i
     assert f"To make one: python evaluate.py {tmp_path}/checkpoints_c_32" in capsys.readouterr().out
 
 
+def test_a_copy_of_an_evaluation_is_shown_once(tmp_path):
+    folders = [fake_run(tmp_path / name / f"contents_{name}_32", name, 1) for name in ("c", "cs")]
+    for folder, swd in zip(folders, (188, 177), strict=True):
+        for place in (folder, folder.parent / "evaluation"):
+            place.mkdir(exist_ok=True)
+            (place / "evaluation.json").write_text(f'[{{"name": "final", "swd": {swd}}}]')
+    compare.main([*map(str, folders), "-o", str(tmp_path / "page.html")])
+    page = (tmp_path / "page.html").read_text()
+    assert (page.count('class="evaluation"'), page.count("<td>188</td>"), page.count("<td>177</td>")) == (2, 1, 1)
+
+
 def test_a_page_is_not_overwritten_and_a_run_may_be_named_by_its_checkpoints(tmp_path):
     folder = fake_run(tmp_path / "contents_c_32", "c", 1)
     (tmp_path / "checkpoints_c_32").mkdir()
