@@ -60,6 +60,7 @@ class TrainConfig:
     mask_scope: str = ""
     lambda_schedule: tuple[float, ...] = ()  # CR: weight of the Group L1 penalty, per stage
     penalty_method: str = ""
+    weight_schedule: tuple[float, ...] = ()  # S: power of the loss's weight, per stage
 
     # The experiment: flags.
     seed: int = flag(0, "seed of everything random", type=int)
@@ -195,7 +196,7 @@ class TrainConfig:
         for stage in self.stages:
             if stage.epochs < 1:
                 raise UserError(f"{stage.name} has {stage.epochs} epochs; every stage needs at least 1.")
-        for name in ("sparsity_schedule", "lambda_schedule"):
+        for name in ("sparsity_schedule", "lambda_schedule", "weight_schedule"):
             if getattr(self, name) and len(getattr(self, name)) != len(self.stages):
                 raise UserError(f"{name} has {len(getattr(self, name))} entries for {len(self.stages)} stages.")
         if list(self.sparsity_schedule) != sorted(self.sparsity_schedule, reverse=True):

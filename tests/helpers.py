@@ -26,12 +26,12 @@ VARIANTS = {
     "train_celeba_c_32": "c",
     "train_celeba_cs_32": "cs",
     "train_celeba_cr_32": "cr",
-    "train_celeba_b_32": "b",
     "train_celeba_p_32": "p",
     "train_celeba_cp_32": "cp",
+    "train_celeba_s_32": "s",
 }
 ALL_SCRIPTS = tuple(VARIANTS)
-SCRIPTS = ALL_SCRIPTS[:4]  # of the brief; B, P and CP differ from the control or C in one thing
+SCRIPTS = ALL_SCRIPTS[:4]  # of the brief; P, CP and S differ from the control, C and P in one thing
 NUM_IMAGES = 24
 STEPS_PER_EPOCH = 3  # of 8 images each
 

@@ -7,8 +7,8 @@ steps of 2e-5 would leave every network untrained.
 
 from experiments.spec import Cell, Stages, Study, uniform
 
-SHORT: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 3), (0.2, 1, 4), (0, 1, 22))  # full range after a third
 STAGES: Stages = ((0.8, 1, 2), (0.6, 1, 4), (0.4, 1, 6), (0.2, 1, 8), (0, 1, 12))  # the brief's 5:10:15:20:30
+EQUAL: Stages = ((0, 1, 6), (0, 1, 6), (0, 1, 6), (0, 1, 7), (0, 1, 7))
 
 STUDY = Study(
     cells=(
@@ -18,8 +18,7 @@ STUDY = Study(
         Cell("CR", "train_celeba_cr_32", STAGES),
         Cell("P", "train_celeba_p_32", uniform(STAGES)),
         Cell("CP", "train_celeba_cp_32", STAGES),
-        Cell("B", "train_celeba_b_32", uniform(STAGES)),
-        Cell("B_after_ramp", "train_celeba_b_32", SHORT),
+        Cell("S", "train_celeba_s_32", EQUAL),
     ),
     seeds=(0, 1, 2),
     images=256_000,

@@ -17,9 +17,9 @@ SYNTHETIC_LICENCE = "MIT, like the code: no photographs were used."
 VARIANTS = {
     "": "uniform timesteps (the control)",
     "c": "C: timestep curriculum",
-    "b": "B: uniform timesteps and a loss that weighs all noise levels alike",
     "p": "P: uniform timesteps and a preconditioned network",
     "cp": "CP: timestep curriculum and a preconditioned network",
+    "s": "S: soft curriculum (weights of the loss) and a preconditioned network",
     "cs": "CS: timestep curriculum and channel sparsity with regrowth",
     "cr": "CR: timestep curriculum and Group L1",
 }
@@ -71,13 +71,14 @@ def _data_text(data: dict[str, Any], config: dict[str, Any]) -> str:
 def _schedule_text(about: dict[str, Any]) -> str:
     config = about["config"]
     total = sum(stage["epochs"] for stage in config["stages"])
-    lines = ["| stage | t/T | epochs | masked channels | lambda |", "|---|---|---|---|---|"]
+    lines = ["| stage | t/T | epochs | masked channels | lambda | power of the weight |", "|---|---|---|---|---|---|"]
+    powers = config.get("weight_schedule")  # checkpoints from before it have none
     for index, stage in enumerate(config["stages"]):
         sparsity = f"{config['sparsity_schedule'][index]:.0%}" if config["sparsity_schedule"] else "-"
         lam = f"{config['lambda_schedule'][index]:.3g}" if config["lambda_schedule"] else "-"
-        lines.append(
-            f"| {stage['name']} | {stage['t_min']:g} to {stage['t_max']:g} | {stage['epochs']} | {sparsity} | {lam} |"
-        )
+        power = f"{powers[index]:g}" if powers else "-"
+        times = f"{stage['t_min']:g} to {stage['t_max']:g}"
+        lines.append(f"| {stage['name']} | {times} | {stage['epochs']} | {sparsity} | {lam} | {power} |")
     images = about["next_step"] * config["global_batch_size"]
     rest = (
         f"Trained for {about['next_epoch']} of {total} epochs, {images:,} images, in {config['precision']}. "

@@ -58,6 +58,8 @@ class Log:
             parts.append(f"{net.num_active}/{2 * config.n_feat} channels ({born} new)")
         if config.lambda_schedule:
             parts.append(f"lambda {config.lambda_schedule[stage]:.3g}")
+        if config.weight_schedule:
+            parts.append(f"weight to the power {config.weight_schedule[stage]:g}")
         self.run.say(f"stage {stage + 1}/{len(config.stages)} {here.name}: {', '.join(parts)}", BOLD)
         self.stage = stage
         self.bar.set_description(self._place(self.bar.n // config.global_batch_size), refresh=False)

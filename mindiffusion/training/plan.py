@@ -18,15 +18,17 @@ def describe_plan(config: TrainConfig, net: nn.Module, num_images: int, world_si
     channels = 2 * config.n_feat
     width = max(len(stage.name) for stage in config.stages) + 1
     header = f"{'stage':<{width}}{'t/T':>10}{'epochs':>8}{'steps':>9}{'images':>13}{'channels':>10}"
-    lines = [header + (f"{'lambda':>10}" if config.lambda_schedule else "")]
+    header += f"{'lambda':>10}" if config.lambda_schedule else ""
+    lines = [header + (f"{'weight^':>10}" if config.weight_schedule else "")]
     for index, stage in enumerate(config.stages):
         steps = stage.epochs * schedule.steps_per_epoch
         sparsity = config.sparsity_schedule[index] if config.sparsity_schedule else 0.0
         lam = f"{config.lambda_schedule[index]:>10.3g}" if config.lambda_schedule else ""
+        power = f"{config.weight_schedule[index]:>10g}" if config.weight_schedule else ""
         lines.append(
             f"{stage.name:<{width}}{f'{stage.t_min:g} to {stage.t_max:g}':>10}{stage.epochs:>8}{steps:>9,}"
             f"{steps * config.global_batch_size:>13,}"
-            f"{f'{num_active_channels(channels, sparsity)}/{channels}':>10}{lam}"
+            f"{f'{num_active_channels(channels, sparsity)}/{channels}':>10}{lam}{power}"
         )
     total = schedule.total_steps
     rule = "-" * len(lines[0])

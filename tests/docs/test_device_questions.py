@@ -69,7 +69,7 @@ REASONS = {
     ("training/self_check.py", "compiled_differs"): "once a run",
 }
 ROOMS = ("", "training", "reports", "evaluation", "checkpoints", "runtime")  # the others never meet a GPU's tensors
-STEP = {"unet.py", "reg_unet.py", "preconditioned_unet.py", "curriculum_ddpm.py", "balanced_ddpm.py", "ddpm.py"}
+STEP = {"unet.py", "reg_unet.py", "preconditioned_unet.py", "curriculum_ddpm.py", "soft_curriculum_ddpm.py", "ddpm.py"}
 STEP |= {"training/step.py", "training/ema.py", "training/run.py", "training/loop.py"}
 
 

@@ -9,18 +9,19 @@ from helpers import ALL_SCRIPTS, ROOT, SCRIPTS, VARIANTS, load_script
 
 MOST_CHANGED_LINES = 30
 ALLOWED = [
-    r'"""torchrun --nproc_per_node=1 train_celeba_(b_|p_|c_|cp_|cs_|cr_)?32\.py',  # docstring: the launch line
-    r"(The uniform control|B|P|C|CP|CS|CR): .*",  # docstring: what the variant is
+    r'"""torchrun --nproc_per_node=1 train_celeba_(p_|c_|cp_|s_|cs_|cr_)?32\.py',  # docstring: the launch line
+    r"(The uniform control|P|C|CP|S|CS|CR): .*",  # docstring: what the variant is
     r"from mindiffusion\.(unet|sparse_unet|reg_unet|preconditioned_unet) import .*",
-    r"from mindiffusion\.(curriculum_ddpm|balanced_ddpm) import .*",
-    r"        diffusion = (Curriculum|Balanced)DDPM\(net, config\.betas, config\.n_T\)",
+    r"from mindiffusion\.(curriculum_ddpm|soft_curriculum_ddpm) import .*",
+    r"        diffusion = (Curriculum|SoftCurriculum)DDPM\(net, config\.betas, config\.n_T\)",
     r'VARIANT = ".*"',
     r"    Stage\(.*\),",
-    r"(SPARSITY_SCHEDULE|REGROWTH_METHOD|MASK_SCOPE|LAMBDA_MAX|PENALTY_METHOD) = .*",
-    r"        (sparsity_schedule|regrowth_method|mask_scope|penalty_method)=[A-Z_]+,",
+    r"(WEIGHT_SCHEDULE|SPARSITY_SCHEDULE|REGROWTH_METHOD|MASK_SCOPE|LAMBDA_MAX|PENALTY_METHOD) = .*",
+    r"        (weight_schedule|sparsity_schedule|regrowth_method|mask_scope|penalty_method)=[A-Z_]+,",
     r"        lambda_schedule=tuple\(lambda_schedule\(LAMBDA_MAX, len\(STAGES\)\)\),",
     r"        net = (Naive|SparseNaive|RegNaive|PreconditionedNaive)Unet\(.*\)",
     r'            """The stage rule: .*"""',
+    r"            diffusion\.set_(time_range|power)\(.*\)",
     r"            net\.(regrow_to\(.*\)|lam = .*)",
     r"        train\(config, ranks, net, diffusion, start_stage.*\)",
 ]
@@ -44,10 +45,11 @@ def changed_lines(a: str, b: str) -> list[str]:
 
 PAIRS = [
     *itertools.combinations(SCRIPTS, 2),
-    ("train_celeba_32", "train_celeba_b_32"),
     ("train_celeba_32", "train_celeba_p_32"),
     ("train_celeba_c_32", "train_celeba_cp_32"),
     ("train_celeba_p_32", "train_celeba_cp_32"),
+    ("train_celeba_p_32", "train_celeba_s_32"),
+    ("train_celeba_c_32", "train_celeba_s_32"),
 ]
 
 
@@ -103,6 +105,11 @@ def test_cr_lowers_lambda_along_a_cosine_to_zero():
     assert list(schedule) == sorted(schedule, reverse=True)
 
 
-@pytest.mark.parametrize("name", ("train_celeba_b_32", "train_celeba_p_32"))
-def test_what_is_no_curriculum_trains_the_stages_of_the_control(name):
-    assert load_script(name).STAGES == load_script("train_celeba_32").STAGES
+def test_p_trains_the_stages_of_the_control():
+    assert load_script("train_celeba_p_32").STAGES == load_script("train_celeba_32").STAGES
+
+
+def test_s_comes_down_to_the_plain_loss_in_five_equal_stages_of_all_timesteps():
+    script = load_script("train_celeba_s_32")
+    assert script.WEIGHT_SCHEDULE == (1.0, 0.75, 0.5, 0.25, 0.0)
+    assert [(stage.t_min, stage.t_max, stage.epochs) for stage in script.STAGES] == [(0.0, 1.0, 16)] * 5

@@ -7,13 +7,13 @@ import sys
 import pytest
 import torch
 
-from mindiffusion.balanced_ddpm import BalancedDDPM
 from mindiffusion.config import Stage, TrainConfig
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.reports.metrics_log import IntervalMeter
 from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.training import loop
 from mindiffusion.training.ema import Ema
@@ -30,8 +30,8 @@ NETS = {
     "cs level": lambda: SparseNaiveUnet(3, 3, 8, 0.5, "level"),
     "cr": lambda: RegNaiveUnet(3, 3, 8),
     "cr proximal": lambda: RegNaiveUnet(3, 3, 8, "proximal"),
-    "b": lambda: NaiveUnet(3, 3, 8),
     "p": lambda: PreconditionedNaiveUnet(3, 3, 8),
+    "s": lambda: PreconditionedNaiveUnet(3, 3, 8),
 }
 
 
@@ -56,8 +56,11 @@ def one_step(variant: str, micro_batch: int = 0, hook=None) -> tuple[Run, list[t
     net, ranks = NETS[variant]().to(META), Ranks(device=META)
     if variant.startswith("cr"):
         net.lam = 0.5
-    process = (BalancedDDPM if variant == "b" else CurriculumDDPM)(net).to(META)
-    process.set_time_range(0.2, 1.0)
+    process = (SoftCurriculumDDPM if variant == "s" else CurriculumDDPM)(net).to(META)
+    if variant == "s":
+        process.set_power(0.5)
+    else:
+        process.set_time_range(0.2, 1.0)
     run = Run.__new__(Run)  # without folders, data and logs, which a step does not touch
     run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, 0.9)
     run.optimizer = torch.optim.Adam(net.parameters(), foreach=True)  # there is no fused one on meta

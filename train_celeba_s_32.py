@@ -1,6 +1,6 @@
-"""torchrun --nproc_per_node=1 train_celeba_b_32.py
+"""torchrun --nproc_per_node=1 train_celeba_s_32.py
 
-B: the uniform control with a loss that weighs all noise levels alike.
+S: P with a soft curriculum. All timesteps throughout; the loss favours high noise at first, stage by stage less.
 
 The images come from CELEBA_PATH (.env or environment) or --data-path; grids go to contents_*/, checkpoints to
 checkpoints_*/. Raise --nproc_per_node to use more GPUs: the result does not depend on it. The constants below are the
@@ -9,14 +9,14 @@ experiment, the flags its place and machine. `diff` of two training scripts show
 
 import torch
 
-from mindiffusion.balanced_ddpm import BalancedDDPM
 from mindiffusion.config import Stage, parse_config
+from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.errors import run_script
+from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.training.loop import train
-from mindiffusion.unet import NaiveUnet
 
-VARIANT = "b"
+VARIANT = "s"
 IMAGE_SIZE = 32  # pixels
 N_FEAT = 32  # width of the network: 714,659 parameters
 BETAS = (1e-4, 0.02)  # first and last beta of the linear schedule of Ho et al. 2020
@@ -24,8 +24,13 @@ N_T = 1000  # diffusion steps
 GLOBAL_BATCH_SIZE = 256  # images per optimizer step, over all processes
 LR = 2e-5  # Adam
 STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
-    Stage(0.0, 1.0, "uniform", 80),
+    Stage(0.0, 1.0, "stage1_all_levels_alike", 16),
+    Stage(0.0, 1.0, "stage2_lower", 16),
+    Stage(0.0, 1.0, "stage3_lower", 16),
+    Stage(0.0, 1.0, "stage4_lower", 16),
+    Stage(0.0, 1.0, "stage5_plain_loss", 16),
 ]
+WEIGHT_SCHEDULE = (1.0, 0.75, 0.5, 0.25, 0.0)  # power of the weight 1 / c_out^2 of a timestep's loss, per stage
 
 
 def main() -> None:
@@ -40,15 +45,16 @@ def main() -> None:
         global_batch_size=GLOBAL_BATCH_SIZE,
         lr=LR,
         stages=STAGES,
+        weight_schedule=WEIGHT_SCHEDULE,
     )
     with process_group(config.device) as ranks:
         torch.manual_seed(config.seed)  # of the initial weights; everything later draws from runtime/rng.py
-        net = NaiveUnet(3, 3, config.n_feat)
-        diffusion = BalancedDDPM(net, config.betas, config.n_T)
+        net = PreconditionedNaiveUnet(3, 3, config.n_feat, config.betas, config.n_T)
+        diffusion = SoftCurriculumDDPM(net, config.betas, config.n_T)
 
         def start_stage(stage: int) -> None:
-            """The stage rule: set the range of timesteps."""
-            diffusion.set_time_range(config.stages[stage].t_min, config.stages[stage].t_max)
+            """The stage rule: set the power of the weight."""
+            diffusion.set_power(WEIGHT_SCHEDULE[stage])
 
         train(config, ranks, net, diffusion, start_stage)
 
