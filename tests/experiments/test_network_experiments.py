@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import checkpoints, launch, write_pngs
 
-from experiments import mean_of_eps, networks, samplers, swd_noise, time_embedding
+from experiments import budget, mean_of_eps, networks, samplers, swd_noise, time_embedding
 from mindiffusion.evaluation import swd
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sampling import Sampler
@@ -55,6 +55,19 @@ def test_samplers_measures_every_sampler_on_the_same_noise(options, tmp_path, mo
     assert len({row["swd"] for row in table}) == 5 and all(row["samples"] == "8" for row in table)
     assert set(asked) == {(8, 0)}  # as many of the same seed
     assert (tmp_path / "out" / "samplers.png").exists()
+
+
+def test_budget_measures_the_end_of_each_stage_with_the_images_seen(cache, tmp_path):
+    launch("train_celeba_s_32", tmp_path)  # five stages of all timesteps
+    folder = checkpoints("train_celeba_s_32", tmp_path)
+    options = ["--data-path", str(write_pngs(tmp_path / "faces")), "--eval-images", "17-24", "--n-samples", "4"]
+    budget.main([str(folder), *options, "--steps", "2", "--columns", "3", "-o", str(tmp_path / "out")])
+    table = rows(tmp_path / "out" / "budget.csv")
+    assert [(row["checkpoint"], row["images"]) for row in table] == [(f"stage{k}", str(24 * k)) for k in range(1, 6)]
+    assert len({row["swd"] for row in table}) == 5 and all(row["samples"] == "4" for row in table)
+    assert (tmp_path / "out" / "budget.png").exists()
+    with pytest.raises(UserError, match="holds no stage"):
+        budget.main([str(tmp_path), *options])
 
 
 def test_a_network_that_has_not_seen_all_noise_levels_is_refused(tmp_path):

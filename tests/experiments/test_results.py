@@ -44,7 +44,7 @@ def test_the_means_of_the_small_budget_are_those_of_its_tables():
         )
 
 
-NAMES = {"control": "uniform", "C": "C", "B": "B", "B after a ramp": "B_after_ramp", "CS": "CS", "CR": "CR"}
+NAMES = {"control": "uniform", **{name: name for name in ("C", "CS", "CR", "P", "CP", "S")}}
 SHOWN = {
     "`swd`": ("swd", 0),
     "`swd_32` (fine)": ("swd_32", 0),
@@ -55,10 +55,16 @@ SHOWN = {
     "`color_error`": ("color_error", 3),
     "held-out `loss`": ("loss", 4),
 }
+SECOND_SEED = (("swd", 0), ("bpd", 2), ("face_rate", 2), ("color_error", 3))
 
 
 def headline_of(page: str) -> str:
     return re.search(r"^Headline: .*?\n\n", (ROOT / "docs" / page).read_text(), re.M | re.S)[0]
+
+
+def improvement(cell: str, control: str, metric: str) -> float:
+    """By how many percent the first is better (negative: worse), the mean over the seeds that both have."""
+    return StudyTable(RESULTS / "faces").improvement(cell, control, metric).mean
 
 
 def test_the_table_of_results_is_that_of_the_study():
@@ -66,22 +72,46 @@ def test_the_table_of_results_is_that_of_the_study():
     lines = (ROOT / "docs" / "results.md").read_text().splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("| | control |"))
     cells = [NAMES[name.strip()] for name in lines[start].split("|")[2:-1]]
-    assert cells[:2] == ["uniform", "C"] and "B" in cells
+    assert {"uniform", "C", "CS", "CR", "P", "CP", "S"} == set(cells)
     shown = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in lines[start + 2 : start + 2 + len(SHOWN)]}
     for label, (metric, digits) in SHOWN.items():
         values = [f"{table.by_seed(cell, metric)[0]:.{digits}f}" for cell in cells]
         assert [value.strip() for value in shown[label]] == values, label
 
 
-def test_the_headline_is_that_of_the_study_in_both_documents():
+def test_the_second_seed_is_that_of_the_study():
     table = StudyTable(RESULTS / "faces")
-    gains = {
-        (cell, metric): 100 * (1 - table.by_seed(cell, metric)[0] / table.by_seed("uniform", metric)[0])
-        for cell in ("C", "B")
-        for metric in ("swd", "bpd")
-    }
+    text = (ROOT / "docs" / "results.md").read_text()
+    for cell, name in (("uniform", "control"), ("P", "P")):
+        line = next(line for line in text.splitlines() if line.startswith(f"| {name}, seed 1 |"))
+        values = [f"{table.by_seed(cell, metric)[1]:.{digits}f}" for metric, digits in SECOND_SEED]
+        assert [value.strip() for value in line.split("|")[2:-1]] == values
+
+
+def test_the_headline_is_that_of_the_study_in_both_documents():
+    assert sorted(StudyTable(RESULTS / "faces").by_seed("P", "swd")) == [0, 1]
     readme = " ".join((ROOT / "README.md").read_text().split())
     for page in (" ".join(headline_of("results.md").split()), readme):
-        for (cell, metric), gain in gains.items():
-            assert f"{abs(gain):.0f} %" in page, (cell, metric)
-    assert "one seed" in readme.lower()
+        assert f"{improvement('P', 'uniform', 'swd'):.0f} %" in page
+        assert f"{-improvement('P', 'uniform', 'bpd'):.1f} %" in page
+        assert "2 seeds" in page or "two seeds" in page
+
+
+def test_the_ratios_of_the_losses_per_band_are_those_of_the_runs():
+    """Of each table of ratios in docs/results.md: its caption names the two bands files, its rows the images."""
+    text = (ROOT / "docs" / "results.md").read_text()
+    tables = re.findall(r"\[bands_(\w+)\.csv\][^|]*?\[bands_(\w+)\.csv\][^|]*\n\n((?:\|.*\n)+)", text)
+    assert len(tables) >= 3
+    for above, below, rows in tables:
+        losses = [bands_of(cell) for cell in (above, below)]
+        for row in rows.splitlines()[2:]:
+            images, *shown = (part.strip() for part in row.split("|")[1:-1])
+            images = int(images.split(":")[0].replace(",", ""))
+            ratios = [f"{a / b:.2f}" for a, b in zip(losses[0][images], losses[1][images], strict=True)]
+            assert shown == ratios, (above, images)
+
+
+def bands_of(cell: str) -> dict[int, list[float]]:
+    """The loss per band of a run of seed 0, by the images seen."""
+    rows = csv.reader((RESULTS / "faces" / f"bands_{cell}.csv").read_text().splitlines()[1:])
+    return {int(row[3]): [float(value) for value in row[4:]] for row in rows}
