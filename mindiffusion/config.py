@@ -17,7 +17,7 @@ from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE
 
 RESUME_NEWEST = "newest"
 
-# --demo: the synthetic two-feature data and a schedule that 2 CPU cores finish in about 4 minutes. Flags still win.
+# --demo: the synthetic two-feature data and a schedule that 2 CPU cores finish in about 3 minutes. Flags still win.
 DEMO = {
     "data_path": SYNTHETIC_DEMO,
     "n_feat": 16,

@@ -115,3 +115,16 @@ def bands_of(cell: str) -> dict[int, list[float]]:
     """The loss per band of a run of seed 0, by the images seen."""
     rows = csv.reader((RESULTS / "faces" / f"bands_{cell}.csv").read_text().splitlines()[1:])
     return {int(row[3]): [float(value) for value in row[4:]] for row in rows}
+
+
+def test_the_table_of_the_pretrained_weights_is_that_of_the_study():
+    table = StudyTable(RESULTS / "faces")
+    folder = ROOT / "pretrained"
+    found = re.findall(
+        r"^\| \[(\w+)\]\(\1\) \| (\w+)[^|]* \| (\S+) \| (\S+) \| (\S+) \|$", (folder / "README.md").read_text(), re.M
+    )
+    assert {name for name, *_ in found} == {path.parent.name for path in folder.glob("*/model.safetensors")}
+    for _, called, *shown in found:
+        cell = {"the": "uniform"}.get(called, called)
+        values = [(metric, digits) for metric, digits in SECOND_SEED if metric != "color_error"]
+        assert shown == [f"{table.by_seed(cell, metric)[0]:.{digits}f}" for metric, digits in values]
