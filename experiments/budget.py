@@ -51,7 +51,8 @@ def images_seen(path: Path) -> int:
 
 def label(row: dict) -> str:
     """The name of a row of the picture."""
-    return f"{row['images']:,} images\nswd {row['swd']:.0f}"
+    faces = f", faces in {row['face_rate']:.0%}" if "face_rate" in row else ""
+    return f"{row['images']:,} images\nswd {row['swd']:.0f}{faces}"
 
 
 if __name__ == "__main__":
