@@ -128,3 +128,16 @@ def test_the_table_of_the_pretrained_weights_is_that_of_the_study():
         cell = {"the": "uniform"}.get(called, called)
         values = [(metric, digits) for metric, digits in SECOND_SEED if metric != "color_error"]
         assert shown == [f"{table.by_seed(cell, metric)[0]:.{digits}f}" for metric, digits in values]
+
+
+def test_the_table_of_budgets_is_that_of_the_run():
+    readme = (ROOT / "README.md").read_text()
+    speed = int(re.search(r"\((\d+) images/s, bf16, compiled\)", readme)[1])
+    rows = list(csv.DictReader((RESULTS / "faces" / "budget.csv").read_text().splitlines()))
+    assert len(rows) == 5
+    for row in rows:
+        images = int(row["images"])
+        numbers = f"{float(row['swd']):.0f} | {float(row['face_rate']):.2f}"
+        assert f"| {images:,} | {images / speed / 60:.0f} | {numbers} |" in readme
+    runs = csv.DictReader((RESULTS / "faces" / "runs.csv").read_text().splitlines())
+    assert speed == next(round(float(run["images_per_s"])) for run in runs if (run["cell"], run["seed"]) == ("P", "0"))

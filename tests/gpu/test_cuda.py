@@ -24,6 +24,8 @@ pytestmark = [
 ]
 gpu_only = pytest.mark.skipif(not ON_GPU, reason="needs a CUDA GPU")
 FP32 = ("--device", DEVICE, "--precision", "fp32")
+# Relative differences of loss and gradient norm that rounding makes, with room: on a Xeon 1e-5 and 3e-3, 7e-4 and 7e-3.
+COMPILED, AFTER_20_STEPS = (1e-4, 2e-2), (5e-3, 3e-2)
 TIMES = 200 if ON_GPU else 40  # steps of the runs whose loss curves are compared
 
 
@@ -42,7 +44,7 @@ def test_every_gpu_computes():
 def test_the_compiled_step_trains_as_the_eager_one(name, tmp_path):
     launch(name, tmp_path / "eager", *FP32, "--no-compile")
     launch(name, tmp_path / "compiled", *FP32, "--compile")
-    assert_close_curves(metrics(name, tmp_path / "compiled"), metrics(name, tmp_path / "eager"))
+    assert_close_curves(metrics(name, tmp_path / "compiled"), metrics(name, tmp_path / "eager"), COMPILED)
 
 
 @gpu_only
@@ -118,5 +120,5 @@ def test_the_default_path_learns_as_the_cpu_does(name, tmp_path):
 def test_two_ranks_train_what_one_trains(name, tmp_path):
     flags = ("--device", DEVICE, "--precision", "fp32", "--no-compile")
     one, two = train(name, tmp_path / "one", *flags), train(name, tmp_path / "two", *flags, processes=2)
-    assert_close_curves(two[:1], one[:1])
+    assert_close_curves(two[:1], one[:1], AFTER_20_STEPS)
     assert end(two) == pytest.approx(end(one), rel=0.15)
