@@ -16,11 +16,11 @@ print(most_processes(int(sys.argv[1]), int(batch)))" "$gpus" "$@")
 if [ "$gpus" -gt 0 ]; then
     python benchmarks/gpu_check.py --no-throughput --output-dir "$output/gpu_check"
 fi
-variants=("" b_ c_ cs_ cr_)
+variants=("" c_ cs_ cr_ p_ cp_ s_)
 for variant in "${variants[@]}"; do
     torchrun --standalone --nproc_per_node="$processes" "train_celeba_${variant}32.py" --output-dir "$output" --resume "$@"
 done
-python compare.py "$output"/contents_{,b_,c_,cs_,cr_}32 -o "$output/compare.html" --overwrite
+python compare.py "$output"/contents_{,c_,cs_,cr_,p_,cp_,s_}32 -o "$output/compare.html" --overwrite
 python - "$output" "${variants[@]}" <<'END'
 import csv, statistics, sys
 

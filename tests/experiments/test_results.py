@@ -100,8 +100,9 @@ def test_the_headline_is_that_of_the_study_in_both_documents():
 def test_the_ratios_of_the_losses_per_band_are_those_of_the_runs():
     """Of each table of ratios in docs/results.md: its caption names the two bands files, its rows the images."""
     text = (ROOT / "docs" / "results.md").read_text()
-    tables = re.findall(r"\[bands_(\w+)\.csv\][^|]*?\[bands_(\w+)\.csv\][^|]*\n\n((?:\|.*\n)+)", text)
-    assert len(tables) >= 3
+    pair = r"\[bands_(\w+)\.csv\]\S+\s+over\s+\[bands_(\w+)\.csv\][^|]*?\n\n"
+    tables = re.findall(pair + r"((?:\|.*\n)+)", text)
+    assert len(tables) == 4
     for above, below, rows in tables:
         losses = [bands_of(cell) for cell in (above, below)]
         for row in rows.splitlines()[2:]:
