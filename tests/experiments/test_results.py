@@ -95,6 +95,10 @@ def test_the_headline_is_that_of_the_study_in_both_documents():
         assert f"{improvement('P', 'uniform', 'swd'):.0f} %" in page
         assert f"{-improvement('P', 'uniform', 'bpd'):.1f} %" in page
         assert "2 seeds" in page or "two seeds" in page
+    for page in ((ROOT / "docs" / "results.md").read_text(), readme):
+        page = " ".join(page.split())
+        assert f"{improvement('S', 'P', 'swd'):.0f} % lower swd than P" in page
+        assert f"{-improvement('S', 'P', 'bpd'):.1f} % worse bits/dim" in page
 
 
 def test_the_ratios_of_the_losses_per_band_are_those_of_the_runs():
