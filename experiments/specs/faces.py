@@ -9,6 +9,7 @@ from experiments.spec import Cell, Stages, Study, uniform
 
 STAGES: Stages = ((0.8, 1, 2), (0.6, 1, 4), (0.4, 1, 6), (0.2, 1, 8), (0, 1, 12))  # the brief's 5:10:15:20:30
 EQUAL: Stages = ((0, 1, 6), (0, 1, 6), (0, 1, 6), (0, 1, 7), (0, 1, 7))
+KEPT = ("stage4", 0.6)  # the network of 160,000 images answers for t >= 0.6 T: the most that not forgetting could give
 
 STUDY = Study(
     cells=(
@@ -19,6 +20,9 @@ STUDY = Study(
         Cell("P", "train_celeba_p_32", uniform(STAGES)),
         Cell("CP", "train_celeba_cp_32", STAGES),
         Cell("S", "train_celeba_s_32", EQUAL),
+        Cell("uniform_experts", "train_celeba_32", uniform(STAGES), experts=KEPT, trained_as="uniform"),
+        Cell("C_experts", "train_celeba_c_32", STAGES, experts=KEPT, trained_as="C"),
+        Cell("CP_experts", "train_celeba_cp_32", STAGES, experts=KEPT, trained_as="CP"),
     ),
     seeds=(0, 1, 2),
     images=256_000,
