@@ -1,7 +1,7 @@
 """python benchmarks/loss_curves.py --data-path FOLDER --output-dir results
 
-Does the fast path (bf16, compiled) learn as fp32 eager does? Trains C with several seeds on both paths, on
-synthetic data and on a folder, and asks whether the fast path's mean curve lies within the spread that seeds make.
+Does the fast path (bf16, compiled) learn as fp32 eager does? Trains the control with several seeds on both paths,
+on synthetic data and on a folder, and asks whether the fast path's mean curve lies within the spread that seeds make.
 Writes loss_curves.csv and loss_curves.md. The default budget is about 20,000 images per run at n_feat 16.
 """
 

@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.study} has no finished run of seed {args.seed} of {', '.join(missing)}.")
     networks = {cell: load_network(path) for cell, path in paths.items()}
     rows = {"real images": real_images(args, next(iter(networks.values())).shape[-1])} if args.real else {}
-    rows |= {cell: network.draw(Sampler(steps=args.steps), args.columns) for cell, network in networks.items()}
+    for cell, network in networks.items():
+        rows["control" if cell == "uniform" else cell] = network.draw(Sampler(steps=args.steps), args.columns)
     save_strips(args.output, rows)
     print(f"{len(rows)} rows in {args.output}")
 

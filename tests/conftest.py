@@ -13,6 +13,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
 torch.set_num_threads(1)  # sums in one order: runs can be compared bit for bit
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores for `-n auto`: many tests wait for the processes that they start."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
+
+
 @pytest.fixture(autouse=True)
 def same_environment():
     """Put os.environ back: reading .env fills it."""

@@ -21,9 +21,10 @@ SYNTHETIC_DEMO = "synthetic-demo"  # and for those of --demo: fewer and bolder p
 COARSE = ((2, 0, (0.5, 1, -0.2)), (1, 0, (1, 0, -1)), (0, 1, (0, 0.5, 1)), (0, 2, (1, -1, 0)))
 # A colour of its own for each pattern leaves room for twice the amplitude.
 COARSE_APART = ((1, 0, (1, 0, 0)), (0, 1, (0, 1, 0)), (0, 2, (0, 0, 1)))
-FINE_FREQUENCY = 16  # half-waves per 32 pixels, so stripes repeat every 4; as rows and as columns, per primary colour
-PRIMARIES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
-WHITE = ((1, 1, 1),)
+FINE_FREQUENCY = 16  # half-waves per 32 pixels, so stripes repeat every 4
+# (1 for stripes that alternate from row to row, 1 from column to column, RGB direction)
+FINE = tuple((v, h, rgb) for v, h in ((1, 0), (0, 1)) for rgb in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+FINE_ALONE = ((1, 0, (1, 1, 1)),)  # a network learns one stripe or the other at a time that chance decides: so one
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,19 @@ class Recipe:
     """What the sets of images differ in. Pixels are in [-1, 1], and no combination of signs is clipped."""
 
     coarse: tuple[tuple[int, int, tuple[float, ...]], ...]  # as COARSE
-    fine_colors: tuple[tuple[float, ...], ...]  # of the stripes; each colour has stripes in rows and in columns
+    fine: tuple[tuple[int, int, tuple[float, ...]], ...]  # as FINE
     coarse_rms: float  # of a pixel, over all coarse patterns
     amplitude_ratio: float  # a1 / a2
 
 
-RECIPES = {SYNTHETIC: Recipe(COARSE, PRIMARIES, 0.32, 4), SYNTHETIC_DEMO: Recipe(COARSE_APART, WHITE, 0.5, 4)}
+RECIPES = {SYNTHETIC: Recipe(COARSE, FINE, 0.32, 4), SYNTHETIC_DEMO: Recipe(COARSE_APART, FINE_ALONE, 0.5, 4)}
 
 
 @dataclass(frozen=True)
 class TwoFeatureModel:
     """The patterns and amplitudes of the data, for images of ``image_size`` S.
 
-    ``coarse`` (J, 3·S·S) and ``fine`` (K, 3·S·S) are float32; J is 4 and K is 6, in the demo 3 and 2. All rows together
+    ``coarse`` (J, 3·S·S) and ``fine`` (K, 3·S·S) are float32; J is 4 and K is 6, in the demo 3 and 1. All rows together
     are orthonormal.
     """
 
@@ -78,8 +79,8 @@ def two_feature_model(image_size: int = 32, name: str = SYNTHETIC) -> TwoFeature
     recipe = RECIPES[name]
     scale = image_size // 32  # stripes keep their width in pixels, so they stay the finest detail at every size
     stripes = FINE_FREQUENCY * scale
-    coarse = [_pattern(image_size, v, h, color) for v, h, color in recipe.coarse]
-    fine = [_pattern(image_size, v, h, color) for v, h in ((stripes, 0), (0, stripes)) for color in recipe.fine_colors]
+    coarse = [_pattern(image_size, v, h, rgb) for v, h, rgb in recipe.coarse]
+    fine = [_pattern(image_size, v * stripes, h * stripes, rgb) for v, h, rgb in recipe.fine]
     amplitude = recipe.coarse_rms * math.sqrt(3 * image_size**2 / len(coarse))
     return TwoFeatureModel(
         torch.stack(coarse).float(),

@@ -6,7 +6,7 @@ import re
 import pytest
 from helpers import ROOT
 
-from experiments import ledger
+from experiments import ledger, summary
 from experiments.claims import StudyTable, interval
 
 RESULTS = ROOT / "docs" / "results"
@@ -44,61 +44,43 @@ def test_the_means_of_the_small_budget_are_those_of_its_tables():
         )
 
 
-NAMES = {"control": "uniform", **{name: name for name in ("C", "CS", "CR", "P", "CP", "S")}}
-SHOWN = {
-    "`swd`": ("swd", 0),
-    "`swd_32` (fine)": ("swd_32", 0),
-    "`swd_16`": ("swd_16", 0),
-    "`swd_8` (coarse)": ("swd_8", 0),
-    "bits/dim": ("bpd", 2),
-    "`face_rate`": ("face_rate", 2),
-    "`color_error`": ("color_error", 3),
-    "held-out `loss`": ("loss", 4),
-}
-SECOND_SEED = (("swd", 0), ("bpd", 2), ("face_rate", 2), ("color_error", 3))
-
-
 def headline_of(page: str) -> str:
     return re.search(r"^Headline: .*?\n\n", (ROOT / "docs" / page).read_text(), re.M | re.S)[0]
 
 
-def improvement(cell: str, control: str, metric: str) -> float:
-    """By how many percent the first is better (negative: worse), the mean over the seeds that both have."""
-    return StudyTable(RESULTS / "faces").improvement(cell, control, metric).mean
+def test_the_tables_of_results_are_those_of_the_study(capsys):
+    summary.main([str(RESULTS / "faces")])
+    page = (ROOT / "docs" / "results.md").read_text()
+    tables = capsys.readouterr().out.strip().split("\n\n")
+    assert [table.startswith("| | ") for table in tables] == [True, True]
+    assert all(f"\n\n{table}\n\n" in page for table in tables)
 
 
-def test_the_table_of_results_is_that_of_the_study():
-    table = StudyTable(RESULTS / "faces")
-    lines = (ROOT / "docs" / "results.md").read_text().splitlines()
-    start = next(index for index, line in enumerate(lines) if line.startswith("| | control |"))
-    cells = [NAMES[name.strip()] for name in lines[start].split("|")[2:-1]]
-    assert {"uniform", "C", "CS", "CR", "P", "CP", "S"} == set(cells)
-    shown = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in lines[start + 2 : start + 2 + len(SHOWN)]}
-    for label, (metric, digits) in SHOWN.items():
-        values = [f"{table.by_seed(cell, metric)[0]:.{digits}f}" for cell in cells]
-        assert [value.strip() for value in shown[label]] == values, label
-
-
-def test_the_second_seed_is_that_of_the_study():
-    table = StudyTable(RESULTS / "faces")
-    text = (ROOT / "docs" / "results.md").read_text()
-    for cell, name in (("uniform", "control"), ("P", "P")):
-        line = next(line for line in text.splitlines() if line.startswith(f"| {name}, seed 1 |"))
-        values = [f"{table.by_seed(cell, metric)[1]:.{digits}f}" for metric, digits in SECOND_SEED]
-        assert [value.strip() for value in line.split("|")[2:-1]] == values
+def test_a_summary_says_which_is_better_and_counts_the_interval_in_that_direction():
+    assert summary.gain_text(interval([3.0, 5.0, 7.0]), 0) == "5 % better (0 to 10)"
+    assert summary.gain_text(interval([-1.0, -2.0, -0.9]), 1) == "1.3 % worse (-0.2 to 2.8)"
+    assert summary.gain_text(interval([-2.0]), 1) == "2.0 % worse"
+    assert summary.mean_text([1.0, 2.0], 1) == "1.5 ± 0.7" and summary.mean_text([], 1) == "-"
 
 
 def test_the_headline_is_that_of_the_study_in_both_documents():
-    assert sorted(StudyTable(RESULTS / "faces").by_seed("P", "swd")) == [0, 1]
+    table = StudyTable(RESULTS / "faces")
+    swd, bpd = (table.improvement("P", "uniform", metric) for metric in ("swd", "bpd"))
+    headline = " ".join(headline_of("results.md").split())
     readme = " ".join((ROOT / "README.md").read_text().split())
-    for page in (" ".join(headline_of("results.md").split()), readme):
-        assert f"{improvement('P', 'uniform', 'swd'):.0f} %" in page
-        assert f"{-improvement('P', 'uniform', 'bpd'):.1f} %" in page
-        assert "2 seeds" in page or "two seeds" in page
-    for page in ((ROOT / "docs" / "results.md").read_text(), readme):
-        page = " ".join(page.split())
-        assert f"{improvement('S', 'P', 'swd'):.0f} % lower swd than P" in page
-        assert f"{-improvement('S', 'P', 'bpd'):.1f} % worse bits/dim" in page
+    assert f"{swd.mean:.0f} % lower swd (95 % interval {swd.low:.0f} to {swd.high:.0f})" in headline
+    assert f"at {-bpd.mean:.1f} % worse bits/dim ({-bpd.high:.1f} to {-bpd.low:.1f})" in headline
+    assert f"{swd.mean:.0f} % lower swd at {-bpd.mean:.1f} % worse bits/dim" in readme
+    assert swd.seeds == 3 and "(3 seeds)" in headline and "(three seeds)" in readme
+
+
+def test_what_the_words_say_of_the_other_curricula_is_what_the_study_gives():
+    for name in ("docs/results.md", "README.md"):
+        page = " ".join((ROOT / name).read_text().split())
+        table = StudyTable(RESULTS / "faces")
+        gains = {metric: table.improvement("S", "P", metric).mean for metric in ("swd", "bpd")}
+        assert f"{gains['swd']:.0f} % lower swd than P" in page
+        assert f"{-gains['bpd']:.1f} % worse bits/dim" in page
 
 
 def test_the_ratios_of_the_losses_per_band_are_those_of_the_runs():
@@ -131,7 +113,7 @@ def test_the_table_of_the_pretrained_weights_is_that_of_the_study():
     assert {name for name, *_ in found} == {path.parent.name for path in folder.glob("*/model.safetensors")}
     for _, called, *shown in found:
         cell = {"the": "uniform"}.get(called, called)
-        values = [(metric, digits) for metric, digits in SECOND_SEED if metric != "color_error"]
+        values = [("swd", 0), ("bpd", 2), ("face_rate", 2)]
         assert shown == [f"{table.by_seed(cell, metric)[0]:.{digits}f}" for metric, digits in values]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -37,7 +38,7 @@ def test_a_job_restarted_after_the_loss_of_a_worker_ends_with_the_same_model(who
     job = torchrun(tmp_path, "--standalone", "--nproc_per_node=2")
     text, _ = job.communicate(timeout=faults.PATIENCE)
     assert job.returncode == 0, text
-    assert "exitcode: -9" in text
+    assert re.search(r"exitcode: (-9|1)\b", text)  # of the killed worker, or of the other, which lost it
     assert "continuing" in text
     assert_same_run(CS, tmp_path, whole)
 
