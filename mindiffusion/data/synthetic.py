@@ -37,7 +37,7 @@ class Recipe:
     amplitude_ratio: float  # a1 / a2
 
 
-RECIPES = {SYNTHETIC: Recipe(COARSE, FINE, 0.32, 4), SYNTHETIC_DEMO: Recipe(COARSE_APART, FINE_ALONE, 0.5, 4)}
+RECIPES = {SYNTHETIC: Recipe(COARSE, FINE, 0.32, 4), SYNTHETIC_DEMO: Recipe(COARSE_APART, FINE_ALONE, 0.5, 3)}
 
 
 @dataclass(frozen=True)

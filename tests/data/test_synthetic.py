@@ -104,7 +104,7 @@ def test_the_patterns_of_the_demo_are_fewer_and_bolder():
     study, demo = two_feature_model(32), two_feature_model(32, SYNTHETIC_DEMO)
     assert (len(study.coarse), len(study.fine), len(demo.coarse), len(demo.fine)) == (4, 6, 3, 1)
     assert demo.coarse_amplitude > 1.8 * study.coarse_amplitude and demo.fine_amplitude > 1.8 * study.fine_amplitude
-    assert demo.coarse_amplitude == pytest.approx(4 * demo.fine_amplitude)
+    assert demo.coarse_amplitude == pytest.approx(3 * demo.fine_amplitude)
     per_colour = demo.coarse.reshape(3, 3, 32 * 32).norm(dim=2)
     assert torch.allclose(per_colour, torch.eye(3))  # each coarse pattern has a colour to itself
     white = demo.fine.reshape(1, 3, 32 * 32)
