@@ -22,7 +22,6 @@ STUDY = Study(
         Cell("S", "train_celeba_s_32", EQUAL),
         Cell("uniform_experts", "train_celeba_32", uniform(STAGES), experts=KEPT, trained_as="uniform"),
         Cell("C_experts", "train_celeba_c_32", STAGES, experts=KEPT, trained_as="C"),
-        Cell("CP_experts", "train_celeba_cp_32", STAGES, experts=KEPT, trained_as="CP"),
     ),
     seeds=(0, 1, 2),
     images=256_000,
