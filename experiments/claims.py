@@ -50,8 +50,9 @@ class Finding:
         size = f"{abs(self.interval.mean):.3g} {self.unit}"
         if pair := re.fullmatch(r"(\S+) better than (\S+): (\S+)", self.quantity):
             cell, control, metric = pair.groups()
+            count = self.interval.seeds
             if self.verdict == DEPENDS:
-                return f"{cell} against {control} in {metric}: no sure difference ({self.interval.seeds} seeds)"
+                return f"{cell} against {control} in {metric}: no sure difference ({count} seed{'s' * (count != 1)})"
             word = "better" if self.verdict == HOLDS else "worse"
             return f"{cell} is {size} {word} than {control} in {metric}"
         ruling = {HOLDS: "yes", FAILS: "no", DEPENDS: "undecided"}.get(self.verdict, "")

@@ -23,7 +23,7 @@ STUDY = Study(
         Cell("uniform_experts", "train_celeba_32", uniform(STAGES), experts=KEPT, trained_as="uniform"),
         Cell("C_experts", "train_celeba_c_32", STAGES, experts=KEPT, trained_as="C"),
     ),
-    seeds=(0, 1, 2),
+    seeds=(0, 1, 10),  # 0 to choose P and S, the others to confirm
     images=256_000,
     train_images="1-8000",
     eval_images="8001-9000",
