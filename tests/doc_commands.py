@@ -19,6 +19,7 @@ QUICK = {
     "train_": ["--dry-run", "--n-feat", "8"],
     "experiments.launch": ["--dry-run", "--n-feat", "8"],
     "experiments.train_weighted_32": ["--dry-run", "--n-feat", "8"],
+    "experiments.train_candidate_32": ["--dry-run", "--n-feat", "8"],
     "experiments.run_study": ["--dry-run"],
     "sample.py": ["-n", "2"],
     "evaluate.py": ["--n-samples", "4", "--steps", "2", "--n-loss-images", "2", "--resamples", "2", "--no-plots"],

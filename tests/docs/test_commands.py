@@ -51,7 +51,7 @@ def test_the_commands_of_the_results_run_as_they_are_written(sandbox):
 
 
 def test_the_commands_in_the_first_lines_of_experiments_run_as_they_are_written(sandbox):
-    names = ("samplers", "mean_of_eps", "time_embedding", "swd_noise", "train_weighted_32")
+    names = ("samplers", "mean_of_eps", "time_embedding", "swd_noise", "train_weighted_32", "train_candidate_32")
     texts = [(ROOT / "experiments" / f"{name}.py").read_text().splitlines()[0] for name in names]
     assert_they_run([commands(f"`{text[3:].split(': ')[0]}`")[0] for text in texts], sandbox)
 

@@ -1,4 +1,4 @@
-"""What the experiments add to the harness: weighted noise levels, the search for colour drift, grids side by side."""
+"""What the experiments add to the harness: weights of noise levels, the search for colour drift, grids side by side."""
 
 import csv
 import sys
@@ -10,6 +10,7 @@ from PIL import Image
 
 from experiments import (
     c8_unlocking_costs_colour,
+    candidate_ddpm,
     color_drift,
     join_experts,
     side_by_side,
@@ -20,6 +21,7 @@ from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.ddpm import DDPM
 from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 
 
 def test_tilted_timesteps_lean_towards_high_noise_within_the_range():
@@ -49,6 +51,37 @@ def test_the_weighted_loss_counts_low_noise_less_and_without_weights_is_the_plai
     process.gamma = 2.0
     expected = ((1 - plain.alphabar_t[t]) ** 2 * eps.square().mean((1, 2, 3))).mean()
     assert torch.allclose(process(x, t, eps), expected) and expected < plain(x, t, eps)
+
+
+def test_a_candidate_weighs_the_timesteps_of_its_range_by_either_weight():
+    weights = {}
+    for name in ("edm", "min_snr"):
+        process = candidate_ddpm.CandidateDDPM(torch.nn.Identity(), (1e-4, 0.02), 1000, name)
+        assert torch.all(process.loss_weight == 1.0)
+        process.set_time_range(0.4, 1.0)
+        process.set_power(0.5)
+        assert process.loss_weight[400:].mean() == pytest.approx(1.0, rel=1e-5)
+        process.set_time_range(0.0, 1.0)
+        process.set_power(1.0)
+        weights[name] = process.loss_weight.clone()
+    soft = SoftCurriculumDDPM(torch.nn.Identity())
+    soft.set_power(1.0)
+    assert torch.equal(weights["edm"], soft.loss_weight)
+    snr = soft.alphabar_t / (1 - soft.alphabar_t)
+    relative = weights["min_snr"] / weights["min_snr"][-1]
+    assert torch.allclose(relative[[10, 50]], 5 / snr[[10, 50]], rtol=1e-4) and torch.all(relative[131:] == 1.0)
+    with pytest.raises(UserError, match="there is no weight"):
+        candidate_ddpm.CandidateDDPM(torch.nn.Identity(), (1e-4, 0.02), 1000, "none")
+
+
+def test_a_candidates_loss_is_each_images_error_times_the_weight_of_its_timestep():
+    process = candidate_ddpm.CandidateDDPM(lambda x_t, t: torch.zeros_like(x_t), (1e-4, 0.02), 1000, "edm")
+    process.set_power(0.75)
+    generator = torch.Generator().manual_seed(0)
+    x, eps = (torch.randn(2, 3, 8, 8, generator=generator) for _ in range(2))
+    errors = eps.square().mean((1, 2, 3))
+    expected = (process.loss_weight[10] * errors[0] + process.loss_weight[900] * errors[1]) / 2
+    assert float(process(x, torch.tensor([10, 900]), eps)) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_color_measures_tell_shift_saturation_and_spread_apart():
