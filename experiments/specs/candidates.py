@@ -10,6 +10,7 @@ from experiments.specs.faces import STUDY as FACES
 
 CANDIDATE = "experiments.train_candidate_32"
 FULL: Stages = uniform(STAGES)
+SHORT: Stages = ((0.8, 1, 2), (0.6, 1, 2), (0.4, 1, 2), (0.2, 1, 2), (0, 1, 24))  # a ramp over a quarter of the images
 
 
 def weight(*powers: float) -> dict[str, list[float]]:
@@ -25,6 +26,7 @@ STUDY = replace(
         Cell("S_reversed", "train_celeba_s_32", EQUAL, weight(0, 0.25, 0.5, 0.75, 1)),
         Cell("P_min_snr", CANDIDATE, FULL, {"WEIGHT": "min_snr", **weight(1, 1, 1, 1, 1)}),
         Cell("CP_weighted", CANDIDATE, STAGES, weight(1, 0.75, 0.5, 0.25, 0)),
+        Cell("CP_short_weighted", CANDIDATE, SHORT, weight(1, 1, 1, 1, 0.25)),
     ),
     seeds=(0,),
     images=96_000,
