@@ -13,10 +13,12 @@ demo: .venv/installed
 
 # Finished runs, in RUNS (default: here), to an evaluation table and a page in one go: make compare RUNS=runs DATA=faces
 RUNS ?= .
+FINISHED = $(sort $(patsubst %/latest.pt,%,$(wildcard $(RUNS)/checkpoints_*32/latest.pt)))
 compare: .venv/installed-eval
-	$(BIN)/python evaluate.py $(sort $(wildcard $(RUNS)/checkpoints_*32)) $(if $(DATA),--data-path $(DATA)) \
+	@test -n "$(FINISHED)" || { echo "There is no run in $(RUNS): train one, or say where they are with RUNS=FOLDER."; exit 1; }
+	$(BIN)/python evaluate.py $(FINISHED) $(if $(DATA),--data-path $(DATA)) \
 		--floor --output-dir $(RUNS)/evaluation --overwrite $(EVALUATE)
-	$(BIN)/python compare.py $(sort $(wildcard $(RUNS)/contents_*32)) --evaluation $(RUNS)/evaluation \
+	$(BIN)/python compare.py $(subst checkpoints_,contents_,$(FINISHED)) --evaluation $(RUNS)/evaluation \
 		-o $(RUNS)/compare.html --overwrite
 
 test: .venv/installed-dev

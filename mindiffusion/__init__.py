@@ -13,6 +13,7 @@ from mindiffusion.experts import ExpertNaiveUnet
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.sampling import Sampler, draw_images
+from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
 
@@ -25,6 +26,7 @@ __all__ = [
     "PreconditionedNaiveUnet",
     "RegNaiveUnet",
     "Sampler",
+    "SoftCurriculumDDPM",
     "SparseNaiveUnet",
     "draw_images",
 ]

@@ -117,7 +117,7 @@ class TrainConfig:
     init_from: str = flag(
         "", "start from these weights: a checkpoint, or a bare state dict of minDiffusion", metavar="PATH"
     )
-    demo: bool = flag(False, "the synthetic data and a schedule of about 4 minutes on 2 CPU cores", action="store_true")
+    demo: bool = flag(False, "the synthetic data and a schedule of about 3 minutes on 2 CPU cores", action="store_true")
     dry_run: bool = flag(
         False, "print the plan (stages, images, steps, channels, memory) and exit", action="store_true"
     )

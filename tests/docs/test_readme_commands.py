@@ -73,6 +73,19 @@ def test_make_knows_the_targets_and_pip_finds_the_files():
     assert named and all((ROOT / name).is_file() for name in named)
 
 
+def test_make_compare_takes_the_folders_that_hold_a_run_and_says_so_where_there_is_none(tmp_path):
+    for name in ("checkpoints_32", "checkpoints_c_32", "checkpoints_p_32"):
+        (tmp_path / name).mkdir()
+    make = ["make", "-n", "compare", f"RUNS={tmp_path}"]
+    told = subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert 'test -n ""' in told and f"There is no run in {tmp_path}" in told
+    for name in ("checkpoints_32", "checkpoints_p_32"):
+        (tmp_path / name / "latest.pt").touch()
+    told = subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert f"evaluate.py {tmp_path}/checkpoints_32 {tmp_path}/checkpoints_p_32 " in told
+    assert f"compare.py {tmp_path}/contents_32 {tmp_path}/contents_p_32 " in told
+
+
 def test_the_ten_lines_run_and_draw_the_same_sixteen_faces_each_time(sandbox):
     block = next(part for part in PAGE.split("```")[1::2] if part.startswith("python\n"))
     code = block.removeprefix("python\n").replace("steps=50", "steps=2")
