@@ -21,6 +21,7 @@ QUICK = {
     "experiments.train_weighted_32": ["--dry-run", "--n-feat", "8"],
     "experiments.train_candidate_32": ["--dry-run", "--n-feat", "8"],
     "experiments.run_study": ["--dry-run"],
+    "experiments.budget": ["--n-samples", "2", "--steps", "2", "--columns", "2"],
     "sample.py": ["-n", "2"],
     "evaluate.py": ["--n-samples", "4", "--steps", "2", "--n-loss-images", "2", "--resamples", "2", "--no-plots"],
     "experiments.side_by_side": ["--cells", "C", "--columns", "2", "--steps", "2"],

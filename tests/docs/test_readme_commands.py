@@ -36,6 +36,9 @@ def sandbox(tmp_path_factory):
         patch.setenv("MINDIFFUSION_CACHE", str(folder / "cache"))
         for name in RUNS:
             launch(name, folder, "--data-path", str(faces), *FLAGS)
+    study = folder / "studies" / "faces" / "runs" / "P"
+    study.mkdir(parents=True)
+    (study / "seed0").symlink_to(folder)  # a study's run of P, as the README's budget looks into
     torch.save(NaiveUnet(3, 3, 8).state_dict(), folder / "ddpm_celeba.pth")
     return folder
 
