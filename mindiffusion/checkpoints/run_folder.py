@@ -104,9 +104,10 @@ def open_run(config: TrainConfig) -> Found | None:
     return None
 
 
-def as_restarted(config: TrainConfig) -> TrainConfig:
-    """``config``; or, if ``torchrun --max-restarts`` has restarted this job, one that goes on with what it has done."""
-    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+def as_restarted(config: TrainConfig, restarted: bool) -> TrainConfig:
+    """``config``; or, if torchrun has ``restarted`` this job, one that goes on with what it has done. UserError with
+    --overwrite, which would delete that."""
+    if not restarted:
         return config
     if config.overwrite:
         raise UserError(

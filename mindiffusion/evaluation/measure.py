@@ -14,6 +14,7 @@ from mindiffusion.evaluation.likelihood import timestep_strata
 from mindiffusion.evaluation.metrics import OF_NETWORKS, OF_SAMPLES, Row, Settings, network_row, sample_row, to_bytes
 from mindiffusion.evaluation.subjects import RealImages, Subject, read_folder
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.precision import set_backend_flags
 from mindiffusion.sampling import Sampler, draw_from_network, num_batches, num_evaluations
 
 WEIGHTS = {"both": ("ema", "raw"), "ema": ("ema",), "raw": ("raw",)}
@@ -107,6 +108,7 @@ def draw(work: Work, model: Model, tick: Tick) -> Tensor:
         compiled=work.compiled,
         on_step=lambda _: tick(round(share)),
     )
+    set_backend_flags("fp32", work.device)  # bf16 samples switch TF32 on; what is measured of them is fp32
     return to_bytes(images)
 
 

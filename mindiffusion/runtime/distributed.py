@@ -28,13 +28,15 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among ``world_size`` of them. ``device`` is where its tensors live."""
+    """This process among ``world_size`` of them. ``device`` is where its tensors live; ``restarted`` says whether
+    torchrun has started this job before: after the loss of a worker, or as a machine came or went."""
 
     rank: int = 0
     local_rank: int = 0
     world_size: int = 1
     device: torch.device = CPU
     patient_group: dist.ProcessGroup | None = None
+    restarted: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -66,6 +68,13 @@ class Ranks:
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
+
+    def same(self, what: str, mine: str, advice: str) -> None:
+        """UserError, on every rank, unless all ranks have the same ``what``: else some would wait for ever."""
+        values = self.gather_objects(mine)
+        if len(set(values)) > 1:
+            found = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
+            raise UserError(f"the processes differ in {what} ({found}). {advice}")
 
     def average_(self, tensor: Tensor) -> Tensor:
         """Replace ``tensor`` by its mean over ranks, in place, on every rank."""
@@ -136,7 +145,8 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if world_size == 1:
-        yield Ranks(device=_ready_device(device_name, local_rank))
+        attempt = _count_attempt(_agent_store())
+        yield Ranks(device=_ready_device(device_name, local_rank), restarted=attempt > 1)
         return
     device, mistake = CPU, ""
     try:
@@ -144,15 +154,16 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     except UserError as error:  # perhaps of this rank alone, and only rank 0 speaks: tell it together, below
         mistake = f"rank {os.environ['RANK']}: {error}"
     with _default_signals():
-        store, rank = _fresh_store(), int(os.environ["RANK"])
+        (store, attempt), rank = _fresh_store(), int(os.environ["RANK"])
         backend = "cpu:gloo,cuda:nccl" if device_name != "cpu" and torch.cuda.is_available() else "gloo"
         where = {"store": store, "rank": rank, "world_size": world_size} if store else {}
         dist.init_process_group(backend, timeout=STEP_TIMEOUT, **where)
         patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
-    ranks = Ranks(dist.get_rank(), local_rank, world_size, device, patient_group)
+    ranks = Ranks(dist.get_rank(), local_rank, world_size, device, patient_group, attempt > 1)
     try:
         if mistakes := [text for text in ranks.gather_objects(mistake) if text]:
             raise UserError("\n".join(mistakes))
+        ranks.same("device", device.type, "Give --device cpu, or leave the machines without a usable GPU out.")
         yield ranks
     except (UserError, Stopped):
         _leave_group()
@@ -199,23 +210,40 @@ def _default_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fresh_store() -> dist.Store | None:
-    """torchrun's store, under a prefix of this attempt alone; None without torchrun, where PyTorch makes its own.
+def _agent_store() -> dist.Store | None:
+    """torchrun's store, which lives as long as the job; None without torchrun."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return dist.TCPStore(address, port, is_master=False, timeout=STEP_TIMEOUT)
+
+
+def _count_attempt(store: dist.Store | None) -> int:
+    """How often this job has been started, this time included. Called by rank 0, of which each attempt has one.
+    (torchrun's own count, TORCHELASTIC_RESTART_COUNT, does not rise when a machine joins or leaves.)"""
+    count = store.add("mindiffusion attempts", 1) if store else 1
+    return max(count, 1 + int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
+
+
+def _fresh_store() -> tuple[dist.Store | None, int]:
+    """torchrun's store, under a prefix of this attempt alone, and which attempt this is. Without torchrun PyTorch makes
+    its own store, and this is None.
 
     After a restart torchrun's store still has the addresses of processes that are gone, and PyTorch connects to those
     (https://github.com/pytorch/pytorch/issues/135712). Its restart count differs between machines, so the prefix has to
     be agreed: each process says hello under a name of its own, and rank 0 answers that name.
     """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return None
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(address, port, is_master=False, timeout=STEP_TIMEOUT)
+    store = _agent_store()
+    if store is None:
+        return None, _count_attempt(None)
     rank, name = int(os.environ["RANK"]), uuid.uuid4().hex
     if rank > 0:
         store.set(f"hello/{rank}", name)
         prefix = store.get(f"answer/{name}").decode()
         store.set(f"here/{prefix}/{rank}", "")
-        return dist.PrefixStore(prefix, store)
+        return dist.PrefixStore(prefix, store), int(store.get(f"attempt/{prefix}"))
+    attempt = _count_attempt(store)
+    store.set(f"attempt/{name}", str(attempt))
     missing = set(range(1, int(os.environ["WORLD_SIZE"])))
     deadline = time.monotonic() + STEP_TIMEOUT.total_seconds()
     while missing:
@@ -226,4 +254,4 @@ def _fresh_store() -> dist.Store | None:
         if missing and time.monotonic() > deadline:
             raise RuntimeError(f"ranks {sorted(missing)} did not come within {STEP_TIMEOUT}")
         time.sleep(0.02)
-    return dist.PrefixStore(name, store)
+    return dist.PrefixStore(name, store), attempt

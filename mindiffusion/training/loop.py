@@ -56,7 +56,7 @@ def train(
         if ranks.is_main:
             _print_plan(config, ranks, net)
         return
-    config = as_restarted(config)
+    config = as_restarted(config, ranks.restarted)
     with advice_when_unwritable(GO_ON), reserved_folders(config, ranks):
         found = ranks.from_main(lambda: open_run(config))
         data = load_images(
@@ -69,6 +69,7 @@ def train(
             places=config.train_places,
         )
         config = resolve_auto(config, len(data), ranks.device)
+        ranks.same("precision", config.precision, "Give --precision fp32, which all machines can compute.")
         set_backend_flags(config.precision, ranks.device)
         net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device, config.compile))
         diffusion.to(ranks.device)

@@ -51,6 +51,8 @@ def test_a_command_is_shown_with_its_exit_code_and_what_a_run_says_about_itself(
     verdict, text = gpu_check.command(["-c", code], telling=True)
     assert verdict == "passed" and "exit code 0" in text
     assert text.splitlines()[2:] == ["self-check: all is well", "96", "97", "98"]
+    verdict, _ = gpu_check.command(["-c", "print('going on uncompiled: no compiler')"])
+    assert verdict == gpu_check.FAILED  # it ended well, but not on the path that is checked
     verdict, text = gpu_check.command(["-c", "import sys; print('why'); sys.exit(3)"])
     assert verdict == "FAILED" and "exit code 3" in text and "why" in text
 

@@ -1,13 +1,15 @@
 """What only a GPU can show; ``make gpu-check`` runs these. With GPU_REHEARSAL=1 they run on the CPU instead, shorter
 and for one variant, which shows that they can pass and that they can fail."""
 
+import csv
 import os
 import subprocess
 import sys
+from math import isfinite
 
 import pytest
 import torch
-from helpers import ROOT, SCRIPTS, assert_close_curves, checkpoints, contents, end_at, launch, metrics
+from helpers import ALL_SCRIPTS, ROOT, SCRIPTS, assert_close_curves, checkpoints, contents, end_at, launch, metrics
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.reports.metrics_log import read_metrics
@@ -58,7 +60,7 @@ def test_the_recorded_step_trains_as_the_compiled_one_and_is_used(name, tmp_path
 
 
 @gpu_only
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_SCRIPTS)
 def test_the_default_path_of_a_gpu_runs_to_its_end(name, tmp_path, capsys):
     """bf16, compiled, with grids."""
     launch(name, tmp_path, "--device", "cuda", "--num-samples", "4", "--sample-steps", "3")
@@ -115,7 +117,37 @@ def test_the_default_path_learns_as_the_cpu_does(name, tmp_path):
     assert end(ours) == pytest.approx(end(theirs), rel=0.15 if ON_GPU else 0.3)
 
 
-@pytest.mark.skipif(ON_GPU and torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
+def test_what_is_drawn_and_measured_of_a_run_is_finite_in_every_precision(tmp_path):
+    """sample.py and evaluate.py as a user starts them."""
+    name = ALL_SCRIPTS[4]  # P, whose network keeps tables of the timesteps
+    launch(name, tmp_path, "--device", DEVICE)
+    run = str(checkpoints(name, tmp_path))
+    for precision in ("fp32", "bf16"):
+        drawn = ["sample.py", run, "-o", str(tmp_path / f"{precision}.png"), "-n", "8", "--steps", "4"]
+        shown = ["evaluate.py", run, "--data-path", "synthetic", "--n-samples", "8", "--steps", "4", "--resamples", "0"]
+        shown += ["--n-loss-images", "4", "--metrics", "swd", "loss", "bpd", "--no-plots"]
+        shown += ["--output-dir", str(tmp_path / precision)]
+        for words in (drawn, shown):
+            command = [sys.executable, *words, "--device", DEVICE, "--precision", precision]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        assert (tmp_path / f"{precision}.png").stat().st_size > 1000
+        rows = list(csv.DictReader((tmp_path / precision / "evaluation.csv").read_text().splitlines()))
+        assert len(rows) == 1 and all(isfinite(float(rows[0][metric])) for metric in ("swd", "loss", "bpd"))
+
+
+two_gpus = pytest.mark.skipif(ON_GPU and torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
+
+
+@two_gpus
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_path_of_two_ranks_learns_as_that_of_one(name, tmp_path):
+    """On GPUs NCCL, DDP, bf16 and compiled."""
+    one, two = (train(name, tmp_path / str(count), "--device", DEVICE, processes=count) for count in (1, 2))
+    assert end(two) == pytest.approx(end(one), rel=0.15)
+
+
+@two_gpus
 @pytest.mark.parametrize("name", NAMES)
 def test_two_ranks_train_what_one_trains(name, tmp_path):
     flags = ("--device", DEVICE, "--precision", "fp32", "--no-compile")

@@ -15,6 +15,7 @@ import evaluate
 import sample
 from mindiffusion.data.images import parse_range
 from mindiffusion.data.synthetic import synthetic_images
+from mindiffusion.evaluation import measure
 from mindiffusion.evaluation.inception import Unavailable, find_inception, inception_metrics
 from mindiffusion.evaluation.subjects import find_subjects
 from mindiffusion.runtime.errors import UserError, run_script
@@ -112,6 +113,19 @@ def test_the_json_tells_what_must_be_known_to_compare(run):
     assert terms[0]["t_first"] == 1 and terms[-1]["t_last"] == 1000
     total = sum((term["t_last"] - term["t_first"] + 1) * term["bits_per_dim"] for term in terms)
     assert total + result["metrics"]["bpd_LT"]["value"] == pytest.approx(result["metrics"]["bpd"]["value"])
+
+
+def test_what_is_measured_of_bf16_samples_is_fp32(run, monkeypatch):
+    """TF32, which bf16 drawing allows cuDNN, is forbidden again before anything is measured."""
+    allowed, measure_row = [], measure.sample_row
+
+    def noting(*args):
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return measure_row(*args)
+
+    monkeypatch.setattr(measure, "sample_row", noting)
+    evaluated(run, "--data-path", "synthetic", "--metrics", "color", "--precision", "bf16")
+    assert allowed == [False]
 
 
 def test_a_folder_of_pngs_stands_in_for_the_checkpoint_they_came_from(run, monkeypatch):
