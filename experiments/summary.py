@@ -3,14 +3,17 @@
 The first has the means over seeds, with their standard deviation where a cell has several. The second says by how many
 percent one cell is better than another, paired by seed, with its 95 % interval (Student's t) counted in the same
 direction: an interval that holds 0 settles nothing.
+
+With --cells other cells than those of the README, each against the first: --cells P S S_reversed.
 """
 
 import argparse
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 
 from experiments.claims import Interval, StudyTable
-from mindiffusion.runtime.errors import run_script
+from mindiffusion.runtime.errors import UserError, run_script
 
 CELLS = {"uniform": "control", **{name: name for name in ("C", "CS", "CR", "P", "CP", "S")}}
 METRICS = {  # name in results.csv: label, digits
@@ -27,9 +30,9 @@ RULE = ["---"]  # under the head of a Markdown table
 PAIRS = (("P", "uniform"), ("C", "uniform"), ("CP", "P"), ("S", "P"), ("CS", "C"), ("CR", "C"))
 
 
-def means(table: StudyTable) -> list[str]:
+def means(table: StudyTable, wanted: list[str]) -> list[str]:
     """The lines of the first table: a column per cell, a row per metric."""
-    cells = {cell: name for cell, name in CELLS.items() if table.by_seed(cell, "swd")}
+    cells = {cell: CELLS.get(cell, cell) for cell in wanted if table.by_seed(cell, "swd")}
     seeds = [str(len(table.by_seed(cell, "swd"))) for cell in cells]
     rows = [["", *cells.values()], RULE * (len(cells) + 1), ["seeds", *seeds]]
     for metric, (label, digits) in METRICS.items():
@@ -43,14 +46,15 @@ def mean_text(values: list[float], digits: int) -> str:
     return f"{statistics.fmean(values):.{digits}f}{spread}" if values else "-"
 
 
-def differences(table: StudyTable) -> list[str]:
+def differences(table: StudyTable, pairs: Iterable[tuple[str, str]]) -> list[str]:
     """The lines of the second table: a row per pair of cells."""
     rows = [["", "`swd`", "bits/dim", "seeds"], RULE * 4]
-    for cell, control in PAIRS:
+    for cell, control in pairs:
         gains = [table.improvement(cell, control, metric) for metric in ("swd", "bpd")]
         if gains[0].seeds:
             texts = [gain_text(gain, digits) for gain, digits in zip(gains, (0, 1), strict=True)]
-            rows.append([f"{CELLS[cell]} against {CELLS[control]}", *texts, str(gains[0].seeds)])
+            names = f"{CELLS.get(cell, cell)} against {CELLS.get(control, control)}"
+            rows.append([names, *texts, str(gains[0].seeds)])
     return [line(row) for row in rows]
 
 
@@ -71,8 +75,14 @@ def main(argv: list[str] | None = None) -> None:
     """Read and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="folder with results.csv")
-    table = StudyTable(parser.parse_args(argv).study)
-    print("\n".join([*means(table), "", *differences(table)]))
+    parser.add_argument("--cells", nargs="+", help="these, and each against the first")
+    args = parser.parse_args(argv)
+    table = StudyTable(args.study)
+    cells = args.cells or list(CELLS)
+    if unknown := [cell for cell in args.cells or [] if not table.by_seed(cell, "swd")]:
+        raise UserError(f"{args.study} has no cell {', '.join(unknown)} with swd.")
+    pairs = [(cell, cells[0]) for cell in cells[1:]] if args.cells else PAIRS
+    print("\n".join([*means(table, cells), "", *differences(table, pairs)]))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,5 @@ STUDY = replace(
     ),
     seeds=(0,),
     images=96_000,
-    stage_cells=(),
     evaluate=("--n-samples", "500", "--n-loss-images", "500", *FACES.evaluate[2:]),
 )

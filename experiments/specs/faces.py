@@ -36,9 +36,4 @@ STUDY = Study(
         *("--precision", "bf16", "--compile", "--no-figures"),
     ),
     evaluate=("--n-samples", "1000", "--steps", "100", "--precision", "bf16", "--compile", "--weights", "ema"),
-    stage_cells=("uniform", "C"),
-    evaluate_stages=(
-        *("--metrics", "swd", "--n-samples", "250", "--steps", "50", "--precision", "bf16", "--compile"),
-        *("--weights", "ema", "--resamples", "0"),
-    ),
 )
