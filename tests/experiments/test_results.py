@@ -122,7 +122,7 @@ def test_the_table_of_the_pretrained_weights_is_that_of_the_study():
 
 def test_the_table_of_budgets_is_that_of_the_run():
     readme = (ROOT / "README.md").read_text()
-    speed = int(re.search(r"\((\d+) images/s, bf16, compiled\)", readme)[1])
+    speed = int(re.search(r"\((\d+) images/s, bf16, compiled;", readme)[1])
     rows = list(csv.DictReader((RESULTS / "faces" / "budget.csv").read_text().splitlines()))
     assert len(rows) == 5
     for row in rows:
@@ -131,3 +131,53 @@ def test_the_table_of_budgets_is_that_of_the_run():
         assert f"| {images:,} | {images / speed / 60:.0f} | {numbers} |" in readme
     runs = csv.DictReader((RESULTS / "faces" / "runs.csv").read_text().splitlines())
     assert speed == next(round(float(run["images_per_s"])) for run in runs if (run["cell"], run["seed"]) == ("P", "0"))
+
+
+def table_under(heading: str, name: str) -> dict[str, list[str]]:
+    """The first table of a section of docs/results.md whose text names the file ``name``: {first cell: the others}."""
+    text = (ROOT / "docs" / "results.md").read_text()
+    section = text.split(f" {heading}\n")[1].split("\n#")[0]
+    assert f"results/{name})" in section
+    lines = re.search(r"(?:^\|.*\n)+", section, re.M)[0].splitlines()
+    cells = [[part.strip() for part in line.strip("|").split("|")] for line in lines]
+    return {first.split(" (")[0]: others for first, *others in cells}
+
+
+def numbers_of(name: str, *keys: str) -> dict[tuple[str, ...], dict[str, str]]:
+    rows = csv.DictReader((RESULTS / name).read_text().splitlines())
+    return {tuple(row[key] for key in keys): row for row in rows}
+
+
+def test_the_table_of_the_published_normalisation_is_that_of_its_file():
+    table = table_under("What swd sees, and what it does not", "faces/swd_own_normalization.csv")
+    rows = numbers_of("faces/swd_own_normalization.csv", "name")
+    cells = ["real" if cell == "other real images" else cell for cell in table.pop("")]
+    for metric in ("swd", "swd_32", "swd_16", "swd_8"):
+        shown = table.get(metric) or table[f"`{metric}`"]
+        assert shown == [f"{float(rows[cell,][metric]):.0f}" for cell in cells], metric
+    swd = {cell: float(rows[cell,]["swd"]) for cell in cells}
+    text = (ROOT / "docs" / "results.md").read_text()
+    assert f"({100 * (1 - swd['P'] / swd['control']):.0f} % lower)" in text
+    assert f"CP is {100 * (swd['CP'] / swd['P'] - 1):.0f} % worse than P here" in text
+
+
+def test_the_table_of_more_steps_is_that_of_its_file():
+    table = table_under("With more steps", "faces/steps_250.csv")
+    rows = numbers_of("faces/steps_250.csv", "cell", "seed")
+    cells = table.pop("seed")[:3]
+    assert cells == ["P", "S", "CP"]
+    swd = {key: float(row["swd"]) for key, row in rows.items()}
+    for seed in ("0", "1", "10"):
+        assert table[seed][:3] == [f"{swd[cell, seed]:.0f}" if (cell, seed) in swd else "-" for cell in cells]
+    gain = interval([100 * (1 - swd["S", seed] / swd["P", seed]) for seed in ("0", "1", "10")])
+    text = (ROOT / "docs" / "results.md").read_text()
+    assert f"by {gain.mean:.0f} % in the mean ({gain.low:.0f} to {gain.high:.0f})" in text
+
+
+def test_the_table_of_coarse_before_fine_is_that_of_its_file():
+    table = table_under("C1: coarse features are learned before fine ones", "faces/stages.csv")
+    rows = numbers_of("faces/stages.csv", "cell", "stage")
+    for cell, name in (("C", "C"), ("uniform", "control")):
+        for metric in ("swd_8", "swd_32"):
+            shown = [float(rows[cell, str(stage)][metric]) for stage in range(1, 6)]
+            assert table[f"{name}, `{metric}`"] == [f"{value:.0f}" for value in shown]
