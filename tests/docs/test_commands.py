@@ -1,5 +1,6 @@
 """The commands of the pages of results run as they are written, and so do those in the first lines of experiments/."""
 
+import os
 import shlex
 
 import doc_commands
@@ -17,7 +18,10 @@ PAGE = "\n".join((ROOT / "docs" / name).read_text() for name in PAGES)
 def sandbox(tmp_path_factory):
     """What the page takes for granted: CELEBA, a finished run of C beside the scripts, and a study with it."""
     folder = doc_commands.make_sandbox(tmp_path_factory.mktemp("docs") / "repository")
-    write_pngs(folder / "CELEBA", count=256)  # a global batch
+    drawn = sorted(write_pngs(tmp_path_factory.mktemp("drawn") / "pngs").iterdir())
+    (folder / "CELEBA").mkdir()
+    for number in range(1, 9001):  # as many names as the commands speak of
+        os.link(drawn[number % len(drawn)], folder / "CELEBA" / f"{number:06d}.png")
     (folder / ".env").write_text("CELEBA_PATH=CELEBA\n")
     launch("train_celeba_c_32", folder)
     run = folder / "studies" / "faces" / "runs" / "C" / "seed0"
@@ -29,6 +33,7 @@ def sandbox(tmp_path_factory):
     tables.write_csv(folder / "studies" / "faces" / "results.csv", tables.RESULT_COLUMNS, [row])
     (folder / "STUDY").symlink_to(folder / "studies" / "faces")
     (folder / "CHECKPOINT").symlink_to(folder / "checkpoints_c_32" / "latest.pt")
+    (folder / "CHECKPOINTS").symlink_to(folder / "checkpoints_c_32")
     return folder
 
 

@@ -8,6 +8,7 @@ from helpers import ROOT
 
 from experiments import ledger, summary
 from experiments.claims import StudyTable, interval
+from mindiffusion.runtime.errors import UserError
 
 RESULTS = ROOT / "docs" / "results"
 FROM_TABLES = ("c1", "c2", "c4", "c6", "c7", "c9")  # the others look into checkpoints
@@ -54,6 +55,16 @@ def test_the_tables_of_results_are_those_of_the_study(capsys):
     tables = capsys.readouterr().out.strip().split("\n\n")
     assert [table.startswith("| | ") for table in tables] == [True, True]
     assert all(f"\n\n{table}\n\n" in page for table in tables)
+
+
+def test_the_table_of_candidates_is_that_of_its_study(capsys):
+    page = (ROOT / "docs" / "results.md").read_text()
+    cells = re.search(r"experiments.summary docs/results/candidates --cells (.*)", page)[1].split()
+    summary.main([str(RESULTS / "candidates"), "--cells", *cells])
+    for table in capsys.readouterr().out.strip().split("\n\n"):
+        assert f"\n\n{table}\n\n" in page
+    with pytest.raises(UserError, match="has no cell Q with swd"):
+        summary.main([str(RESULTS / "candidates"), "--cells", "P", "Q"])
 
 
 def test_a_summary_says_which_is_better_and_counts_the_interval_in_that_direction():
