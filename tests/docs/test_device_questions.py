@@ -46,6 +46,8 @@ REASONS = {
     ("reports/run_record.py", "_columns"): NO_TENSOR,
     ("reports/run_record.py", "grids"): NO_TENSOR,
     ("reports/run_record.py", "stages_begun"): NO_TENSOR,
+    ("runtime/distributed.py", "_agent_store"): NO_TENSOR,
+    ("runtime/distributed.py", "_count_attempt"): NO_TENSOR,
     ("runtime/distributed.py", "_fresh_store"): NO_TENSOR,
     ("runtime/distributed.py", "any"): "a flag that travels over the CPU: no wait for the GPU's queue",
     ("runtime/distributed.py", "process_group"): NO_TENSOR,

@@ -95,6 +95,16 @@ def test_what_the_words_say_of_the_other_curricula_is_what_the_study_gives(name)
     swd, bpd = (table.improvement("C", "uniform", metric) for metric in ("swd", "bpd"))
     assert swd.low < 0 < swd.high and bpd.high < 0
     assert re.search(rf"no sure difference in swd[^.]*, {-bpd.mean:.0f} % worse bits/dim \({swd.seeds} seeds", page)
+    swd, bpd = (table.improvement("CP", "P", metric) for metric in ("swd", "bpd"))
+    assert swd.low < 0 < swd.high and bpd.high < 0 and swd.seeds == 3
+    assert f"costs {-bpd.mean:.0f} % of bits/dim, and its swd is not surely lower" in page
+    low, high = table.improvement("CS", "C").low, table.improvement("CS", "C").high
+    bpd = table.improvement("CR", "C", "bpd")
+    assert low < 0 < high and bpd.low > 0 and table.improvement("CR", "uniform", "bpd").high < 0
+    assert f"CS does not differ from C; CR is {bpd.mean:.1f} % better than C in bits/dim" in page
+    pilots = StudyTable(RESULTS / "candidates")
+    swd, bpd = (f"{pilots.improvement('S', 'P', metric).mean:.{d}f}" for metric, d in (("swd", 0), ("bpd", 1)))
+    assert f"({swd} and {bpd} %, one seed)" in page or f"swd ({swd} %), bits/dim ({bpd} %)" in page
 
 
 def test_the_ratios_of_the_losses_per_band_are_those_of_the_runs():
@@ -170,6 +180,8 @@ def test_the_table_of_the_published_normalisation_is_that_of_its_file():
     text = (ROOT / "docs" / "results.md").read_text()
     assert f"({100 * (1 - swd['P'] / swd['control']):.0f} % lower)" in text
     assert f"CP is {100 * (swd['CP'] / swd['P'] - 1):.0f} % worse than P here" in text
+    ours, theirs = (float(rows[f"{cell} seed 10",]["swd"]) for cell in ("CP", "P"))
+    assert f"still {100 * (ours / theirs - 1):.0f} % worse ({ours:.0f}\n  against {theirs:.0f})" in text
 
 
 def test_the_table_of_more_steps_is_that_of_its_file():
