@@ -43,7 +43,8 @@ def assert_they_run(lines, sandbox):
     for words in lines:
         if "experiments.ledger" in words and "docs/results/faces_cpu" not in words:
             continue  # C3, C5 and C8 want more of a study than this one has: tests/experiments judges a whole one
-        done = doc_commands.run(quick(words), sandbox)
+        few = ["--eval-images", "17-24"] if "evaluate.py" in words else []  # the later flag counts
+        done = doc_commands.run([*quick(words), *few], sandbox)
         if done.returncode:
             failed[shlex.join(words)] = done.stderr[-500:]
     assert failed == {}
