@@ -24,20 +24,8 @@ needs_fidelity = pytest.mark.skipif(
     find_spec("torch_fidelity") is None, reason="torch-fidelity is optional (requirements-eval.txt)"
 )
 FAST = [
-    "--n-samples",
-    "16",
-    "--n-loss-images",
-    "8",
-    "--steps",
-    "4",
-    "--resamples",
-    "10",
-    "--batch-size",
-    "8",
-    "--device",
-    "cpu",
-    "--no-plots",
-    "--overwrite",
+    *("--n-samples", "16", "--n-loss-images", "8", "--steps", "4", "--resamples", "10"),
+    *("--batch-size", "8", "--device", "cpu", "--no-plots", "--overwrite"),
 ]
 
 
