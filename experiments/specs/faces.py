@@ -21,6 +21,7 @@ STUDY = Study(
         Cell("P", "train_celeba_p_32", uniform(STAGES)),
         Cell("CP", "train_celeba_cp_32", STAGES),
         Cell("S", "train_celeba_s_32", EQUAL),
+        Cell("uniform_L1", "train_celeba_cr_32", uniform(STAGES)),  # Group L1 as in CR, no curriculum
         Cell("CS_random", "train_celeba_cs_32", STAGES, {"REGROWTH_METHOD": "random"}),
         Cell("CS_fixed_bottleneck", "train_celeba_cs_32", STAGES, FIXED),
         Cell("CS_fixed_level", "train_celeba_cs_32", STAGES, {**FIXED, "MASK_SCOPE": "level"}),
