@@ -1,4 +1,4 @@
-"""python docs/figure1_timeline.py contents_32 contents_c_32 contents_cb_32
+"""python docs/figure1_timeline.py contents_32 contents_c_32 contents_p_32
 
 Draw figure1_timeline.png: above, what each variant changes from stage to stage, from the constants of the training
 scripts; below, samples of real runs after each stage, one row per run, at equal images seen: the control first, then
@@ -78,7 +78,7 @@ def draw_timeline(part: Any, control: ModuleType, c: ModuleType, cs: ModuleType,
     uniform = control.STAGES[0]
     ranges.hlines([uniform.t_min, uniform.t_max], 0, borders[-1], color=GREY, ls="--", lw=1.5)
     ranges.set(ylabel="t / T", ylim=(-0.05, 1.05))
-    ranges.set_title("C, CS, CR: the timesteps that are trained, 1 = pure noise (dashed: the control trains all)")
+    ranges.set_title("C, CS, CR, CP: the timesteps that are trained, 1 = pure noise (dashed: the control and P train all)")
 
     count = 2 * cs.N_FEAT
     active = [int(count * (1 - sparsity) + 1e-6) for sparsity in cs.SPARSITY_SCHEDULE]
@@ -119,7 +119,7 @@ def draw_samples(part: Any, records: list[RunRecord], names: list[str], stages: 
     images = " to ".join(f"{count:,}" for count in sorted({min(epochs), max(epochs)}))
     part.suptitle(
         f"Samples of real runs ({images} images seen at the end), the same noise in every picture. While a curriculum "
-        "is\nunfinished: the estimate of the clean image at the lowest timestep trained so far.",
+        "is\nunfinished: its estimate of the clean image, averaged into blocks until the noise in it is small.",
         fontsize=9,
     )
 

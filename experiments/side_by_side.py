@@ -44,9 +44,18 @@ def main(argv: list[str] | None = None) -> None:
     networks = {cell: load_network(path) for cell, path in paths.items()}
     rows = {"real images": real_images(args, next(iter(networks.values())).shape[-1])} if args.real else {}
     for cell, network in networks.items():
-        rows["control" if cell == "uniform" else cell] = network.draw(Sampler(steps=args.steps), args.columns)
+        rows[label(table, cell, args.seed)] = network.draw(Sampler(steps=args.steps), args.columns)
     save_strips(args.output, rows)
     print(f"{len(rows)} rows in {args.output}")
+
+
+def label(table: StudyTable, cell: str, seed: int) -> str:
+    """What stands left of a row: the name, and what the study measured of that run."""
+    swd, faces = (table.by_seed(cell, metric).get(seed) for metric in ("swd", "face_rate"))
+    lines = ["control" if cell == "uniform" else cell]
+    lines += [] if swd is None else [f"swd {swd:.0f}"]
+    lines += [] if faces is None else [f"{faces:.0%} with a face"]
+    return "\n".join(lines)
 
 
 def real_images(args: argparse.Namespace, size: int) -> Tensor:

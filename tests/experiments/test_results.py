@@ -204,3 +204,14 @@ def test_the_table_of_coarse_before_fine_is_that_of_its_file():
         for metric in ("swd_8", "swd_32"):
             shown = [float(rows[cell, str(stage)][metric]) for stage in range(1, 6)]
             assert table[f"{name}, `{metric}`"] == [f"{value:.0f}" for value in shown]
+
+
+def test_the_first_table_of_the_readme_is_that_of_the_study():
+    readme = (ROOT / "README.md").read_text()
+    table = StudyTable(RESULTS / "faces")
+    for cell, name in (("uniform", "control"), ("C", "C: "), ("P", "P: "), ("S", "S: ")):
+        shown = re.search(rf"^\| {name}[^|]*\| (.*) \|$", readme, re.M)[1].split(" | ")
+        values = [[*table.by_seed(cell, metric).values()] for metric in ("swd", "bpd", "face_rate")]
+        assert len(values[0]) == 3
+        texts = [summary.mean_text(each, digits) for each, digits in zip(values, (0, 2, 2), strict=True)]
+        assert shown == [texts[0], texts[1], texts[2].split(" ")[0]]

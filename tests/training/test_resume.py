@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from helpers import (
+    ALL_SCRIPTS,
     SCRIPTS,
     STEPS_PER_EPOCH,
     Killed,
@@ -21,7 +22,7 @@ from helpers import (
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.runtime.errors import Stopped, UserError
 
-C, CS, CR = SCRIPTS[1:]
+C, CS, CR, P, CP, S = ALL_SCRIPTS[1:]
 GRIDS = ("--num-samples", "2", "--sample-steps", "2")
 MID_EPOCH, STAGE_BORDER, FIRST, LAST = 7, 2 * STEPS_PER_EPOCH - 1, 0, 5 * STEPS_PER_EPOCH - 1
 
@@ -37,6 +38,9 @@ MID_EPOCH, STAGE_BORDER, FIRST, LAST = 7, 2 * STEPS_PER_EPOCH - 1, 0, 5 * STEPS_
         (CS, "killed", FIRST),
         (C, "stopped", MID_EPOCH),
         (CR, "stopped", MID_EPOCH),
+        (P, "stopped", FIRST),
+        (CP, "stopped", MID_EPOCH),
+        (S, "stopped", MID_EPOCH),
     ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, kind, step, finished, tmp_path, monkeypatch):
@@ -50,8 +54,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, kind, step,
     expected, made = files(contents(name, finished(name))), files(contents(name, tmp_path))
     pictures = [path for path in expected if path.endswith(".png") or path in ("recovery.csv", "bands.csv")]
     assert {path: made[path] for path in pictures} == {path: expected[path] for path in pictures}
-    for stage in range(1, 6):
-        ours, theirs = (checkpoints(name, f) / f"stage{stage}.pt" for f in (tmp_path, finished(name)))
+    stages = [path.name for path in checkpoints(name, finished(name)).glob("stage*.pt")]
+    assert stages
+    for stage in stages:
+        ours, theirs = (checkpoints(name, folder) / stage for folder in (tmp_path, finished(name)))
         assert_identical(load_checkpoint(ours)["model"], load_checkpoint(theirs)["model"])
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from helpers import (
+    ALL_SCRIPTS,
     SCRIPTS,
     STEPS_PER_EPOCH,
     VARIANTS,
@@ -39,7 +40,7 @@ def num_stages(name: str) -> int:
 # --- what a run writes ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", ALL_SCRIPTS)
 def test_a_run_leaves_its_grids_and_checkpoints_and_nothing_else(name, finished):
     stages = range(1, num_stages(name) + 1)
     grids = {f"stage{stage}_epoch{stage:03d}.png" for stage in stages}
@@ -55,7 +56,7 @@ def test_a_run_leaves_its_grids_and_checkpoints_and_nothing_else(name, finished)
     assert {path.name for path in checkpoints(name, finished(name)).iterdir()} == expected
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", ALL_SCRIPTS)
 def test_metrics_have_the_promised_columns_and_a_row_per_epoch(name, finished):
     rows = read_metrics(contents(name, finished(name)) / "metrics.csv")
     assert tuple(rows[0]) == COLUMNS
@@ -70,7 +71,7 @@ def test_metrics_have_the_promised_columns_and_a_row_per_epoch(name, finished):
         assert float(row["images_per_s"]) > 0
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", ALL_SCRIPTS)
 def test_config_json_holds_every_option_resolved_and_the_data(name, finished):
     config = json.loads((contents(name, finished(name)) / "config.json").read_text())
     assert set(TrainConfig.__dataclass_fields__) <= set(config)
@@ -140,7 +141,7 @@ def test_init_from_starts_with_the_weights_of_a_bare_state_dict(tmp_path):
         torch.testing.assert_close(trained[key], value, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", ALL_SCRIPTS)
 def test_a_dry_run_prints_the_plan_and_writes_nothing(name, tmp_path, capsys):
     launch(name, tmp_path, "--dry-run")
     plan = capsys.readouterr().out
