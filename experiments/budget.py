@@ -2,8 +2,8 @@
 
 The networks at the ends of a run's stages, each sampled from the same noise. Writes budget.csv, a row per stage with
 the images seen and the measures of samplers.py, and budget.png: a row of samples per stage. For runs that train on all
-timesteps throughout. The learning rate has fallen to its end in the last row only, so a run planned for fewer images
-would do better than the rows before. Best with --precision bf16 --compile.
+timesteps throughout. The learning rate has fallen to its end in the last row only: a run planned for fewer images ends
+otherwise than the rows before. Best with --precision bf16 --compile.
 """
 
 from pathlib import Path
