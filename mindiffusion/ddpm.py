@@ -50,10 +50,11 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
 
 
 def noise_like(x: Tensor, generator: torch.Generator | BlockNoise | None) -> Tensor:
-    """Gaussian noise of x's shape (B, C, H, W), on its device."""
+    """Gaussian noise of x's shape (B, C, H, W), on its device, drawn on that of the generator."""
     if isinstance(generator, BlockNoise):
         return generator.draw(x.shape[1:])
-    return torch.randn(x.shape, generator=generator, device=x.device)
+    device = x.device if generator is None else generator.device
+    return torch.randn(x.shape, generator=generator, device=device).to(x.device)
 
 
 class DDPM(nn.Module):
@@ -72,6 +73,8 @@ class DDPM(nn.Module):
         criterion: nn.Module | None = None,
     ):
         super().__init__()
+        if (made_for := getattr(eps_model, "n_T", n_T)) != n_T:
+            raise UserError(f"the network was made for n_T = {made_for}, the process has {n_T}: give both the same.")
         self.eps_model = eps_model
         self.n_T = n_T
         self.criterion = criterion if criterion is not None else nn.MSELoss()
@@ -161,6 +164,8 @@ class DDPM(nn.Module):
                     on_step()
             if t_stop > 0:
                 x, _ = self.predict(x, t_stop, clip_x0)
+                if on_step:
+                    on_step()
         return x
 
     def _check_t_stop(self, t_stop: int) -> None:

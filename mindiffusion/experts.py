@@ -45,6 +45,7 @@ class ExpertNaiveUnet(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, n_feat: int = 256, border: float = 0.5):
         super().__init__()
+        _check_border(border)
         self.high = NaiveUnet(in_channels, out_channels, n_feat)
         self.low = NaiveUnet(in_channels, out_channels, n_feat)
         self.in_channels = in_channels
@@ -76,8 +77,7 @@ def join(low: dict[str, Any], high: dict[str, Any], border: float) -> dict[str, 
 
     UserError if ``border`` is not a fraction, if a network is not a NaiveUnet, or if the two do not fit together.
     """
-    if not 0.0 < border < 1.0:
-        raise UserError(f"the border is {border}; it must be a fraction of n_T between 0 and 1.")
+    _check_border(border)
     for checkpoint in (low, high):
         if checkpoint["network"] != "NaiveUnet":
             raise UserError(f"experts are NaiveUnets; this checkpoint holds a {checkpoint['network']}.")
@@ -93,3 +93,8 @@ def join(low: dict[str, Any], high: dict[str, Any], border: float) -> dict[str, 
         states["ema"] = None
     content = {name: value for name, value in low.items() if name not in ("format", "format_version", "checksum")}
     return {**content, **states, "network": "ExpertNaiveUnet", "optimizer": {}}
+
+
+def _check_border(border: float) -> None:
+    if not 0.0 < border < 1.0:
+        raise UserError(f"the border is {border}; it must be a fraction of n_T between 0 and 1.")

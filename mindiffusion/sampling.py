@@ -34,6 +34,10 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.name not in SAMPLERS:
             raise UserError(f"there is no sampler {self.name!r}: choose from {', '.join(SAMPLERS)}.")
+        if self.steps < 1:
+            raise UserError(f"steps is {self.steps}; it must lie in 1..n_T, the steps the model was trained with.")
+        if not 0.0 <= self.eta <= 1.0:
+            raise UserError(f"eta is {self.eta}; it must lie between 0 (deterministic) and 1 (DDPM's noise).")
 
     def process(
         self, eps_model: Callable[[Tensor, Tensor], Tensor], betas: tuple[float, float] = (1e-4, 0.02), n_T: int = 1000

@@ -47,6 +47,9 @@ class SparseNaiveUnet(NaiveUnet):
             them; in scope "level" the group's shared mean and variance still would.
         scope "level" only: input row 2n + c of up1's transposed convolution, row and bias c of timeembed.lin2.
     What it shares with others (biases of up0, the rest of GroupNorm, all earlier layers) is not its own and trains.
+
+    The mask comes after the last GroupNorm of down3. What a masked channel computes before it still enters the mean and
+    the variance of its group there, in both scopes: the active channels of that group are not quite independent of it.
     """
 
     channel_mask: Tensor
@@ -82,7 +85,9 @@ class SparseNaiveUnet(NaiveUnet):
         # A constant zero added to the mask: its gradient is dL/dmask, for masked channels too. A plain tensor, not a
         # Parameter, so that no optimizer, EMA or state dict ever meets it.
         self.mask_probe = torch.zeros(num_channels, requires_grad=True)
+        self._frozen: dict[str, Tensor] = {}  # the parameters that have their hook, by name
         self._freeze_masked_channels()
+        self.register_load_state_dict_post_hook(_freeze_again)  # load_state_dict(assign=True) brings new parameters
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SparseNaiveUnet":
         super()._apply(fn, recurse)  # .to(), .cuda() and the like move parameters and buffers; the probe goes along
@@ -188,9 +193,13 @@ class SparseNaiveUnet(NaiveUnet):
     def _freeze_masked_channels(self) -> None:
         for name, axis, offset in self.masked_channel_slices():
             parameter = self.get_parameter(name)
+            if self._frozen.get(name) is parameter:
+                continue
             keep_shape = [1] * parameter.dim()
             keep_shape[axis] = -1
-            parameter.register_hook(self._freezing_hook(axis, offset, keep_shape))
+            wanted = parameter.requires_grad  # those of a moving average want none, and no hook while they do not
+            parameter.requires_grad_().register_hook(self._freezing_hook(axis, offset, keep_shape))
+            self._frozen[name] = parameter.requires_grad_(wanted)
 
     def _freezing_hook(self, axis: int, offset: int, keep_shape: list[int]) -> Callable[[Tensor], Tensor]:
         def zero_masked(grad: Tensor) -> Tensor:
@@ -205,4 +214,9 @@ class SparseNaiveUnet(NaiveUnet):
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Copies (copy.deepcopy, pickle) come without their parameters' hooks: the promise holds for them too.
         super().__setstate__(state)
+        self._frozen = {}
         self._freeze_masked_channels()
+
+
+def _freeze_again(net: SparseNaiveUnet, _: Any) -> None:
+    net._freeze_masked_channels()

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
-from mindiffusion.ddpm import BUFFERS, DDPM, ddpm_schedules
+from mindiffusion.ddpm import BUFFERS, DDPM, ddpm_schedules, noise_like
+from mindiffusion.experts import ExpertNaiveUnet
+from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.sampling import Sampler, num_evaluations
 
 SIZE = (3, 4, 4)
 BETAS = (0.02, 0.3)  # for few steps
@@ -224,3 +227,33 @@ def test_sampling_runs_in_eval_mode_and_restores_the_mode(training):
 def test_impossible_requests_for_samples_are_user_errors(wrong):
     with pytest.raises(UserError):
         DDPM(Network(), BETAS, 6).sample(2, SIZE, **wrong)
+
+
+def test_on_step_is_called_for_every_evaluation():
+    network, calls = Network(), []
+    process = DDPM(network, BETAS, 20)
+    process.sample(1, SIZE, t_stop=10, on_step=lambda: calls.append(1))
+    assert len(calls) == len(network.calls) == num_evaluations(process, 10) == 11
+
+
+def test_noise_is_drawn_where_the_generator_is():
+    generator, elsewhere = seeded(), torch.empty(2, *SIZE, device="meta")
+    assert noise_like(elsewhere, generator).device.type == "meta"
+    assert not torch.equal(generator.get_state(), seeded().get_state())
+
+
+def test_a_network_made_for_another_number_of_steps_is_refused():
+    with pytest.raises(UserError, match="n_T = 1000, the process has 20"):
+        DDPM(PreconditionedNaiveUnet(3, 3, 8), n_T=20)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"eta": 5.0}, {"eta": -0.1}, {"name": "euler"}])
+def test_a_sampler_outside_its_ranges_is_refused(wrong):
+    with pytest.raises(UserError, match=r"must lie|choose from"):
+        Sampler(**wrong)
+
+
+@pytest.mark.parametrize("border", [2.0, 0.0])
+def test_a_border_of_experts_outside_0_to_1_is_refused(border):
+    with pytest.raises(UserError, match="between 0 and 1"):
+        ExpertNaiveUnet(3, 3, 8, border=border)

@@ -256,6 +256,26 @@ def test_a_copy_keeps_its_own_promise(scope):
         assert torch.equal(changed_channels(twin, net, where), twin.channel_mask == 1), where
 
 
+@both_scopes
+@pytest.mark.parametrize("assign", [False, True])
+def test_loaded_weights_keep_the_promise(scope, assign):
+    net, start = make_net(scope), make_net(scope)
+    net.load_state_dict(copy.deepcopy(start.state_dict()), assign=assign)
+    assert all(len(net.get_parameter(name)._backward_hooks) == 1 for name, *_ in net.masked_channel_slices())
+    train(net, steps=1)
+    for where in net.masked_channel_slices():
+        assert torch.equal(changed_channels(net, start, where), net.channel_mask == 1), where
+
+
+def test_a_copy_of_an_average_keeps_the_promise_once_it_trains():
+    start = Ema(make_net(), decay=0.9).net
+    twin = copy.deepcopy(start)
+    assert not any(p.requires_grad for p in twin.parameters())
+    train(twin.requires_grad_(), steps=1)
+    for where in twin.masked_channel_slices():
+        assert torch.equal(changed_channels(twin, start, where), twin.channel_mask == 1), where
+
+
 def test_average_of_a_masked_channel_is_its_initial_value_and_the_mask_is_copied():
     net = make_net("level")
     start, ema = copy.deepcopy(net), Ema(net, decay=0.9)
