@@ -18,12 +18,14 @@ from typing import Any
 import torch
 from dotenv import load_dotenv
 
-from mindiffusion.checkpoints.models import open_model
+from mindiffusion.checkpoints.models import model_of
 from mindiffusion.data.image_cache import CROPS
 from mindiffusion.data.images import parse_range
 from mindiffusion.data.synthetic import SYNTHETIC, is_synthetic
 from mindiffusion.evaluation.bootstrap import RESAMPLES
 from mindiffusion.evaluation.choose import (
+    check_floor,
+    check_weights,
     choose_groups,
     choose_inception,
     choose_size,
@@ -32,11 +34,11 @@ from mindiffusion.evaluation.choose import (
     trained_on,
 )
 from mindiffusion.evaluation.faces import describe_detector
-from mindiffusion.evaluation.held_out import TRAINED_ON, UNKNOWN
+from mindiffusion.evaluation.held_out import DRAWN_ALIKE, TRAINED_ON, UNKNOWN
 from mindiffusion.evaluation.measure import WEIGHTS, Work, measure_floor, measure_folder, measure_model
-from mindiffusion.evaluation.metrics import GROUPS, Row, Settings, bands
+from mindiffusion.evaluation.metrics import GROUPS, OF_SAMPLES, Row, Settings, bands
 from mindiffusion.evaluation.plots import plot_report
-from mindiffusion.evaluation.subjects import RealImages, Subject, find_subjects, load_real
+from mindiffusion.evaluation.subjects import RealImages, Subject, find_subjects, load_real, read_folders
 from mindiffusion.evaluation.swd import NORMALIZATIONS
 from mindiffusion.evaluation.table import CSV_NAME, JSON_NAME, write_report
 from mindiffusion.evaluation.terminal_table import table_text
@@ -46,8 +48,10 @@ from mindiffusion.runtime.files import prepare_output
 from mindiffusion.runtime.precision import set_backend_flags
 from mindiffusion.runtime.terminal import work_bar
 from mindiffusion.sampling import SAMPLERS, Sampler
+from mindiffusion.unet import SIZE_MULTIPLE
 
 FLOOR = "real"  # the name of the row of real images
+PLOT_NAME = "evaluation.png"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -58,20 +62,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data-path", help="folder of real images, or 'synthetic' (default: CELEBA_PATH)")
     parser.add_argument("--eval-images", metavar="A-B", help="of the sorted folder (default: those not trained on)")
     parser.add_argument("--crop", choices=tuple(CROPS), default="square", help="of real images (default: square)")
+    parser.add_argument("--skip-bad-images", action="store_true", help="leave out unreadable real images")
     parser.add_argument("--image-size", type=int, help="pixels per side (default: the model's, else 32)")
     parser.add_argument("--n-samples", type=int, default=1000, help="images to draw or read (default: 1000)")
     parser.add_argument("--n-loss-images", type=int, default=1000, help="real ones for loss and bpd (default: 1000)")
     parser.add_argument("--metrics", nargs="+", choices=GROUPS, help="default: all that can be had")
     parser.add_argument("--weights", choices=tuple(WEIGHTS), default="both", help="of loss and bpd (default: both)")
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="default: ddim")
-    parser.add_argument("--steps", type=int, default=50, help="DDIM: network evaluations per image (default: 50)")
-    parser.add_argument("--eta", type=float, default=1.0, help="DDIM: 0 = deterministic, 1 = DDPM's noise (default: 1)")
+    parser.add_argument("--steps", type=int, help="DDIM: network evaluations per image (default: 50)")
+    parser.add_argument("--eta", type=float, help="DDIM: 0 = deterministic, 1 = DDPM's noise (default: 1)")
     parser.add_argument("--raw-samples", action="store_true", help="draw with the last weights, not their average")
     parser.add_argument("--no-clip", action="store_true", help="do not clip x0_hat to [-1, 1], in samples and bpd")
     parser.add_argument("--swd-normalization", choices=NORMALIZATIONS, default="reference", help="default: reference")
     parser.add_argument("--inception-weights", type=Path, help="torch-fidelity's file (default: torch's cache)")
     parser.add_argument("--floor", action="store_true", help="also a row of real images that are not the reference")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap; 0 = none (default: 200)")
+    resamples = "of the bootstrap; 0 = none; of swd always 20 (default: 200)"
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help=resamples)
     parser.add_argument("--seed", type=int, default=0, help="of samples, noise and projections (default: 0)")
     parser.add_argument("--batch-size", type=int, default=250, help="images at a time (default: 250)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
@@ -86,6 +92,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name, least in (("n_samples", 2), ("n_loss_images", 1), ("batch_size", 1), ("resamples", 0), ("seed", 0)):
         if getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least {least}.")
+    if args.image_size is not None and (args.image_size < 1 or args.image_size % SIZE_MULTIPLE):
+        parser.error(f"--image-size is {args.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}.")
+    if args.sampler == "ddpm" and (args.steps is not None or args.eta is not None):
+        parser.error("--steps and --eta are DDIM's: DDPM visits every step. Drop them, or use --sampler ddim.")
+    args.steps = Sampler.steps if args.steps is None else args.steps
+    args.eta = Sampler.eta if args.eta is None else args.eta
     try:
         args.places = parse_range(args.eval_images) if args.eval_images else None
     except ValueError:
@@ -98,32 +110,40 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     load_dotenv(Path.cwd() / ".env")
     args.data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
-    subjects = find_subjects(args.subjects, args.names)
+    sampler = Sampler(args.sampler, args.steps, args.eta, not args.no_clip)
+    subjects = find_subjects(args.subjects, args.names, (FLOOR,) if args.floor else ())
     size = choose_size(args.image_size, subjects)
-    real = load_real(args.data_path, size, args.crop, args.places, args.n_samples, trained_on(subjects))
+    subjects = read_folders(subjects, size, args.crop, args.n_samples)
+    seen = trained_on(subjects)
+    real = load_real(args.data_path, size, args.crop, args.places, args.n_samples, seen, args.skip_bad_images)
     inception = choose_inception(args.metrics, args.inception_weights)
-    groups = choose_groups(args.metrics, args.data_path, inception)
+    groups = choose_groups(args.metrics, args.data_path, inception, size)
+    check_weights(subjects, groups, args.weights, args.raw_samples)
+    if args.floor and set(groups) & set(OF_SAMPLES):
+        check_floor(real)
     features = args.data_path if is_synthetic(args.data_path) else SYNTHETIC
     settings = Settings(
         groups, args.seed, args.swd_normalization, not args.no_clip, args.resamples, inception, features
     )
-    prepare_output(args.output_dir, [args.output_dir / name for name in (CSV_NAME, JSON_NAME)], args.overwrite)
+    names = (CSV_NAME, JSON_NAME, PLOT_NAME)
+    prepare_output(args.output_dir, [args.output_dir / name for name in names], args.overwrite)
     note_reference(real, args.n_samples, args.n_loss_images)
     with process_group(args.device) as ranks:
         if ranks.world_size > 1:
             raise UserError("evaluate.py runs as one process: start it with plain python.")
         set_backend_flags("fp32", ranks.device)  # of all metrics, not of the samples alone
-        sampler = Sampler(args.sampler, args.steps, args.eta, not args.no_clip)
         numbers = (args.n_samples, args.n_loss_images, args.batch_size)
         speed = (args.precision, args.compile)
         work = Work(settings, sampler, ranks.device, size, args.crop, *numbers, args.weights, args.raw_samples, *speed)
         rows, details = measure_all(work, subjects, real)
         if args.floor and work.wants_samples:
             rows[FLOOR], details[FLOOR] = measure_floor(work, real)
-    about = describe(args, work, real)
+    about = describe(args, work, real, details)
     print(table_text(rows, about, details))
     write_report(args.output_dir, rows, about, details)
-    plots = not args.no_plots and plot_report(args.output_dir / "evaluation.png", rows, about, details)
+    plots = not args.no_plots and plot_report(args.output_dir / PLOT_NAME, rows, about, details)
+    if not plots:
+        (args.output_dir / PLOT_NAME).unlink(missing_ok=True)  # of the evaluation that was replaced
     if not plots and not args.no_plots:
         note("no plots: matplotlib is not installed (pip install -r requirements-eval.txt).")
     print(f"written to {args.output_dir}/: all metrics in {CSV_NAME}, with intervals in {JSON_NAME}")
@@ -135,7 +155,7 @@ def measure_all(
     """The rows of all subjects and what is to be known about each, with a bar on a terminal and a line per row."""
     rows: dict[str, Row] = {}
     details: dict[str, dict[str, Any]] = {}
-    models = {subject.name: open_model(subject.model) for subject in subjects if subject.model}
+    models = {subject.name: model_of(subject.weights) for subject in subjects if subject.weights}
     total = sum(work.questions(model, len(real.held_out)) for model in models.values())
     with work_bar(total, "measuring") as bar:
         for number, subject in enumerate(subjects, start=1):
@@ -149,14 +169,17 @@ def measure_all(
             details[subject.name] = about
             if about["reference"] != UNKNOWN and about.get("crop", work.crop) != work.crop:
                 note(f"{subject.name} was trained with --crop {about['crop']}, the reference has {work.crop}.")
-            if about["reference"] == TRAINED_ON:
+            if about["reference"] in (TRAINED_ON, DRAWN_ALIKE):
                 note(f"{subject.name} was not measured on held-out images: {about['reference_reason']}.")
     return rows, details
 
 
-def describe(args: argparse.Namespace, work: Work, real: RealImages) -> dict[str, Any]:
+def describe(
+    args: argparse.Namespace, work: Work, real: RealImages, details: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """Everything that must be known to compare these numbers with others."""
     settings = work.settings
+    drawn_with = {about["sample_weights"] for about in details.values() if "sample_weights" in about}
     return {
         **real.description,
         "metrics": list(settings.groups),
@@ -165,7 +188,7 @@ def describe(args: argparse.Namespace, work: Work, real: RealImages) -> dict[str
         "sampler": work.sampler.describe(),
         "steps": args.steps if args.sampler == "ddim" else "all",
         "eta": args.eta if args.sampler == "ddim" else "",
-        "sample_weights": "raw" if args.raw_samples else "ema",
+        "sample_weights": ", ".join(sorted(drawn_with)),
         "sample_precision": work.precision,
         "clip_x0": settings.clip_x0,
         "swd_normalization": settings.normalization,

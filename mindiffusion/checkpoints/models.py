@@ -31,7 +31,11 @@ class Model:
 def open_model(path: Path, raw: bool = False) -> Model:
     """The model that ``path`` names, with its averaged weights, or with ``raw`` the last ones. UserError as
     ``read_weights``."""
-    weights = read_weights(path, raw=raw)
+    return model_of(read_weights(path, raw=raw))
+
+
+def model_of(weights: Weights) -> Model:
+    """The model that these weights are of."""
     config = weights.checkpoint["config"] if weights.checkpoint else {}
     return Model(
         weights,

@@ -1,7 +1,7 @@
 """Networks out of files: checkpoints of this program, exported folders, bare state dicts of minDiffusion."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,31 @@ FIRST_WEIGHT, LAST_WEIGHT = "init_conv.main.0.weight", "out.weight"
 # What export.py writes into a folder.
 EXPORT_FORMAT, EXPORT_VERSION = "mindiffusion-export", 1
 EXPORT_CONFIG = "config.json"  # beside find.EXPORT_WEIGHTS
+AVERAGED, RAW, ORIGINAL = "averaged", "raw", "original"  # the moving average, the last step's, a bare state dict
 
 
 @dataclass(frozen=True)
 class Weights:
     """A network's state dict and the checkpoint it came from (None for a bare state dict). Of an export ``checkpoint``
-    is its config.json, which has the fields that say how to sample."""
+    is its config.json, which has the fields that say how to sample. ``kind``: AVERAGED, RAW or ORIGINAL."""
 
     path: Path
     state: dict[str, Tensor]
     checkpoint: dict[str, Any] | None
+    kind: str = ORIGINAL
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of weights that the file holds."""
+        if not self.checkpoint or "model" not in self.checkpoint:
+            return (self.kind,)
+        return (AVERAGED, RAW) if self.checkpoint["ema"] else (RAW,)
+
+    def of_kind(self, kind: str) -> "Weights":
+        """The weights of another kind out of the same file, which is not read again. ``kind`` is one of ``kinds``."""
+        if kind == self.kind:
+            return self
+        return replace(self, state=self.checkpoint["ema" if kind == AVERAGED else "model"], kind=kind)
 
 
 def read_weights(path: Path, raw: bool = False) -> Weights:
@@ -49,8 +64,8 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
     content = load_plain(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
         checkpoint = load_checkpoint(path)
-        averaged = None if raw else checkpoint["ema"]
-        return Weights(path, averaged or checkpoint["model"], checkpoint)
+        weights = Weights(path, checkpoint["model"], checkpoint, RAW)
+        return weights if raw else weights.of_kind(weights.kinds[0])
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise BadCheckpoint(f"{path} holds neither a checkpoint of this program nor a bare state dict.")
     state = {_strip(name): value for name, value in content.items()}
@@ -88,8 +103,16 @@ def build_network(weights: Weights) -> NaiveUnet | ExpertNaiveUnet:
 def init_parameters(net: nn.Module, weights: Weights) -> None:
     """Copy the weights into the parameters of ``net``; its buffers (a channel mask) stay as they are.
 
-    BadCheckpoint, with nothing copied, if a parameter is missing or of another shape.
+    BadCheckpoint, with nothing copied, if a parameter is missing or of another shape, or if one of the two networks is
+    preconditioned and the other is not: their parameters have the same shapes and another meaning.
     """
+    preconditioned = (weights.checkpoint or {}).get("network") == PreconditionedNaiveUnet.__name__
+    if preconditioned != isinstance(net, PreconditionedNaiveUnet):
+        which = ("is", "is not") if preconditioned else ("is not", "is")
+        raise BadCheckpoint(
+            f"{weights.path} does not fit this network: it {which[0]} preconditioned, and this one {which[1]}. Start "
+            "from weights of the same kind of network (P, CP and S are preconditioned)."
+        )
     parameters = dict(net.named_parameters())
     for name, parameter in parameters.items():
         shape = tuple(weights.state[name].shape) if name in weights.state else "absent"
@@ -117,9 +140,9 @@ def _read_export(folder: Path, raw: bool) -> Weights:
     except Exception as error:  # missing, damaged, of another kind: safetensors has errors of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadCheckpoint(f"{folder} cannot be read as an export of this program: {reason}") from error
-    if raw and about["weights"] == "averaged":
+    if raw and about["weights"] == AVERAGED:
         raise BadCheckpoint(f"{folder} holds the averaged weights only: leave --raw-weights out.")
-    return Weights(folder, state, about if about["config"] else None)
+    return Weights(folder, state, about if about["config"] else None, about["weights"])
 
 
 def _prefix(network: str) -> str:

@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mindiffusion.checkpoints.weights import read_weights
+from mindiffusion.checkpoints.weights import AVERAGED, Weights
 from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.evaluation.faces import can_find_faces
 from mindiffusion.evaluation.inception import METRICS as INCEPTION_METRICS
 from mindiffusion.evaluation.inception import Inception, Unavailable, find_inception
-from mindiffusion.evaluation.metrics import GROUPS
+from mindiffusion.evaluation.metrics import GROUPS, OF_NETWORKS, OF_SAMPLES
 from mindiffusion.evaluation.subjects import RealImages, Subject
 from mindiffusion.runtime.errors import UserError
 
@@ -23,17 +23,17 @@ def choose_size(asked: int | None, subjects: list[Subject]) -> int:
     """The image size asked for, or that of the models, or 32. UserError if they differ."""
     sizes = {}
     for subject in subjects:
-        about = read_weights(subject.model).checkpoint if subject.model else None
+        about = subject.weights.checkpoint if subject.weights else None
         if about and about["config"]:
             sizes[subject.name] = about["config"]["image_size"]
     if asked is None and len(set(sizes.values())) > 1:
         raise UserError(f"the models are of different image sizes ({sizes}): measure them apart.")
-    return asked or next(iter(sizes.values()), 32)
+    return next(iter(sizes.values()), 32) if asked is None else asked
 
 
 def trained_on(subjects: list[Subject]) -> list[dict[str, Any] | None]:
     """The data fingerprints of the models among the subjects; None for one that does not tell."""
-    abouts = [read_weights(subject.model).checkpoint for subject in subjects if subject.model]
+    abouts = [subject.weights.checkpoint for subject in subjects if subject.weights]
     return [about["data"] if about else None for about in abouts]
 
 
@@ -48,9 +48,12 @@ def choose_inception(metrics: list[str] | None, weights: Path | None) -> Incepti
         return None
 
 
-def choose_groups(metrics: list[str] | None, data_path: str, inception: Inception | None) -> tuple[str, ...]:
-    """The groups of metrics to measure. UserError if none of those asked for is left."""
+def choose_groups(metrics: list[str] | None, data_path: str, inception: Inception | None, size: int) -> tuple[str, ...]:
+    """The groups of metrics to measure of images of ``size`` pixels. UserError if none of those asked for is left."""
     impossible = set() if inception else set(INCEPTION_METRICS)
+    if "swd" in (metrics or GROUPS) and size & (size - 1):
+        impossible.add("swd")
+        note(f"no swd: it needs a power of two of pixels per side, and these are {size}. All other metrics go on.")
     if not is_synthetic(data_path):
         impossible.add("recovery")
         if "recovery" in (metrics or ()):
@@ -64,6 +67,31 @@ def choose_groups(metrics: list[str] | None, data_path: str, inception: Inceptio
     if not groups:
         raise UserError(f"none of the metrics asked for ({', '.join(metrics)}) can be had here.")
     return groups
+
+
+def kinds_of(weights: Weights) -> tuple[str, ...]:
+    """Which of "ema", the averaged weights, and "raw" the file of these weights holds."""
+    return tuple("ema" if kind == AVERAGED else "raw" for kind in weights.kinds)
+
+
+def check_weights(subjects: list[Subject], groups: tuple[str, ...], weights: str, raw_samples: bool) -> None:
+    """UserError if a model does not hold the weights that --weights or --raw-samples asks for."""
+    asked = {}
+    if weights != "both" and set(groups) & set(OF_NETWORKS):
+        asked[f"--weights {weights}"] = weights
+    if raw_samples and set(groups) & set(OF_SAMPLES):
+        asked["--raw-samples"] = "raw"
+    for flag, kind in asked.items():
+        for subject in subjects:
+            if subject.weights and kind not in kinds_of(subject.weights):
+                there = "the last weights" if kind == "ema" else "the averaged weights"
+                raise UserError(f"{subject.name} holds {there} only: leave {flag} out.")
+
+
+def check_floor(real: RealImages) -> None:
+    """UserError if there are no real images for the row of --floor."""
+    if len(real.others) < 2:
+        raise UserError("--floor needs real images outside the reference: hold some out with --eval-images.")
 
 
 def note_reference(real: RealImages, n_samples: int, n_loss_images: int) -> None:

@@ -7,20 +7,22 @@ from mindiffusion.data.images import parse_range
 from mindiffusion.data.synthetic import SYNTHETIC
 
 HELD_OUT, TRAINED_ON, UNKNOWN = "held out", "trained on", "not known"
+DRAWN_ALIKE = "drawn alike"  # synthetic images of a model's own set: there are few different ones, and it saw most
 
 
 @dataclass(frozen=True)
 class Reference:
     """The real images that are compared with. ``files``: the digest by which a checkpoint names the folder, "" for
-    synthetic images; ``places``: first and last of the sorted images, from 1."""
+    synthetic images; ``places``: first and last of the sorted images, from 1; ``synthetic_set``: their name."""
 
     files: str
     places: tuple[int, int]
+    synthetic_set: str = SYNTHETIC
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``status`` is one of HELD_OUT, TRAINED_ON and UNKNOWN; ``reason`` a sentence."""
+    """``status`` is one of HELD_OUT, DRAWN_ALIKE, TRAINED_ON and UNKNOWN; ``reason`` a sentence."""
 
     status: str
     reason: str
@@ -33,7 +35,9 @@ def held_out(data: dict[str, Any] | None, reference: Reference) -> Verdict:
     if data.get("kind") == SYNTHETIC:
         if reference.files:
             return Verdict(HELD_OUT, "it was trained on synthetic images")
-        return Verdict(HELD_OUT, "the reference is drawn with a seed of its own")
+        if data.get("set", SYNTHETIC) != reference.synthetic_set:
+            return Verdict(HELD_OUT, "it was trained on another set of synthetic images")
+        return Verdict(DRAWN_ALIKE, "the reference is drawn as its training images were, and many are the same")
     if not reference.files:
         return Verdict(HELD_OUT, "it was trained on a folder, and the reference is synthetic")
     if data.get("files") != reference.files:
@@ -67,9 +71,12 @@ def rest_of(trained_on: list[dict[str, Any] | None], files: str, count: int) -> 
 def summary(statuses: dict[str, str]) -> str:
     """One line about all rows, {name: status}: for a title."""
     seen = [name for name, status in statuses.items() if status == TRAINED_ON]
+    alike = [name for name, status in statuses.items() if status == DRAWN_ALIKE]
     unknown = [name for name, status in statuses.items() if status == UNKNOWN]
     if seen:
         return f"NOT held out: {', '.join(seen)} trained on reference images"
+    if alike:
+        return f"reference drawn like the training images of {', '.join(alike)}, not held out"
     if unknown:
         return f"reference not known to be held out from {', '.join(unknown)}"
     return "reference images held out from all of them" if statuses else "no model was measured"

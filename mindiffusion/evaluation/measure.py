@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mindiffusion.checkpoints.models import Model, open_model
+from mindiffusion.checkpoints.models import Model, model_of
+from mindiffusion.checkpoints.weights import AVERAGED, RAW, Weights
 from mindiffusion.ddpm import DDPM
+from mindiffusion.evaluation.choose import kinds_of, note
 from mindiffusion.evaluation.held_out import UNKNOWN, Verdict, held_out
 from mindiffusion.evaluation.likelihood import timestep_strata
 from mindiffusion.evaluation.metrics import OF_NETWORKS, OF_SAMPLES, Row, Settings, network_row, sample_row, to_bytes
-from mindiffusion.evaluation.subjects import RealImages, Subject, read_folder
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.evaluation.subjects import RealImages, Subject
 from mindiffusion.runtime.precision import set_backend_flags
 from mindiffusion.sampling import Sampler, draw_from_network, num_batches, num_evaluations
 
@@ -52,10 +53,8 @@ class Work:
 
     def kinds(self, model: Model) -> list[tuple[str, str]]:
         """(which weights, prefix of their metrics) to ask for loss and bpd."""
-        averaged = bool(model.weights.checkpoint and model.weights.checkpoint.get("ema"))
-        both = self.weights == "both"
-        names = [name for name in WEIGHTS[self.weights] if not (name == "ema" and both and not averaged)]
-        return [(name, "raw_" if name == "raw" and both and averaged else "") for name in names]
+        names = [name for name in WEIGHTS[self.weights] if name in kinds_of(model.weights)]
+        return [(name, "raw_" if name == "raw" and "ema" in names else "") for name in names]
 
     def questions(self, model: Model, reference: int) -> int:
         """How many images the network will be asked about: what the time of a row depends on."""
@@ -67,7 +66,9 @@ class Work:
 
 def measure_model(work: Work, subject: Subject, real: RealImages, tick: Tick) -> tuple[Row, dict[str, Any]]:
     """A model's row: its samples, and its network's answers about the reference."""
-    model = open_model(subject.model, raw=work.raw_samples)
+    model = model_of(_named(subject.weights, "raw") if work.raw_samples else subject.weights)
+    if model.t_stop:
+        note(f"{subject.name} was trained on t >= {model.t_stop} only: its samples are estimates of the clean image.")
     about = model.weights.checkpoint
     verdict = held_out(about["data"] if about else None, real.reference)
     details: dict[str, Any] = {"kind": "checkpoint", "path": str(subject.model), **_shown(verdict), "terms": {}}
@@ -77,11 +78,11 @@ def measure_model(work: Work, subject: Subject, real: RealImages, tick: Tick) ->
     row: Row = {}
     if work.wants_samples:
         samples = draw(work, model, tick)
-        details["samples"] = len(samples)
+        details |= {"samples": len(samples), "sample_weights": "ema" if model.weights.kind == AVERAGED else "raw"}
         row |= sample_row(samples, real.held_out, work.settings, work.device)
     if work.wants_answers:
         for which, prefix in work.kinds(model):
-            asked = open_model(subject.model, raw=which == "raw")
+            asked = model_of(_named(subject.weights, which))
             process = DDPM(asked.net, asked.betas, asked.n_T).to(work.device)
             process.eps_model.register_forward_hook(lambda module, inputs, output: tick(len(output)))
             values, terms = network_row(process, real.held_out[: work.n_loss_images], work.settings, prefix)
@@ -114,9 +115,9 @@ def draw(work: Work, model: Model, tick: Tick) -> Tensor:
 
 def measure_folder(work: Work, subject: Subject, real: RealImages) -> tuple[Row, dict[str, Any]]:
     """The row of a folder of images, which has no loss and no bound."""
-    samples = read_folder(subject.folder, work.image_size, work.crop, work.n_samples)
-    if len(samples) < 2:
-        raise UserError(f"{subject.folder} has {len(samples)} image: at least 2 are needed.")
+    samples = subject.images
+    if len(samples) < work.n_samples:
+        note(f"{subject.name} has {len(samples):,} images, not {work.n_samples:,}: compare it with rows of as many.")
     verdict = Verdict(UNKNOWN, "a folder of images does not say what its model was trained on")
     details = {"kind": "folder", "path": str(subject.folder), "samples": len(samples), **_shown(verdict)}
     return sample_row(samples, real.held_out, work.settings, work.device), details
@@ -125,11 +126,15 @@ def measure_folder(work: Work, subject: Subject, real: RealImages) -> tuple[Row,
 def measure_floor(work: Work, real: RealImages) -> tuple[Row, dict[str, Any]]:
     """The row that perfect samples would get: real images, drawn evenly from those that are not the reference."""
     count = min(work.n_samples, len(real.others))
-    if count < 2:
-        raise UserError("--floor needs real images outside the reference: hold some out with --eval-images.")
     places = torch.linspace(0, len(real.others) - 1, count).round().long()
     row = sample_row(real.others[places], real.held_out, work.settings, work.device)
     return row, {"kind": "real", "samples": count}
+
+
+def _named(weights: Weights, name: str) -> Weights:
+    """Those that WEIGHTS calls ``name``. A bare state dict has one kind, whatever it is called."""
+    kind = AVERAGED if name == "ema" else RAW
+    return weights.of_kind(kind) if kind in weights.kinds else weights
 
 
 def _shown(verdict: Verdict) -> dict[str, str]:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mindiffusion.checkpoints.find import WAYS, find_model, is_model
+from mindiffusion.checkpoints.find import WAYS, is_model
 from mindiffusion.checkpoints.models import model_name
-from mindiffusion.checkpoints.weights import read_weights
+from mindiffusion.checkpoints.weights import Weights, read_weights
 from mindiffusion.data.image_cache import decode
 from mindiffusion.data.images import find_images, load_images
 from mindiffusion.data.synthetic import is_synthetic, synthetic_images
@@ -24,27 +24,34 @@ SYNTHETIC_SEED = 2**31 - 1  # of the held-out synthetic images: a seed that no t
 
 @dataclass(frozen=True)
 class Subject:
-    """A row of the table: a model or a folder of images, exactly one of them not None."""
+    """A row of the table: a model or a folder of images, exactly one of them not None. Each is read once: a model has
+    its ``weights``, a folder the ``images`` that ``read_folders`` gives it, uint8 (N, 3, S, S)."""
 
     name: str
     model: Path | None = None
     folder: Path | None = None
+    weights: Weights | None = None
+    images: Tensor | None = None
 
 
-def find_subjects(paths: list[Path], names: list[str] | None = None) -> list[Subject]:
+def find_subjects(paths: list[Path], names: list[str] | None = None, taken: tuple[str, ...] = ()) -> list[Subject]:
     """What each path names: a model (see checkpoints/find.py) or a folder of images. Without ``names`` each is called
     what people call it, with the folder around it where two would be alike. UserError if a path names neither, or if
-    two rows would have one name."""
+    two rows, those of the names ``taken`` included, would have one name."""
     found = [_find_subject(path) for path in paths]
     names = names or _short_names(paths, found)
     if len(set(names)) < len(names):
         raise UserError("two rows have the same name: name each model or folder once, or use --names.")
+    if both := set(names) & set(taken):
+        raise UserError(f"{both.pop()!r} is also the name of the row of --floor: use --names.")
     return [replace(subject, name=name) for subject, name in zip(found, names, strict=True)]
 
 
 def _find_subject(path: Path) -> Subject:
     if is_model(path):
-        return Subject(model_name(read_weights(path)), model=find_model(path))
+        weights = read_weights(path)
+        checkpoint = weights.checkpoint and {k: v for k, v in weights.checkpoint.items() if k != "optimizer"}
+        return Subject(model_name(weights), model=weights.path, weights=replace(weights, checkpoint=checkpoint))
     if not path.is_dir():
         raise UserError(f"{path} does not exist: name {WAYS}, or a folder of images.")
     find_images(path)  # UserError if there are none
@@ -64,6 +71,19 @@ def _home(subject: Subject) -> str:
     path = (subject.model or subject.folder).resolve()
     inside = subject.model is not None and path.parent.name.startswith("checkpoints")
     return path.parent.parent.name if inside else path.parent.name
+
+
+def read_folders(subjects: list[Subject], image_size: int, crop: str, limit: int) -> list[Subject]:
+    """The same subjects, the folders among them with the first ``limit`` of their images. UserError if an image is
+    broken, or alone."""
+    read = []
+    for subject in subjects:
+        if subject.folder:
+            subject = replace(subject, images=read_folder(subject.folder, image_size, crop, limit))
+            if len(subject.images) < 2:
+                raise UserError(f"{subject.folder} has {len(subject.images)} image: at least 2 are needed.")
+        read.append(subject)
+    return read
 
 
 def read_folder(folder: Path, image_size: int, crop: str, limit: int | None = None) -> Tensor:
@@ -95,6 +115,7 @@ def load_real(
     places: tuple[int, int] | None,
     num_synthetic: int,
     trained_on: list[dict[str, Any] | None] | None = None,
+    skip_bad_images: bool = False,
 ) -> RealImages:
     """The real images to compare with: those at ``places`` of the sorted folder, or synthetic ones. Without ``places``
     those that no model with the data fingerprints ``trained_on`` has seen, or the whole folder if there are none.
@@ -106,9 +127,9 @@ def load_real(
             raise UserError("--eval-images chooses files of a folder; synthetic images are drawn anew. Leave it out.")
         drawn = synthetic_images(2 * num_synthetic, image_size, SYNTHETIC_SEED, data_path)
         held_out, others = drawn[:num_synthetic], drawn[num_synthetic:]
-        reference = Reference("", (1, num_synthetic))
+        reference = Reference("", (1, num_synthetic), data_path)
     else:
-        data = load_images(data_path, image_size, crop, 0, Ranks())
+        data = load_images(data_path, image_size, crop, 0, Ranks(), skip_bad_images)
         files = str(data.fingerprint["files"])
         places = places or rest_of(trained_on or [], files, len(data))
         first, last = places or (1, len(data))

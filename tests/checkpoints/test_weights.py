@@ -9,6 +9,7 @@ import torch
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint
 from mindiffusion.checkpoints.weights import Weights, build_network, init_parameters, read_weights
 from mindiffusion.ddpm import DDPM
+from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
 
@@ -99,6 +100,15 @@ def test_init_parameters_copies_parameters_and_leaves_the_mask_alone():
     assert all(torch.equal(p, q) for p, q in zip(target.parameters(), source.parameters(), strict=True))
     assert torch.equal(target.channel_mask, mask) and torch.equal(target.channel_birth_stage, births)
     assert all(p.requires_grad for p in target.parameters())
+
+
+def test_a_preconditioned_network_starts_from_its_like_alone():
+    plain, other = NaiveUnet(3, 3, 8), PreconditionedNaiveUnet(3, 3, 8)
+    of = {net: Weights(Path("x.pt"), net.state_dict(), {"network": type(net).__name__}) for net in (plain, other)}
+    init_parameters(PreconditionedNaiveUnet(3, 3, 8), of[other])
+    for target, source in ((plain, other), (other, plain)):
+        with pytest.raises(BadCheckpoint, match=r"x\.pt does not fit this network: .*preconditioned"):
+            init_parameters(target, of[source])
 
 
 def test_init_parameters_of_a_misfit_copies_nothing():

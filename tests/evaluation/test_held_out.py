@@ -2,7 +2,16 @@
 
 import pytest
 
-from mindiffusion.evaluation.held_out import HELD_OUT, TRAINED_ON, UNKNOWN, Reference, held_out, rest_of, summary
+from mindiffusion.evaluation.held_out import (
+    DRAWN_ALIKE,
+    HELD_OUT,
+    TRAINED_ON,
+    UNKNOWN,
+    Reference,
+    held_out,
+    rest_of,
+    summary,
+)
 
 FACES = {"kind": "folder", "images": 9000, "files": "abc"}
 SYNTHETIC = {"kind": "synthetic", "images": 4096}
@@ -19,7 +28,8 @@ LAST = Reference("abc", (8001, 9000))
         (None, LAST, UNKNOWN, "does not say"),
         ({}, LAST, UNKNOWN, "does not say"),
         (SYNTHETIC, LAST, HELD_OUT, "synthetic"),
-        (SYNTHETIC, Reference("", (1, 100)), HELD_OUT, "a seed of its own"),
+        (SYNTHETIC, Reference("", (1, 100)), DRAWN_ALIKE, "many are the same"),
+        ({**SYNTHETIC, "set": "synthetic-demo"}, Reference("", (1, 100)), HELD_OUT, "another set"),
     ],
 )
 def test_the_verdict_follows_from_the_fingerprint_of_the_data(data, reference, status, words):
@@ -39,4 +49,5 @@ def test_the_rest_is_the_longest_stretch_that_nobody_was_trained_on():
 def test_the_summary_names_whoever_has_seen_the_reference():
     assert summary({"control": HELD_OUT, "C": HELD_OUT}) == "reference images held out from all of them"
     assert summary({"control": HELD_OUT, "C": TRAINED_ON}).startswith("NOT held out: C")
+    assert summary({"control": DRAWN_ALIKE, "C": UNKNOWN}).endswith("training images of control, not held out")
     assert "not known to be held out from C" in summary({"control": HELD_OUT, "C": UNKNOWN})

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from helpers import ROOT, SCRIPTS, exit_code
+from helpers import ROOT, SCRIPTS, exit_code, write_pngs
 
 from mindiffusion.runtime import gpu
 from mindiffusion.runtime.distributed import pick_device
@@ -120,13 +120,13 @@ def test_a_lack_of_memory_is_recognised_wherever_it_happened():
 
 def test_evaluation_computes_in_fp32_from_the_first_metric_on(tmp_path):
     """evaluate.py --metrics loss draws no samples, where the flags used to be set."""
+    folder = str(write_pngs(tmp_path / "pngs", 2))
     code = (
         "import sys, torch, evaluate\n"
         "torch.backends.cudnn.allow_tf32 = True\n"
         "def look(*_):\n    print('tf32', torch.backends.cudnn.allow_tf32); raise SystemExit\n"
         "evaluate.measure_checkpoint = evaluate.measure_folder = look\n"
-        f"evaluate.main([{str(tmp_path)!r}, '--data-path', 'synthetic', '--metrics', 'swd', '--n-samples', '2'])\n"
+        f"evaluate.main([{folder!r}, '--data-path', 'synthetic', '--metrics', 'swd', '--n-samples', '2'])\n"
     )
-    (tmp_path / "a.png").write_bytes(b"")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "tf32 False" in done.stdout, done.stderr

@@ -94,7 +94,7 @@ def test_the_json_tells_what_must_be_known_to_compare(run):
     assert settings["inception"] is None
     assert (result["name"], result["kind"], result["samples"]) == ("control", "checkpoint", 16)
     assert settings["sampler"] == "DDIM, 4 steps, eta 1"
-    assert result["reference"] == "held out"
+    assert result["reference"] == "drawn alike"
     swd = result["metrics"]["swd_32"]
     assert swd["low"] < swd["value"] < swd["high"]
     terms = result["terms"]["ema"]
