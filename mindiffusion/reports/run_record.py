@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mindiffusion.reports.bands import COLUMNS as BAND_COLUMNS
 from mindiffusion.reports.bands import band_names, read_bands
 from mindiffusion.reports.metrics_log import read_metrics
 from mindiffusion.reports.recovery_log import read_recovery
@@ -82,7 +83,14 @@ def read_record(folder: Path) -> RunRecord:
             f"{folder} is not the contents folder of a run: {type(error).__name__}: {error}. Name a contents_*_32 "
             "folder, with the config.json and metrics.csv that the run wrote."
         ) from error
-    return RunRecord(folder, config, metrics, _columns(read_bands(folder / "bands.csv"), ("step", *band_names())))
+    try:
+        bands = read_bands(folder / "bands.csv")
+        bands = {name: [float(row[name]) for row in bands] for name in BAND_COLUMNS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / 'bands.csv'} is damaged: {type(error).__name__}: {error}. Move it away to go on without it."
+        ) from error
+    return RunRecord(folder, config, metrics, bands)
 
 
 def find_contents(path: Path) -> Path:
@@ -126,6 +134,6 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {"name": row["name"], **({"reference": row["reference"]} if "reference" in row else {}), **row["metrics"]}
 
 
-def _columns(rows: list[dict[str, str]], least: tuple[str, ...] = ("stage",)) -> dict[str, list[float]]:
-    names = rows[0] if rows else least
+def _columns(rows: list[dict[str, str]]) -> dict[str, list[float]]:
+    names = rows[0] if rows else ("stage",)
     return {name: [float(row[name]) for row in rows] for name in names}

@@ -5,6 +5,7 @@ JSON in the page.
 """
 
 import json
+import math
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ CURVES = (  # key, label, logarithmic, what to know about it
     ("images_per_s", "images per second", False, "Without grids and checkpoints."),
     ("active_channels", "active channels", False, "Bottleneck channels that are not masked."),
 )
-NOISE_FIELDS = ("seed", "num_samples", "image_size", "n_T", "betas", "sample_steps")  # what decides a grid's noise
+NOISE_FIELDS = (  # what decides how a grid is drawn
+    *("seed", "num_samples", "image_size", "n_T", "betas"),
+    *("sampler", "sample_steps", "sample_eta", "ema_decay"),
+)
 SCIENCE = identity_fields()  # what decides what is learned, with the data; the rest is place and machine
 
 
@@ -68,7 +72,7 @@ def notes(records: list[RunRecord]) -> list[str]:
     for field in NOISE_FIELDS:
         values = [json.dumps(record.config.get(field)) for record in records]
         if len(set(values)) > 1:
-            found.append(f"The grids are not from the same noise and steps: {field} is {', '.join(values)}.")
+            found.append(f"The grids are not drawn alike: {field} is {', '.join(values)}.")
     if len({json.dumps(record.config["data"], sort_keys=True) for record in records}) > 1:
         found.append("The runs are not of the same data.")
     return found
@@ -113,11 +117,12 @@ def _run_data(record: RunRecord, title: str, pictures: Pictures) -> dict[str, An
     x = {"band_mse": record.bands.get("images", [])}
     curves = {}
     for key, *_ in CURVES:
-        points = list(zip(x.get(key, record.metrics.get("images", [])), columns.get(key, []), strict=True))
+        pairs = zip(x.get(key, record.metrics.get("images", [])), columns.get(key, []), strict=True)
+        points = [pair for pair in pairs if math.isfinite(pair[1])]
         if any(value for _, value in points):
             curves[key] = thin(points)
     bands = [
-        {"images": images, "loss": [record.bands[name][i] for name in band_names()]}
+        {"images": images, "loss": [_finite(record.bands[name][i]) for name in band_names()]}
         for i, images in enumerate(record.bands.get("images", []))
     ]
     return {
@@ -136,6 +141,10 @@ def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     size = -(-len(points) // MOST_POINTS)
     groups = [points[start : start + size] for start in range(0, len(points), max(size, 1))]
     return [tuple(float(f"{sum(axis) / len(axis):.6g}") for axis in zip(*group, strict=True)) for group in groups]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no other numbers
 
 
 def _flatten(config: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Pictures:
         return chosen
 
     def embed(self, path: Path) -> str:
-        """The samples of a grid file as a data URL. ValueError if it is no grid."""
+        """The samples of a grid file as a data URL. UserError if it is no grid."""
         return self._url(contact_sheet(read_grid(path).samples))
 
     def real(self, paths: list[Path]) -> str:

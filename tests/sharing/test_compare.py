@@ -119,9 +119,10 @@ def test_other_noise_or_data_is_noted(tmp_path):
     same, seed = fake_run(tmp_path / "a", "", 1), fake_run(tmp_path / "b", "c", 1, seed=3)
     data = fake_run(tmp_path / "c", "c", 1, data={"images": 9000, "kind": "synthetic"})
     assert notes([read_record(same), read_record(same)]) == []
-    assert notes([read_record(same), read_record(seed)]) == [
-        "The grids are not from the same noise and steps: seed is 0, 3."
-    ]
+    assert notes([read_record(same), read_record(seed)]) == ["The grids are not drawn alike: seed is 0, 3."]
+    for index, field in enumerate(("sampler", "sample_eta", "ema_decay")):
+        other = fake_run(tmp_path / f"other{index}", "c", 1, **{field: 0})
+        assert notes([read_record(same), read_record(other)]) == [f"The grids are not drawn alike: {field} is null, 0."]
     assert notes([read_record(same), read_record(data)]) == ["The runs are not of the same data."]
 
 
@@ -206,6 +207,17 @@ def test_mistakes_are_user_errors(tmp_path, monkeypatch, capsys):
     (tmp_path / "evaluation.csv").write_text("FID\n3\n")
     with pytest.raises(UserError, match="rows without a name"):
         read_evaluation(tmp_path / "evaluation.csv")
+
+
+def test_bands_that_are_not_finite_are_left_open_and_missing_columns_are_named(tmp_path):
+    folder = fake_run(tmp_path / "contents_c_32", "c", 2)
+    whole = (folder / "bands.csv").read_text()
+    (folder / "bands.csv").write_text(whole.replace(",2.0", ",nan", 1))
+    (run,) = embedded(page_of(folder))["runs"]
+    assert run["bands"][0]["loss"][:2] == [None, 2.0] and len(run["curves"]["band_mse"]) == 1
+    (folder / "bands.csv").write_text("\n".join(line.rsplit(",", 1)[0] for line in whole.splitlines()))
+    with pytest.raises(UserError, match=r"bands\.csv is damaged"):
+        read_record(folder)
 
 
 # --- in a browser -----------------------------------------------------------------------------------------------
