@@ -157,16 +157,12 @@ class TrainConfig:
     # --- checks ---------------------------------------------------------------------------------------------------
 
     def __post_init__(self) -> None:
-        at_least = {
-            "global_batch_size": 1,
-            "micro_batch_size": 0,
-            "images_per_epoch": 0,
-            "num_samples": 0,
-            "seed": 0,
-        }
+        at_least = {"global_batch_size": 1, "micro_batch_size": 0, "images_per_epoch": 0, "num_samples": 0, "seed": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise UserError(f"{_flag_name(name)} is {getattr(self, name)}; it must be at least {least}.")
+        if self.seed >= 2**63:
+            raise UserError(f"--seed is {self.seed}; it must lie below 2**63 = {2**63}.")
         if self.image_size < SIZE_MULTIPLE or self.image_size % SIZE_MULTIPLE:
             raise UserError(f"--image-size is {self.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}.")
         if self.n_feat < NORM_GROUPS or self.n_feat % NORM_GROUPS:
@@ -230,8 +226,16 @@ def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> T
 
     ``doc`` is the script's docstring, shown by --help. Exits with code 2 and a message on a bad flag.
     """
-    load_dotenv(Path.cwd() / ".env")  # does not override the environment
+    try:
+        load_dotenv(Path.cwd() / ".env")  # does not override the environment
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{Path.cwd()}/.env cannot be read: {error}. Save it as UTF-8, or remove it.") from error
     given = vars(_build_parser(doc, constants["stages"]).parse_args(argv))
+    for name in ("resume", "init_from"):
+        if given.get(name) == "":
+            raise UserError(f"{_flag_name(name)} has an empty path: name a file, or leave the flag out.")
+    if given.get("sampler") == "ddpm" and given.keys() & {"sample_steps", "sample_eta"}:
+        raise UserError("--sample-steps and --sample-eta are DDIM's; DDPM takes every step. Drop them, or use DDIM.")
     epochs = given.pop("epochs_per_stage", None)
     if given.get("demo"):
         constants = {**constants, **DEMO}
@@ -240,6 +244,8 @@ def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> T
     values.setdefault("data_path", os.environ.get("CELEBA_PATH", ""))
     if epochs is not None:
         if len(values["stages"]) == 1:
+            if min(epochs) < 1:
+                raise UserError(f"--epochs-per-stage has {min(epochs)}; every stage needs at least 1.")
             epochs = [sum(epochs)]  # a control trains as long as the stages that it is compared with
         if len(epochs) != len(values["stages"]):
             raise UserError(

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +18,17 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import remove_leftovers, write_atomically
 
 # What a run writes, and so what --overwrite deletes: nothing else in the folders is touched.
+GRID_PATTERN = "stage[0-9]*_epoch[0-9]*.png"
 CONTENTS_PATTERNS = (
-    "stage*_epoch*.png",
+    GRID_PATTERN,
     "metrics.csv",
     "recovery.csv",
     "bands.csv",
     "config.json",
-    "figure_*.png",
+    *(f"figure_{name}.png" for name in ("loss", "bands", "speed", "channels", "norms")),
     "tensorboard/events.*",
 )
-CHECKPOINT_PATTERNS = ("*.pt",)
-
+CHECKPOINT_PATTERNS = tuple(f"{name}.pt{bad}" for name in ("latest", "previous", "stage[0-9]*") for bad in ("", ".bad"))
 
 LOCK_PATIENCE = 20.0  # seconds: a job that is requeued may meet its predecessor, which is still saving
 
@@ -52,9 +53,7 @@ def _reserve(config: TrainConfig) -> int:
     for folder in (config.contents_dir, config.checkpoints_dir):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".writable.tmp"
-            probe.touch()
-            probe.unlink()
+            tempfile.TemporaryFile(dir=folder).close()  # has no name: runs that start at once do not meet
         except OSError as error:
             raise UserError(
                 f"cannot write in {folder}: {error.strerror}. Mend the permissions, or choose another --output-dir."
@@ -89,19 +88,28 @@ def _lock(handle: int, folder: Path) -> None:
 def open_run(config: TrainConfig) -> Found | None:
     """The checkpoint to continue from, None for a run that starts anew.
 
-    UserError if an earlier run is there and neither --resume nor --overwrite was given, or if ``--resume PATH`` cannot
-    be loaded. Call it on rank 0 alone. Deletes nothing: see ``clear_run``.
+    UserError if an earlier run is there that neither --resume nor --overwrite speaks of, if that run's checkpoints are
+    gone, or if ``--resume PATH`` cannot be loaded. Call it on rank 0 alone. Deletes nothing: see ``clear_run``.
     """
-    if config.resume and config.resume != RESUME_NEWEST:
-        return Found(Path(config.resume), load_checkpoint(Path(config.resume)))
-    if config.resume:
-        return find_newest(config.checkpoints_dir)
-    if not config.overwrite and (has_run(config.checkpoints_dir) or (config.contents_dir / "metrics.csv").exists()):
+    grids = any(config.contents_dir.glob(GRID_PATTERN))
+    if config.resume == RESUME_NEWEST:
+        found = find_newest(config.checkpoints_dir)
+        if grids and not found:  # a run's first checkpoint is older than its first grid
+            raise UserError(
+                f"a run has left grids in {config.contents_dir}, but {config.checkpoints_dir} has no checkpoint of it. "
+                "Restore the checkpoints, start anew with --overwrite, or choose another --output-dir."
+            )
+        return found
+    path = Path(config.resume)
+    if config.resume and path.parent.resolve() == config.checkpoints_dir.resolve():
+        return Found(path, load_checkpoint(path))
+    metrics = (config.contents_dir / "metrics.csv").exists()
+    if not config.overwrite and (grids or metrics or has_run(config.checkpoints_dir)):
         raise UserError(
             f"an earlier run is in {config.contents_dir} and {config.checkpoints_dir}. Continue it with --resume, "
             "delete it with --overwrite, or choose another --output-dir."
         )
-    return None
+    return Found(path, load_checkpoint(path)) if config.resume else None
 
 
 def as_restarted(config: TrainConfig, restarted: bool) -> TrainConfig:

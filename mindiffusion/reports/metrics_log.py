@@ -95,7 +95,7 @@ class MetricsFile:
         """Forget rows of later steps: a run that was killed logs them again when it is resumed."""
         kept = [row for row in read_metrics(self.path) if int(row["step"]) <= step] if self.path.is_file() else []
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
         write_atomically(self.path, lambda temporary: temporary.write_text(text.getvalue()))

@@ -7,7 +7,7 @@ from torch import Tensor
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import prepare_output, write_atomically, write_errors_explained
 
-NUMBERED = "[0-9]*.png"
+NUMBERED = "[0-9]" * 6 + ".png"  # what save_images writes, and so what --overwrite deletes
 
 
 def prepare_samples(output: Path, overwrite: bool) -> None:
@@ -15,7 +15,9 @@ def prepare_samples(output: Path, overwrite: bool) -> None:
     ``output`` is neither a .png nor a folder, or if it cannot be written."""
     if output.suffix not in ("", ".png"):
         raise UserError(f"--output is {output}; name a .png file for a grid, or a folder for single images.")
-    if output.suffix == ".png" and not output.is_dir():
+    if output.suffix == ".png":
+        if output.is_dir():
+            raise UserError(f"--output is {output}, a folder with the name of a grid: name another file, or rename it.")
         prepare_output(output.parent, [output], overwrite)
         return
     old = sorted(output.glob("*.png")) if output.is_dir() else []

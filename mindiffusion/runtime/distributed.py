@@ -138,12 +138,12 @@ def most_processes(devices: int, batch: int) -> int:
 def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     """Join the job that ``torchrun`` describes in the environment; a plain ``python`` is a job of one process.
 
-    NCCL carries CUDA tensors and gloo CPU tensors. The group is left when the block ends. UserError, on every rank, if
-    the device of one rank is absent or does not compute. With several processes, an error that is not every rank's
-    (all but UserError and Stopped) prints its traceback and ends this process at once, with exit code 1.
+    NCCL carries CUDA tensors and gloo CPU tensors. The group is left when the block ends. UserError if the environment
+    describes no job, and, on every rank, if the device of one rank is absent or does not compute. With several
+    processes, an error that is not every rank's (all but UserError and Stopped) prints its traceback and ends this
+    process at once, with exit code 1.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    world_size, local_rank = _place_in_job()
     if world_size == 1:
         attempt = _count_attempt(_agent_store())
         yield Ranks(device=_ready_device(device_name, local_rank), restarted=attempt > 1)
@@ -172,6 +172,21 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
         _end_at_once()
     else:
         _leave_group()
+
+
+def _place_in_job() -> tuple[int, int]:
+    """WORLD_SIZE and LOCAL_RANK of the environment. UserError unless it is torchrun's, or that of one process."""
+    names = ("WORLD_SIZE", "LOCAL_RANK", "RANK", "MASTER_ADDR", "MASTER_PORT")
+    found = {name: os.environ[name] for name in names if name in os.environ}
+    counts = [found.get("WORLD_SIZE", "1"), *(found.get(name, "0") for name in ("LOCAL_RANK", "RANK"))]
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in found]
+    if not all(text.isdecimal() for text in counts) or int(counts[0]) < 1 or (int(counts[0]) > 1 and missing):
+        shown = ", ".join(f"{name}={text}" for name, text in found.items())
+        raise UserError(
+            f"the environment describes no job of processes: {shown}. Start several with torchrun --nproc_per_node=N, "
+            "or unset WORLD_SIZE, RANK and LOCAL_RANK to start one."
+        )
+    return int(counts[0]), int(counts[1])
 
 
 def _ready_device(device_name: str, local_rank: int) -> torch.device:

@@ -30,8 +30,10 @@ class Saver:
 
     def begin(self, found: Found | None) -> None:
         """Make room: an earlier run goes if --overwrite says so, broken checkpoints are set aside, and config.json
-        says what begins here."""
+        says what begins here. A run that goes on in another folder has its first checkpoint there at once."""
         self.run.ranks.from_main(lambda: self._begin(found))
+        if found:
+            self._save(self.run.saved_step)
 
     def _begin(self, found: Found | None) -> None:
         run = self.run
@@ -56,7 +58,9 @@ class Saver:
         run = self.run
         done = run.schedule.steps_of(epoch)[-1] + 1
         last_of_stage = run.schedule.ends_stage(stage, epoch)
-        if run.ranks.any(int(last_of_stage or time.monotonic() - self.saved_at > self.save_seconds / SAVE_SHARE)):
+        # Rank 0 alone knows what saving takes.
+        due = run.ranks.is_main and time.monotonic() - self.saved_at > self.save_seconds / SAVE_SHARE
+        if run.ranks.any(int(last_of_stage or due)):
             self._save(done)
         path = run.config.checkpoints_dir / f"stage{stage + 1}.pt"
         if last_of_stage and not run.ranks.from_main(path.exists):
@@ -72,9 +76,10 @@ class Saver:
         )
 
     def _save(self, done: int, path: Path | None = None) -> None:
-        """Save the state before step ``done`` to latest.pt, unless it is there, or to ``path``."""
+        """Save the state before step ``done`` to latest.pt, unless it is in the folder already, or to ``path``."""
         run = self.run
-        if path is None and run.saved_step == done:
+        here = run.saved_path and run.saved_path.parent.resolve() == run.config.checkpoints_dir.resolve()
+        if path is None and run.saved_step == done and here:
             return
         with run.meter.paused():
             interval = run.meter.state()

@@ -64,6 +64,10 @@ def parse(*argv):
         (["--epochs-per-stage", "1"], "has 1 numbers, but this script has 2"),
         (["--resume", "--overwrite"], "give one of them"),
         (["--resume", "x.pt", "--init-from", "x"], "give one of them"),
+        (["--resume", ""], "--resume has an empty path"),
+        (["--init-from", ""], "--init-from has an empty path"),
+        (["--seed", str(2**64)], r"--seed is 18446744073709551616; it must lie below 2\*\*63"),
+        (["--sampler", "ddpm", "--sample-eta", "1"], "DDPM takes every step"),
     ],
 )
 def test_bad_values_are_named(argv, message):
@@ -95,6 +99,12 @@ def test_the_path_comes_from_the_flag_then_the_environment_then_dotenv(tmp_path,
     assert parse().data_path == "/from/dotenv"
 
 
+def test_a_dotenv_of_another_encoding_is_a_user_error(tmp_path):
+    (tmp_path / ".env").write_bytes("CELEBA_PATH=/fotos/münchen".encode("latin-1"))
+    with pytest.raises(UserError, match=r"\.env cannot be read.*UTF-8"):
+        parse()
+
+
 def test_flags_win_over_demo_and_demo_over_constants():
     config = parse("--demo", "--lr", "0.5")
     assert config.lr == 0.5 and config.data_path == "synthetic-demo" and config.n_feat == DEMO["n_feat"]
@@ -111,6 +121,8 @@ def test_a_control_takes_the_epochs_of_stages_and_trains_as_long_as_they_do_toge
     stages = [Stage(0.0, 1.0, "uniform", 80)]
     config = parse_config("doc", ["--epochs-per-stage", "1", "2", "3"], variant="", stages=stages)
     assert [stage.epochs for stage in config.stages] == [6]
+    with pytest.raises(UserError, match="--epochs-per-stage has -1"):
+        parse_config("doc", ["--epochs-per-stage", "-1", "2"], variant="", stages=stages)
 
 
 def test_help_names_each_default_once(capsys):

@@ -1,0 +1,120 @@
+"""The folders of a run: what may be continued there, what is deleted, when a checkpoint is due. Trains nothing."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mindiffusion.checkpoints import run_folder
+from mindiffusion.checkpoints.checkpoint import Found
+from mindiffusion.checkpoints.run_folder import clear_run, open_run, reserved_folders
+from mindiffusion.config import RESUME_NEWEST, Stage, TrainConfig
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.training import saver as saving
+from mindiffusion.training.saver import Saver
+
+
+@pytest.fixture
+def config(tmp_path) -> TrainConfig:
+    """A run of two empty folders."""
+    config = TrainConfig("c", (Stage(0, 1, "all", 1),), output_dir=str(tmp_path / "out"))
+    config.contents_dir.mkdir(parents=True)
+    config.checkpoints_dir.mkdir()
+    return config
+
+
+@pytest.fixture
+def old(tmp_path, monkeypatch) -> Path:
+    """A checkpoint of another folder; every checkpoint counts as good."""
+    monkeypatch.setattr(run_folder, "load_checkpoint", lambda path: {"next_step": 5})
+    return tmp_path / "old" / "latest.pt"
+
+
+@pytest.mark.parametrize("trace", ["contents_c_32/metrics.csv", "checkpoints_c_32/latest.pt"])
+def test_resume_from_elsewhere_leaves_another_run_alone(trace, config, old):
+    config = replace(config, resume=str(old))
+    assert open_run(config) == Found(old, {"next_step": 5})
+    (Path(config.output_dir) / trace).touch()
+    with pytest.raises(UserError, match="an earlier run is in"):
+        open_run(config)
+
+
+def test_resume_from_a_checkpoint_of_the_same_folder_goes_on(config, old, monkeypatch):
+    (config.contents_dir / "metrics.csv").touch()
+    stage = config.checkpoints_dir / "stage3.pt"
+    stage.touch()
+    assert open_run(replace(config, resume=str(stage))).path == stage
+    monkeypatch.chdir(config.output_dir)
+    assert open_run(replace(config, output_dir=".", resume=str(stage))).path == stage
+
+
+def test_resume_of_a_run_that_has_lost_its_checkpoints_is_refused(config):
+    (config.contents_dir / "metrics.csv").touch()
+    config = replace(config, resume=RESUME_NEWEST)
+    assert open_run(config) is None  # killed before its first checkpoint
+    (config.contents_dir / "stage1_epoch001.png").touch()
+    with pytest.raises(UserError, match=r"no checkpoint of it\. Restore .* --overwrite, or .* --output-dir"):
+        open_run(config)
+
+
+def test_overwrite_deletes_what_a_run_writes_and_nothing_else(config):
+    theirs = ["stage1_epoch001.png", "metrics.csv", "figure_loss.png", "figure_norms.png"]
+    mine = ["figure_of_mine.png", "stage_epoch.png", "notes.txt"]
+    their_checkpoints = ["latest.pt", "previous.pt", "stage1.pt", "stage12.pt", "latest.pt.bad"]
+    for name in theirs + mine:
+        (config.contents_dir / name).touch()
+    for name in [*their_checkpoints, "mine.pt"]:
+        (config.checkpoints_dir / name).touch()
+    clear_run(config)
+    assert sorted(path.name for path in config.contents_dir.iterdir()) == sorted(mine)
+    assert [path.name for path in config.checkpoints_dir.iterdir()] == ["mine.pt"]
+
+
+def test_a_run_that_starts_at_the_same_time_may_clear_up(config, monkeypatch):
+    touch = Path.touch
+
+    def touch_and_lose(path, *args, **kwargs):
+        touch(path, *args, **kwargs)
+        path.unlink()
+
+    monkeypatch.setattr(Path, "touch", touch_and_lose)
+    with reserved_folders(config, Ranks()):
+        assert not list(config.contents_dir.iterdir())
+
+
+# --- when a checkpoint is due -----------------------------------------------------------------------------------------
+
+
+def saver_of(config: TrainConfig, ranks: object, saved_path: Path) -> Saver:
+    """A saver of a run that has saved step 5 at ``saved_path``, in an epoch that ends no stage."""
+    schedule = SimpleNamespace(steps_of=lambda epoch: range(5), ends_stage=lambda stage, epoch: False)
+    meter = SimpleNamespace(paused=nullcontext, state=dict)
+    run = SimpleNamespace(config=config, ranks=ranks, schedule=schedule, meter=meter, data=SimpleNamespace())
+    run.saved_step, run.saved_path, run.content = 5, saved_path, lambda done, interval: {"step": done}
+    log = SimpleNamespace(metrics_file=SimpleNamespace(sync=lambda: None))
+    return Saver(run, log)
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_run_from_elsewhere_is_saved_here_before_it_begins(elsewhere, config, old, monkeypatch):
+    saved = []
+    monkeypatch.setattr(saving, "save_latest", lambda folder, content: saved.append((folder, content["step"])))
+    saver = saver_of(config, Ranks(), old if elsewhere else config.checkpoints_dir / "stage3.pt")
+    monkeypatch.setattr(saver, "_begin", lambda found: None)
+    saver.begin(Found(old, {}))
+    assert saved == ([(config.checkpoints_dir, 5)] if elsewhere else [])
+    saver.finish_epoch(0, 0)
+    assert len(saved) == elsewhere
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_only_the_rank_that_writes_wishes_to_save_an_epoch(main, config, old):
+    wishes = []
+    ranks = SimpleNamespace(is_main=main, any=lambda flag: wishes.append(flag))
+    saver = saver_of(config, ranks, old)
+    saver.saved_at = float("-inf")
+    saver.finish_epoch(0, 0)
+    assert wishes == [int(main)]
