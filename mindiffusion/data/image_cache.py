@@ -69,11 +69,10 @@ def open_cache(key: str) -> tuple[Tensor, list[str]] | None:
         about = json.loads((folder / f"{key}.json").read_text())
         # Copy-on-write: ranks share the pages, and PyTorch, which knows no read-only tensors, gets writable memory.
         images = np.load(folder / f"{key}.npy", mmap_mode="c")
-    except (OSError, ValueError):
+        sound = images.dtype == np.uint8 and list(images.shape) == about["shape"]
+        return (torch.from_numpy(images), list(about["skipped"])) if sound else None
+    except Exception:  # a damaged file fails in many ways, and is no cache
         return None
-    if images.dtype != np.uint8 or list(images.shape) != about["shape"]:
-        return None
-    return torch.from_numpy(images), about["skipped"]
 
 
 def build_cache(key: str, root: Path, names: list[str], image_size: int, crop: str, skip_bad: bool, show: bool) -> None:

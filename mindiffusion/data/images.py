@@ -61,8 +61,7 @@ def load_images(
     needs the user's attention.
     """
     if is_synthetic(data_path):
-        if places:
-            raise UserError("--train-images chooses files of a folder; synthetic images are drawn anew. Leave it out.")
+        _refuse_places(places)
         fingerprint = {"kind": SYNTHETIC, "images": num_synthetic, "image_size": image_size, "seed": seed}
         if data_path != SYNTHETIC:
             fingerprint["set"] = data_path
@@ -109,6 +108,11 @@ def parse_range(text: str) -> tuple[int, int]:
     if not 1 <= first <= last:
         raise ValueError(text)
     return first, last
+
+
+def _refuse_places(places: tuple[int, int] | None) -> None:
+    if places:
+        raise UserError("--train-images chooses files of a folder; synthetic images are drawn anew. Leave it out.")
 
 
 def _slice(places: tuple[int, int], count: int, data_path: str) -> slice:
@@ -223,6 +227,7 @@ def count_images(
 ) -> int:
     """How many images ``load_images`` would find, without reading them. UserError as there."""
     if is_synthetic(data_path):
+        _refuse_places(places)
         return num_synthetic
     count = len(find_images(_data_folder(data_path)))
     return len(range(count)[_slice(places, count, data_path)]) if places else count

@@ -27,7 +27,8 @@ def draw_figures(contents_dir: Path) -> list[Path]:
     figures = {"loss": plots.loss_figure(record), "speed": plots.speed_figure(record)}
     if record.bands["step"]:
         figures["bands"] = plots.bands_figure(record)
-    saved = stage_checkpoints(record)
+    wanted = record.config["sparsity_schedule"] or any(record.config["lambda_schedule"])
+    saved = stage_checkpoints(record) if wanted else []
     if saved and record.config["sparsity_schedule"]:
         figures["channels"] = plots.channels_figure(record, saved[-1]["model"]["channel_birth_stage"].tolist())
     if saved and any(record.config["lambda_schedule"]):

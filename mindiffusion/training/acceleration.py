@@ -111,14 +111,20 @@ def memory_advice(config: TrainConfig, ranks: Ranks) -> str:
     return f"{text} Lower --n-feat or --image-size, or use a device with more memory."
 
 
+class OutOfMemory(RuntimeError):
+    """A lack of memory, explained, that other ranks may not have met."""
+
+
 @contextmanager
-def memory_explained(config: TrainConfig, ranks: Ranks) -> Iterator[None]:
-    """Turn a lack of memory within the block into advice: a UserError, or, as other ranks may not have met it, a
-    RuntimeError."""
+def memory_explained(config: TrainConfig, ranks: Ranks, advice: str = "") -> Iterator[None]:
+    """Turn a lack of memory within the block into ``advice``, or that for a training step: a UserError, or OutOfMemory
+    where there are other ranks."""
     try:
         yield
+    except OutOfMemory:
+        raise
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        kind = UserError if ranks.world_size == 1 else RuntimeError
-        raise kind(memory_advice(config, ranks)) from error
+        kind = UserError if ranks.world_size == 1 else OutOfMemory
+        raise kind(advice or memory_advice(config, ranks)) from error

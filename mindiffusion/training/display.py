@@ -12,12 +12,15 @@ from mindiffusion.config import TrainConfig
 from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.reports.bands import NUM_BANDS, BandFile
 from mindiffusion.reports.grid_picture import save_grid
-from mindiffusion.reports.grids import average_blocks, draw_samples, readable_block
+from mindiffusion.reports.grids import BATCH, average_blocks, draw_samples, readable_block
 from mindiffusion.reports.recovery_log import RecoveryFile
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.files import CannotWrite
+from mindiffusion.runtime.gpu import describe
 from mindiffusion.runtime.optional import advice, installed
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.sampling import denoiser
+from mindiffusion.training.acceleration import memory_explained
 from mindiffusion.training.log import Log
 from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
@@ -36,6 +39,14 @@ def grid_caption(config: TrainConfig, stage: int, epoch: int, t_stop: int, block
         f"{variant}, {where}, epoch {epoch + 1} of {config.total_epochs}",
         f"{trained} | {config.grid_sampler.describe()}",
     ]
+
+
+def grid_memory_advice(config: TrainConfig, ranks: Ranks) -> str:
+    """What to do when the samples of a grid do not fit into the memory."""
+    return (
+        f"out of memory: a grid of {config.num_samples} samples does not fit on {describe(ranks.device)}. Go on with "
+        f"--resume and --num-samples {min(config.num_samples, BATCH) // 2} (0 = no grids)."
+    )
 
 
 class Display:
@@ -70,7 +81,8 @@ class Display:
         with run.meter.paused():
             new = run.ranks.from_main(lambda: self._measure_bands(position))
         if run.config.num_samples and not run.ranks.from_main(grid.exists):
-            with run.meter.paused():
+            advice = grid_memory_advice(run.config, run.ranks)
+            with run.meter.paused(), memory_explained(run.config, run.ranks, advice):
                 samples = draw_samples(run.config, run.ranks, self._predictor(), run.diffusion.t_stop, stop)
                 if samples is None:
                     self.saver.stop(done, run.ranks.any(stop.received))
@@ -124,7 +136,7 @@ class Display:
 
         try:
             draw_figures(self.folder)
-        except UserError:
+        except CannotWrite:
             raise
         except Exception as error:  # a picture is not worth a run
             self.run.say(f"no figures this time: {type(error).__name__}: {error}")

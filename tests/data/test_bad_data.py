@@ -12,7 +12,7 @@ from image_folder import data_files, fail_to_decode, load
 from PIL import Image
 
 from mindiffusion.data import image_cache
-from mindiffusion.data.images import load_images
+from mindiffusion.data.images import count_images, load_images
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 
@@ -35,6 +35,11 @@ def test_a_path_that_is_no_folder_of_images(tmp_path):
     (tmp_path / "empty" / "notes.txt").write_text("no image")
     with pytest.raises(UserError, match=r"no images in .*empty .*\.webp.*--data-path"):
         load(tmp_path / "empty")
+
+
+def test_places_in_synthetic_data_are_refused_by_a_dry_run_too():
+    with pytest.raises(UserError, match="--train-images chooses files of a folder"):
+        count_images("synthetic", places=(1, 100))
 
 
 def test_a_home_relative_path_is_understood(faces, monkeypatch):

@@ -61,16 +61,25 @@ def test_every_change_of_the_data_or_the_options_makes_a_new_cache(faces, cache)
     assert load(faces).images[12, 0, 0, 0] == 0 and number_of_caches() == 6
 
 
-@pytest.mark.parametrize("damage", ["cut short", "of another shape", "json lost", "json cut"])
+@pytest.mark.parametrize(
+    "damage",
+    ["cut short", "emptied", "of another shape", "json lost", "json cut", "json of another kind", "json without shape"],
+)
 def test_a_damaged_cache_is_built_again(faces, cache, damage):
     expected = load(faces).images.clone()
     (array,), (about,) = cache.glob("*.npy"), cache.glob("*.json")
     if damage == "cut short":
         array.write_bytes(array.read_bytes()[:-1])
+    elif damage == "emptied":
+        array.write_bytes(b"")
     elif damage == "of another shape":
         np.save(array, np.zeros((2, 3, 32, 32), np.uint8))
     elif damage == "json lost":
         about.unlink()
+    elif damage == "json of another kind":
+        about.write_text("[1]")
+    elif damage == "json without shape":
+        about.write_text("{}")
     else:
         about.write_text(about.read_text()[:10])
     assert torch.equal(load(faces).images, expected)

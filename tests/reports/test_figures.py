@@ -10,6 +10,7 @@ from PIL import Image
 from mindiffusion.reports.metrics_log import IntervalMeter
 from mindiffusion.runtime import optional
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import CannotWrite
 from mindiffusion.training.display import Display
 
 pytest.importorskip("matplotlib")
@@ -73,10 +74,10 @@ def test_a_figure_that_cannot_be_drawn_does_not_end_the_run_but_a_full_disk_does
         raise error
 
     monkeypatch.setattr(figures, "draw_figures", fail)
-    error = ZeroDivisionError("a bug")
-    launch("train_celeba_c_32", tmp_path / "a", "--figures")
-    assert "no figures this time: ZeroDivisionError: a bug" in capsys.readouterr().out
-    error = UserError("cannot write it: the disk is full")
+    for error in (ZeroDivisionError("a bug"), UserError("stage1.pt is damaged")):
+        launch("train_celeba_c_32", tmp_path / type(error).__name__, "--figures")
+        assert f"no figures this time: {type(error).__name__}: {error}" in capsys.readouterr().out
+    error = CannotWrite("cannot write it: the disk is full")
     assert exit_code("train_celeba_c_32", tmp_path / "b", "--figures") == 2
 
 
@@ -121,6 +122,14 @@ def test_a_missing_stage_checkpoint_leaves_its_figure_out(finished, tmp_path):
     name = "train_celeba_cs_32"
     shutil.copytree(finished[name], contents(name, tmp_path))
     assert not checkpoints(name, tmp_path).exists()
+    assert {path.name for path in figures.draw_figures(contents(name, tmp_path))} == COMMON
+
+
+def test_a_variant_whose_figures_need_no_checkpoints_opens_none(finished, tmp_path):
+    name = "train_celeba_c_32"
+    shutil.copytree(finished[name], contents(name, tmp_path))
+    checkpoints(name, tmp_path).mkdir()
+    (checkpoints(name, tmp_path) / "stage1.pt").write_bytes(b"damaged")
     assert {path.name for path in figures.draw_figures(contents(name, tmp_path))} == COMMON
 
 

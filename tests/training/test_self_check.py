@@ -140,6 +140,9 @@ def test_out_of_memory_in_training_gives_the_same_advice_and_other_errors_pass()
     with pytest.raises(RuntimeError, match="--micro-batch-size 1") as caught, two:
         raise torch.OutOfMemoryError("CUDA out of memory.")
     assert not isinstance(caught.value, UserError)  # the other ranks do not know
+    outer, inner = (memory_explained(config(), Ranks(world_size=2), advice) for advice in ("", "fewer samples"))
+    with pytest.raises(RuntimeError, match="fewer samples"), outer, inner:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
     with pytest.raises(RuntimeError, match="something else"), memory_explained(config(), Ranks()):
         raise RuntimeError("something else")
 
