@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mindiffusion.checkpoints.models import Model, model_name, open_model
-from mindiffusion.checkpoints.weights import read_weights
+from mindiffusion.checkpoints.weights import AVERAGED, read_weights
 from mindiffusion.reports.grid_picture import save_grid
 from mindiffusion.reports.sample_files import prepare_samples, save_images
 from mindiffusion.runtime.distributed import Ranks, process_group
@@ -24,6 +24,13 @@ from mindiffusion.runtime.precision import resolve_precision
 from mindiffusion.runtime.terminal import work_bar
 from mindiffusion.sampling import Sampler, draw_from_network, num_batches, num_evaluations
 from mindiffusion.sharing.export import export
+from mindiffusion.unet import SIZE_MULTIPLE
+
+# Flags that --export has no use for.
+OF_SAMPLES = (
+    *("output", "num_samples", "sampler", "steps", "eta", "seed", "batch_size"),
+    *("no_clip", "image_size", "device", "precision", "compile"),
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,6 +60,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--half", action="store_true", help="with --export: weights in half precision, half the size")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is there already")
     args = parser.parse_args(argv)
+    if args.export and (ignored := [name for name in OF_SAMPLES if getattr(args, name) != parser.get_default(name)]):
+        flags = ", ".join("--" + name.replace("_", "-") for name in ignored)
+        parser.error(f"--export draws nothing: leave {flags} out.")
     if args.half and not args.export:
         parser.error("--half is for --export: samples are drawn in --precision.")
     if args.sampler == "ddpm" and (args.steps is not None or args.eta is not None):
@@ -60,6 +70,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name in ("num_samples", "batch_size"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least 1.")
+    if args.image_size is not None and (args.image_size < 1 or args.image_size % SIZE_MULTIPLE):
+        parser.error(f"--image-size is {args.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}.")
     return args
 
 
@@ -100,7 +112,7 @@ def draw(args: argparse.Namespace, ranks: Ranks, model: Model, first: int, count
         return draw_from_network(
             model.net,
             sampler,
-            args.image_size or model.image_size,
+            model.image_size if args.image_size is None else args.image_size,
             count,
             first,
             seed=args.seed,
@@ -123,7 +135,7 @@ def chosen_sampler(args: argparse.Namespace) -> Sampler:
 
 def caption(args: argparse.Namespace, model: Model) -> list[str]:
     """The lines above a grid."""
-    weights = "last weights" if args.raw_weights else "averaged weights"
+    weights = "averaged weights" if model.weights.kind == AVERAGED else "last weights"
     known = f", {weights}" if model.weights.checkpoint else ""
     stop = f"estimate of the clean image at t = {model.t_stop}, the lowest trained | " if model.t_stop else ""
     return [f"{model_name(model.weights)}{known}", f"{stop}{chosen_sampler(args).describe()}, seed {args.seed}"]

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from mindiffusion.data.images import ImageData
+from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import write_atomically
 
 COLUMNS = 8
@@ -69,13 +70,18 @@ def save_grid(path: Path, samples: Tensor, data: ImageData | None = None, captio
 def read_grid(path: Path) -> Grid:
     """The images of a file that ``save_grid`` wrote, in this version or an earlier one, exactly as they were drawn.
 
-    ValueError if the file is no such grid.
+    UserError if the file is no such grid.
     """
-    with Image.open(path) as picture:
-        text = getattr(picture, "text", {}).get(LAYOUT_KEY)
-        pixels = np.asarray(picture.convert("RGB"))
-    layout = Layout(**json.loads(text)) if text else _old_layout(*pixels.shape[:2], path)
-    groups = [_cut(pixels, layout, group) for group in range(len(layout.counts))]
+    try:
+        with Image.open(path) as picture:
+            text = getattr(picture, "text", {}).get(LAYOUT_KEY)
+            pixels = np.asarray(picture.convert("RGB"))
+        layout = Layout(**json.loads(text)) if text else _old_layout(*pixels.shape[:2])
+        groups = [_cut(pixels, layout, group) for group in range(len(layout.counts))]
+    except (OSError, ValueError, TypeError, KeyError, SyntaxError) as error:  # the last is Pillow's, of a damaged PNG
+        raise UserError(
+            f"{path} is no sample grid of this program, or is damaged ({first_line(error)}): move it away."
+        ) from error
     return Grid(groups[0], groups[1] if len(groups) > 1 else np.empty((0, *groups[0].shape[1:]), np.uint8))
 
 
@@ -137,12 +143,12 @@ def _cut(pixels: np.ndarray, layout: Layout, group: int) -> np.ndarray:
     return np.stack(images) if images else np.empty((0, layout.size, layout.size, 3), np.uint8)
 
 
-def _old_layout(height: int, width: int, path: Path) -> Layout:
+def _old_layout(height: int, width: int) -> Layout:
     """Of a grid that is not enlarged: rows of samples, the last row of real images."""
     step, rest = divmod(width - OLD_GAP, COLUMNS)
     rows = (height - OLD_GAP) // step if step > OLD_GAP else 0
     if rest or rows < 1 or (height - OLD_GAP) % step:
-        raise ValueError(f"{path} is no sample grid of this program")
+        raise ValueError("no rows of eight images")
     counts = (COLUMNS,) if rows == 1 else ((rows - 1) * COLUMNS, COLUMNS)
     tops = tuple(OLD_GAP + step * row for row in ((0,) if rows == 1 else (0, rows - 1)))
     return Layout(step - OLD_GAP, 1, OLD_GAP, OLD_GAP, tops, counts)

@@ -9,6 +9,7 @@ from PIL import Image
 from mindiffusion.config import Stage, TrainConfig
 from mindiffusion.data.images import ImageData
 from mindiffusion.reports.grid_picture import CELL, contact_sheet, read_grid, save_grid
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.training.display import grid_caption
 
 
@@ -54,8 +55,17 @@ def test_grids_of_earlier_versions_are_read_too(tmp_path):
     assert np.array_equal(grid.samples, images[:32].permute(0, 2, 3, 1).numpy())
     assert np.array_equal(grid.real, images[32:].permute(0, 2, 3, 1).numpy())
     Image.new("RGB", (101, 57)).save(tmp_path / "other.png")
-    with pytest.raises(ValueError, match=r"other\.png is no sample grid"):
+    with pytest.raises(UserError, match=r"other\.png is no sample grid"):
         read_grid(tmp_path / "other.png")
+
+
+def test_a_grid_that_is_cut_off_is_named(tmp_path):
+    save_grid(tmp_path / "grid.png", as_floats(pixels(8)))
+    whole = (tmp_path / "grid.png").read_bytes()
+    for part in (whole[: len(whole) // 2], b"no picture", whole.replace(b'"scale"', b'"other"')):
+        (tmp_path / "cut.png").write_bytes(part)
+        with pytest.raises(UserError, match=r"cut\.png is no sample grid of this program, or is damaged"):
+            read_grid(tmp_path / "cut.png")
 
 
 def test_a_contact_sheet_has_the_images_and_nothing_else():

@@ -1,6 +1,7 @@
 """sample.py over several processes and batches: image i depends on the seed and i alone."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from helpers import load_script
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
+from mindiffusion.checkpoints.models import Model
+from mindiffusion.checkpoints.weights import Weights
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import BlockNoise
@@ -86,3 +89,23 @@ def test_what_is_there_is_kept_and_what_cannot_be_written_is_told_before_samplin
         launch("-o", str(grid / "inside" / "x.png"))
     with pytest.raises(UserError, match=r"name a \.png"):
         launch("-o", "x.jpg")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--image-size 40", "--image-size -32", "--image-size 0", "--export x -n 5", "--export x --no-clip --seed 1"],
+)
+def test_flags_that_cannot_be_followed_are_refused(flags, capsys):
+    with pytest.raises(SystemExit) as end:
+        load_script("sample").parse_args(["model", *flags.split()])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert "positive multiple of 32" in said or "--export draws nothing: leave -" in said
+
+
+def test_the_caption_tells_which_weights_were_drawn_with():
+    sample = load_script("sample")
+    args = sample.parse_args(["model"])
+    for kind, words in (("averaged", "averaged weights"), ("raw", "last weights")):
+        weights = Weights(Path("x.pt"), {}, {"config": {}}, kind)
+        assert sample.caption(args, Model(weights, None, 32, (1e-4, 0.02), 1000, 0))[0] == f"x, {words}"
