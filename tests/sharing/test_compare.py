@@ -39,8 +39,7 @@ def fake_run(folder, variant, epochs=80, batch=256, shade=0, **changes):
         position = f"{stage},{epoch},{step},{step * batch}"
         metrics.append(f"{position},{1 / epoch},{1 / epoch},0,2e-05,1,2900,64")
         bands.append(position + f",{2 / epoch}" * NUM_BANDS)
-        image = Image.new("RGB", (274, 172), (epoch, shade, 0))
-        image.save(folder / f"stage{stage}_epoch{epoch:03d}.png")
+        Image.new("RGB", (274, 172), (epoch, shade, 0)).save(folder / f"stage{stage}_epoch{epoch:03d}.png")
     (folder / "metrics.csv").write_text("\n".join(metrics) + "\n")
     (folder / "bands.csv").write_text("\n".join(bands) + "\n")
     return folder
@@ -118,8 +117,8 @@ def test_text_from_files_cannot_break_the_page(tmp_path):
 def test_other_noise_or_data_is_noted(tmp_path):
     same, seed = fake_run(tmp_path / "a", "", 1), fake_run(tmp_path / "b", "c", 1, seed=3)
     data = fake_run(tmp_path / "c", "c", 1, data={"images": 9000, "kind": "synthetic"})
-    assert notes([read_record(same), read_record(same)]) == []
     assert notes([read_record(same), read_record(seed)]) == ["The grids are not drawn alike: seed is 0, 3."]
+    assert notes([read_record(same), read_record(same)]) == []
     for index, field in enumerate(("sampler", "sample_eta", "ema_decay")):
         other = fake_run(tmp_path / f"other{index}", "c", 1, **{field: 0})
         assert notes([read_record(same), read_record(other)]) == [f"The grids are not drawn alike: {field} is null, 0."]
@@ -276,9 +275,8 @@ def test_a_browser_shows_four_runs_of_80_epochs_and_stays_responsive(tmp_path):
         elements = browser.run("document.querySelectorAll('*').length")
         times = browser.run(TIMES)
         assert len(times) == 80
-        assert (
-            browser.run("document.querySelectorAll('*').length") == elements
-        )  # a step of the slider leaves nothing behind
+        # a step of the slider leaves nothing behind
+        assert browser.run("document.querySelectorAll('*').length") == elements
         assert browser.problems == []
 
 
