@@ -78,7 +78,9 @@ def draw_timeline(part: Any, control: ModuleType, c: ModuleType, cs: ModuleType,
     uniform = control.STAGES[0]
     ranges.hlines([uniform.t_min, uniform.t_max], 0, borders[-1], color=GREY, ls="--", lw=1.5)
     ranges.set(ylabel="t / T", ylim=(-0.05, 1.05))
-    ranges.set_title("C, CS, CR, CP: the timesteps that are trained, 1 = pure noise (dashed: the control and P train all)")
+    ranges.set_title(
+        "C, CS, CR, CP: the timesteps that are trained, 1 = pure noise (dashed: the control and P train all)"
+    )
 
     count = 2 * cs.N_FEAT
     active = [int(count * (1 - sparsity) + 1e-6) for sparsity in cs.SPARSITY_SCHEDULE]

@@ -73,7 +73,7 @@ def program(words: list[str]) -> str:
 def quick(words: list[str]) -> list[str]:
     """The command line with the flags that make it quick. AssertionError for a program that nobody has thought of."""
     name = program(words)
-    if name in AS_IT_IS:
+    if name in AS_IT_IS or "--export" in words:
         return words
     flags = next((flags for start, flags in QUICK.items() if name.startswith(start)), None)
     assert flags is not None, f"say in {Path(__file__).name} how to make {name} quick"

@@ -194,12 +194,13 @@ def test_experts_are_measured_and_sampled_like_any_checkpoint_and_not_resumed(st
     assert "raw_loss_band10" in (tmp_path / "e" / "evaluation.csv").read_text()
     sample = load_script("sample")
     pictures = []
-    for source, more in ((path, ["--export", str(tmp_path / "model")]), (path, []), (tmp_path / "model", [])):
+    monkeypatch.setattr(sys, "argv", ["sample.py", str(path), "--export", str(tmp_path / "model")])
+    sample.main()
+    for source in (path, tmp_path / "model"):
         output = tmp_path / f"{len(pictures)}.png"
-        options = ["sample.py", str(source), "-n", "2", "--steps", "2", "--overwrite", "-o", str(output), *more]
-        monkeypatch.setattr(sys, "argv", options)
+        monkeypatch.setattr(sys, "argv", ["sample.py", str(source), "-n", "2", "--steps", "2", "-o", str(output)])
         sample.main()
-        pictures += [] if more else [read_grid(output).samples]
+        pictures.append(read_grid(output).samples)
     assert (pictures[0] == pictures[1]).all()
     with pytest.raises(UserError, match="ExpertNaiveUnet, to be sampled from"):
         launch("train_celeba_c_32", tmp_path / "new", "--resume", str(path))

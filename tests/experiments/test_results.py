@@ -57,12 +57,14 @@ def test_the_tables_of_results_are_those_of_the_study(capsys):
     assert all(f"\n\n{table}\n\n" in page for table in tables)
 
 
-def test_the_table_of_candidates_is_that_of_its_study(capsys):
+def test_the_tables_of_other_studies_are_those_of_their_results(capsys):
     page = (ROOT / "docs" / "results.md").read_text()
-    cells = re.search(r"experiments.summary docs/results/candidates --cells (.*)", page)[1].split()
-    summary.main([str(RESULTS / "candidates"), "--cells", *cells])
-    for table in capsys.readouterr().out.strip().split("\n\n"):
-        assert f"\n\n{table}\n\n" in page
+    calls = re.findall(r"experiments.summary docs/results/(\w+) --cells (.*)", page)
+    assert {study for study, _ in calls} == {"candidates", "faces_lr"}
+    for study, cells in calls:
+        summary.main([str(RESULTS / study), "--cells", *cells.split()])
+        for table in capsys.readouterr().out.strip().split("\n\n"):
+            assert f"\n\n{table}\n\n" in page
     with pytest.raises(UserError, match="has no cell Q with swd"):
         summary.main([str(RESULTS / "candidates"), "--cells", "P", "Q"])
 
@@ -129,13 +131,13 @@ def bands_of(cell: str) -> dict[int, list[float]]:
 
 
 def test_the_table_of_the_pretrained_weights_is_that_of_the_study():
-    table = StudyTable(RESULTS / "faces")
     folder = ROOT / "pretrained"
     found = re.findall(
         r"^\| \[(\w+)\]\(\1\) \| (\w+)[^|]* \| (\S+) \| (\S+) \| (\S+) \|$", (folder / "README.md").read_text(), re.M
     )
     assert {name for name, *_ in found} == {path.parent.name for path in folder.glob("*/model.safetensors")}
-    for _, called, *shown in found:
+    for name, called, *shown in found:
+        table = StudyTable(RESULTS / ("faces_lr" if "high_lr" in name else "faces"))
         cell = {"the": "uniform"}.get(called, called)
         values = [("swd", 0), ("bpd", 2), ("face_rate", 2)]
         assert shown == [f"{table.by_seed(cell, metric)[0]:.{digits}f}" for metric, digits in values]
