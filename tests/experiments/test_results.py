@@ -104,6 +104,10 @@ def test_what_the_words_say_of_the_other_curricula_is_what_the_study_gives(name)
     bpd = table.improvement("CR", "C", "bpd")
     assert low < 0 < high and bpd.low > 0 and table.improvement("CR", "uniform", "bpd").high < 0
     assert f"CS does not differ from C; CR is {bpd.mean:.1f} % better than C in bits/dim" in page
+    higher = StudyTable(RESULTS / "faces_lr")
+    swd, bpd = (higher.improvement("S", "P", metric) for metric in ("swd", "bpd"))
+    gain = f"S against P {swd.mean:.0f} % lower ({swd.low:.0f} to {swd.high:.0f}), {-bpd.mean:.1f} % worse bits/dim"
+    assert swd.low > 0 and swd.seeds == 3 and gain in page
     pilots = StudyTable(RESULTS / "candidates")
     swd, bpd = (f"{pilots.improvement('S', 'P', metric).mean:.{d}f}" for metric, d in (("swd", 0), ("bpd", 1)))
     assert f"({swd} and {bpd} %, one seed)" in page or f"swd ({swd} %), bits/dim ({bpd} %)" in page
@@ -211,7 +215,9 @@ def test_the_table_of_coarse_before_fine_is_that_of_its_file():
 def test_the_first_table_of_the_readme_is_that_of_the_study():
     readme = (ROOT / "README.md").read_text()
     table = StudyTable(RESULTS / "faces")
-    for cell, name in (("uniform", "control"), ("C", "C: "), ("P", "P: "), ("S", "S: ")):
+    rows = [(table, *row) for row in (("uniform", "control"), ("C", "C: "), ("P", "P: "), ("S", "S: "))]
+    rows += [(StudyTable(RESULTS / "faces_lr"), cell, f"{cell}, learning rate 1e-3") for cell in ("P", "S")]
+    for table, cell, name in rows:
         shown = re.search(rf"^\| {name}[^|]*\| (.*) \|$", readme, re.M)[1].split(" | ")
         values = [[*table.by_seed(cell, metric).values()] for metric in ("swd", "bpd", "face_rate")]
         assert len(values[0]) == 3
