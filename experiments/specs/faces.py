@@ -2,7 +2,7 @@
 hour. Images 1-8000 of the folder are trained on, 8001-9000 evaluated.
 
 The learning rate is 5e-4 at a batch of 64, not the brief's 2e-5 at 256, and falls linearly to 0 in every cell: 4,000
-steps of 2e-5 would leave every network untrained. CS_random and CS_fixed_* have not been run yet.
+steps of 2e-5 would leave every network untrained. uniform_L1 and CS_fixed_level have not been run yet.
 """
 
 from experiments.spec import Cell, Stages, Study, uniform

@@ -223,3 +223,22 @@ def test_the_first_table_of_the_readme_is_that_of_the_study():
         assert len(values[0]) == 3
         texts = [summary.mean_text(each, digits) for each, digits in zip(values, (0, 2, 2), strict=True)]
         assert shown == [texts[0], texts[1], texts[2].split(" ")[0]]
+
+
+def test_what_the_words_say_across_learning_rates_is_what_the_two_studies_give():
+    low, high = StudyTable(RESULTS / "faces"), StudyTable(RESULTS / "faces_lr")
+
+    def gain(cell: str, control: str, metric: str):
+        ours, theirs = high.by_seed(cell, metric), low.by_seed(control, metric)
+        return interval([100 * (1 - ours[seed] / theirs[seed]) for seed in sorted(ours)])
+
+    page = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    p, s, across = gain("P", "P", "bpd"), gain("S", "S", "bpd"), gain("S", "P", "bpd")
+    assert f"bits/dim of P {p.mean:.1f} % better ({p.low:.1f} to {p.high:.1f})" in page
+    assert f"of S {s.mean:.1f} % ({s.low:.1f} to {s.high:.1f})" in page
+    assert f"S at 1e-3 has {across.mean:.1f} % better bits/dim ({across.low:.1f} to {across.high:.1f})" in page
+    p, s, across = gain("P", "P", "swd"), gain("S", "S", "swd"), gain("S", "P", "swd")
+    assert f"swd of P {-p.mean:.0f} % worse ({-p.high:.0f} to {-p.low:.0f}), of S the same" in page
+    assert s.low < 0 < s.high and f"at {across.mean:.0f} % lower swd ({across.low:.0f} to {across.high:.0f}" in page
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"(S {gain('S', 'S', 'bpd').mean:.1f} %, P {gain('P', 'P', 'bpd').mean:.1f} %)" in readme
