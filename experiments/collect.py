@@ -41,6 +41,7 @@ def _run_facts(trained: Path, state: dict) -> dict:
         "images_per_s": round(speeds[len(speeds) // 2], 1),
         "last_mse": rows[-1]["mse"],
         "device": config["device"],
+        "precision": config["precision"],
         "torch": config["torch"],
         "commit": state["commit"],
         "settings": state.get("settings", ""),

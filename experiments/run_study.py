@@ -34,6 +34,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data-path", help="default: the spec's, else CELEBA_PATH (.env or environment)")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: the spec's")
     parser.add_argument("--cells", nargs="+", help="only these (default: all)")
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        help="of training and samples (default: the spec's); fp32 on a CPU without bf16 instructions",
+    )
     parser.add_argument("--images", type=int, help="seen by each run (default: the spec's)")
     parser.add_argument("--wall-minutes", type=float, default=float("inf"), help="stop then; a second call goes on")
     parser.add_argument("--equal-wall", type=float, metavar="SECONDS", help="equal training time instead of images")
@@ -86,6 +91,9 @@ def choose(study: Study, args: argparse.Namespace) -> Study:
             if not args.dry_run:
                 count_images(data_path, places=parse_range(places))  # UserError if it has fewer
     seeds = tuple(args.seeds) if args.seeds else study.seeds
+    if args.precision:  # of a flag that is given twice the later one counts
+        flag = ("--precision", args.precision)
+        study = replace(study, flags=(*study.flags, *flag), evaluate=(*study.evaluate, *flag))
     return replace(study, cells=cells, seeds=seeds, data_path=data_path, images=args.images or study.images)
 
 

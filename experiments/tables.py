@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FINAL = "final"  # the name of the last checkpoint in results.csv; the others are stage1, stage2, ...
 RESULT_COLUMNS = ("cell", "seed", "checkpoint", "images", "metric", "value", "low", "high")
 RUN_COLUMNS = (
-    *("cell", "seed", "images", "train_seconds", "images_per_s", "last_mse", "device", "torch", "commit"),
+    *("cell", "seed", "images", "train_seconds", "images_per_s", "last_mse", "device", "precision", "torch"),
+    "commit",
     "settings",  # a digest: two runs of a cell and seed are the same run if it is the same
 )
 

@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import sys
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 
@@ -34,11 +36,25 @@ def cpu_has_bf16() -> bool:
 
 def set_backend_flags(precision: str, device: torch.device) -> None:
     """fp32 means fp32: cuDNN would otherwise round convolutions to TF32. Its algorithms are chosen by timing them.
-    On a CPU, freed memory is kept for the next step."""
+    On a CPU, freed memory is kept for the next step, and bf16 without instructions for it is warned of."""
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
     torch.backends.cudnn.benchmark = True
     if device.type == "cpu":
         keep_freed_memory()
+        if precision == "bf16" and not cpu_has_bf16():
+            warn_of_emulated_bf16()
+
+
+@cache  # once a process
+def warn_of_emulated_bf16() -> None:
+    """On the first rank. The factor is that of two convolutions, forward and backward, on an AMD EPYC with AVX2."""
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(
+            "warning: this CPU has no bf16 instructions and emulates them, about 10 times slower than fp32: use "
+            "--precision fp32, unless you mean to wait.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def keep_freed_memory() -> None:

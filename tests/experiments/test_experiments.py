@@ -130,6 +130,7 @@ def test_a_study_trains_on_the_first_images_resumes_and_answers_a_claim(tmp_path
     run_study.main([*arguments, "--wall-minutes", "0"])
     assert "0 of 3 runs are done" in capsys.readouterr().out
     run_study.main(arguments)
+    assert {run["precision"] for run in tables.read_csv(tmp_path / "study" / "runs.csv")} == {"fp32"}
     config = json.loads((tmp_path / "study" / "runs" / "C" / "seed0" / "contents_c_32" / "config.json").read_text())
     assert (config["train_images"], config["data_path"]) == ("1-16", str(faces))
     rows = list(csv.DictReader((tmp_path / "study" / "results.csv").read_text().splitlines()))
@@ -235,6 +236,16 @@ def test_a_study_reads_the_data_path_from_env_as_the_scripts_do(tmp_path, monkey
     write_pngs(tmp_path / "few", count=10)
     with pytest.raises(UserError, match=f"{tmp_path}/few has 10 images"):
         run_study.main(["tiny.py", "study"])
+
+
+def test_a_machine_without_bf16_takes_a_spec_in_fp32(tmp_path):
+    (tmp_path / "tiny.py").write_text(TINY.replace('"--device", "cpu"', '"--precision", "bf16"'))
+    study = spec.load_spec(tmp_path / "tiny.py")
+    arguments = [str(tmp_path / "tiny.py"), str(tmp_path / "study"), "--data-path", "faces", "--dry-run"]
+    as_written = run_study.choose(study, run_study.parse_args(arguments))
+    assert (as_written.flags, as_written.evaluate) == (study.flags, study.evaluate)
+    fp32 = run_study.choose(study, run_study.parse_args([*arguments, "--precision", "fp32"]))
+    assert fp32.flags[-2:] == fp32.evaluate[-2:] == ("--precision", "fp32")
 
 
 def test_a_study_says_what_is_wrong_with_its_data(tmp_path):

@@ -165,6 +165,19 @@ def test_cpu_support_is_read_from_the_instruction_sets(monkeypatch):
     assert cpu_has_bf16()
 
 
+@pytest.mark.parametrize(
+    ("has_bf16", "asked", "rank"), [(False, "bf16", 0), (True, "bf16", 0), (False, "fp32", 0), (False, "bf16", 1)]
+)
+def test_emulated_bf16_is_warned_of_once(has_bf16, asked, rank, monkeypatch, capsys):
+    precision.warn_of_emulated_bf16.cache_clear()
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setenv("RANK", str(rank))
+    for _ in range(2):
+        precision.set_backend_flags(asked, CPU)
+    said = capsys.readouterr().err
+    assert said.count("use --precision fp32") == (not has_bf16 and asked == "bf16" and rank == 0)
+
+
 def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(monkeypatch, tmp_path, capsys):
     def fail(*_, **__):
         raise RuntimeError("no C++ compiler found\nlong explanation")
