@@ -1,4 +1,5 @@
 """python -m experiments.side_by_side STUDY -o docs/grids.png: every cell of a study on the same noise, one row each.
+Or of trained models: python -m experiments.side_by_side pretrained/control_32 pretrained/p_32 -o models.png
 
 Column i of every row starts from the same noise, so that what differs down a column is the training. DDIM with eta 1,
 averaged weights. With --real the first row shows real images that were held out: look at them, but do not publish a
@@ -25,10 +26,10 @@ from mindiffusion.sampling import Sampler
 def main(argv: list[str] | None = None) -> None:
     """Draw, label, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="output folder of experiments.run_study")
+    parser.add_argument("sources", type=Path, nargs="+", help="a folder of experiments.run_study, or trained models")
     parser.add_argument("-o", "--output", type=Path, default=Path("side_by_side.png"), help="default: side_by_side.png")
-    parser.add_argument("--cells", nargs="+", help="rows, from the top (default: all that are done)")
-    parser.add_argument("--seed", type=int, default=0, help="of the runs (default: 0)")
+    parser.add_argument("--cells", nargs="+", help="of a study: rows, from the top (default: all that are done)")
+    parser.add_argument("--seed", type=int, help="of a study: of the runs (default: 0)")
     parser.add_argument("--columns", type=int, default=16, help="images per row (default: 16)")
     parser.add_argument("--steps", type=int, default=50, help="of DDIM (default: 50)")
     parser.add_argument(
@@ -37,16 +38,29 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data-path", help="folder for --real (default: CELEBA_PATH)")
     args = parser.parse_args(argv)
     require("matplotlib", "a figure")
-    table = StudyTable(args.study)
-    paths = {cell: table.checkpoints(cell).get(args.seed) for cell in args.cells or table.cells()}
-    if missing := [cell for cell, path in paths.items() if path is None]:
-        raise UserError(f"{args.study} has no finished run of seed {args.seed} of {', '.join(missing)}.")
-    networks = {cell: load_network(path) for cell, path in paths.items()}
+    if len(args.sources) == 1 and (args.sources[0] / "results.csv").exists():
+        paths = cells_of(args.sources[0], args.cells, args.seed or 0)
+    elif args.cells or args.seed is not None:
+        parser.error("--cells and --seed choose among the runs of a study: give one folder that has a results.csv.")
+    else:
+        paths = {path.name: path for path in args.sources}
+        if len(paths) < len(args.sources):
+            paths = {str(path): path for path in args.sources}
+    networks = {name: load_network(path) for name, path in paths.items()}
     rows = {"real images": real_images(args, next(iter(networks.values())).shape[-1])} if args.real else {}
-    for cell, network in networks.items():
-        rows[label(table, cell, args.seed)] = network.draw(Sampler(steps=args.steps), args.columns)
+    for name, network in networks.items():
+        rows[name] = network.draw(Sampler(steps=args.steps), args.columns)
     save_strips(args.output, rows)
     print(f"{len(rows)} rows in {args.output}")
+
+
+def cells_of(study: Path, cells: list[str] | None, seed: int) -> dict[str, Path]:
+    """{label: last checkpoint} of a study's runs of a seed. UserError if one is not finished."""
+    table = StudyTable(study)
+    paths = {cell: table.checkpoints(cell).get(seed) for cell in cells or table.cells()}
+    if missing := [cell for cell, path in paths.items() if path is None]:
+        raise UserError(f"{study} has no finished run of seed {seed} of {', '.join(missing)}.")
+    return {label(table, cell, seed): path for cell, path in paths.items()}
 
 
 def label(table: StudyTable, cell: str, seed: int) -> str:

@@ -1,11 +1,12 @@
 """What the experiments add to the harness: weights of noise levels, the search for colour drift, grids side by side."""
 
 import csv
+import shutil
 import sys
 
 import pytest
 import torch
-from helpers import launch, load_script, write_pngs
+from helpers import ROOT, launch, load_script, write_pngs
 from PIL import Image
 
 from experiments import (
@@ -138,6 +139,26 @@ def test_side_by_side_draws_a_row_per_cell_and_real_images_only_if_asked(study, 
         assert image.getpixel((181, 5))[:3] == face.getpixel((0, 0))
     with pytest.raises(UserError, match="no finished run of seed 7"):
         side_by_side.main([str(study), "-o", str(tmp_path / "grid.png"), "--seed", "7"])
+
+
+def test_side_by_side_draws_trained_models_too(study, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    drawn = []
+    monkeypatch.setattr(side_by_side, "save_strips", lambda path, rows: drawn.append({**rows}))
+    folder = next(study.glob("runs/C/seed0/checkpoints_*"))
+    options = ["-o", str(tmp_path / "grid.png"), "--columns", "2", "--steps", "2"]
+    side_by_side.main([str(folder), str(ROOT / "pretrained" / "p_32"), *options])
+    assert list(drawn[0]) == [folder.name, "p_32"]
+    latest = folder / "latest.pt"
+    side_by_side.main([str(latest), str(folder / "stage5.pt"), *options])
+    (tmp_path / "other").mkdir()
+    other = shutil.copy(latest, tmp_path / "other")
+    side_by_side.main([str(latest), str(other), *options])
+    assert list(drawn[2]) == [str(latest), str(other)]  # of one name: told apart by their folders
+    assert torch.equal(*drawn[2].values()) and not torch.equal(*drawn[0].values())
+    with pytest.raises(SystemExit):
+        side_by_side.main([str(latest), *options, "--seed", "1"])
+    assert "--cells and --seed choose among the runs of a study" in capsys.readouterr().err
 
 
 def test_a_network_that_answers_zero_is_blind_to_colour(study, monkeypatch):
