@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dotenv import load_dotenv
 
 from mindiffusion.checkpoints.models import model_of
 from mindiffusion.data.image_cache import CROPS
@@ -43,6 +42,7 @@ from mindiffusion.evaluation.swd import NORMALIZATIONS
 from mindiffusion.evaluation.table import CSV_NAME, JSON_NAME, write_report
 from mindiffusion.evaluation.terminal_table import table_text
 from mindiffusion.runtime.distributed import process_group
+from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output
 from mindiffusion.runtime.precision import set_backend_flags
@@ -108,7 +108,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Check everything, measure row by row, print, write."""
     args = parse_args(argv)
-    load_dotenv(Path.cwd() / ".env")
+    read_env_file()
     args.data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
     sampler = Sampler(args.sampler, args.steps, args.eta, not args.no_clip)
     subjects = find_subjects(args.subjects, args.names, (FLOOR,) if args.floor else ())

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from dotenv import load_dotenv
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -18,6 +17,7 @@ from mindiffusion.evaluation.faces import can_find_faces, found_faces
 from mindiffusion.evaluation.metrics import to_bytes, to_float
 from mindiffusion.evaluation.subjects import RealImages, load_real
 from mindiffusion.evaluation.swd import swd_per_level
+from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import memory_format, set_backend_flags
 from mindiffusion.sampling import Sampler, denoiser, draw_images, num_evaluations
@@ -80,7 +80,7 @@ def network_flags(doc: str, samples: int) -> argparse.ArgumentParser:
 
 def held_out(args: argparse.Namespace, network: Network) -> RealImages:
     """The real images that --data-path and --eval-images name; makes the output folder too."""
-    load_dotenv(Path.cwd() / ".env")
+    read_env_file()
     data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
     try:
         places = parse_range(args.eval_images) if args.eval_images else None

@@ -15,13 +15,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from dotenv import load_dotenv
-
 from experiments.calls import BudgetUsed, Caller
 from experiments.collect import collect
 from experiments.harness import Harness
 from experiments.spec import Study, load_spec, plan_text
 from mindiffusion.data.images import SYNTHETIC, count_images, parse_range
+from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
 
 
@@ -54,7 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Plan, run what is missing, collect."""
     args = parse_args(argv)
-    load_dotenv(Path.cwd() / ".env")  # does not override the environment
+    read_env_file()
     study = choose(load_spec(args.spec), args)
     if args.dry_run:
         print(plan_text(study))

@@ -10,7 +10,6 @@ import argparse
 import os
 from pathlib import Path
 
-from dotenv import load_dotenv
 from torch import Tensor
 
 from experiments.claims import StudyTable
@@ -18,6 +17,7 @@ from experiments.networks import load_network
 from experiments.strips import save_strips
 from mindiffusion.data.images import parse_range
 from mindiffusion.evaluation.subjects import load_real
+from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import Sampler
@@ -74,7 +74,7 @@ def label(table: StudyTable, cell: str, seed: int) -> str:
 
 def real_images(args: argparse.Namespace, size: int) -> Tensor:
     """As many of --real as there are columns, uint8 (N, 3, S, S)."""
-    load_dotenv(Path.cwd() / ".env")
+    read_env_file()
     data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
     try:
         return load_real(data_path, size, "square", parse_range(args.real), 0).held_out[: args.columns]

@@ -6,10 +6,9 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dotenv import load_dotenv
-
 from mindiffusion.data.images import CROPS, parse_range
 from mindiffusion.data.synthetic import SYNTHETIC_DEMO
+from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import SAMPLERS, Sampler
@@ -226,10 +225,7 @@ def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> T
 
     ``doc`` is the script's docstring, shown by --help. Exits with code 2 and a message on a bad flag.
     """
-    try:
-        load_dotenv(Path.cwd() / ".env")  # does not override the environment
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{Path.cwd()}/.env cannot be read: {error}. Save it as UTF-8, or remove it.") from error
+    read_env_file()
     given = vars(_build_parser(doc, constants["stages"]).parse_args(argv))
     for name in ("resume", "init_from"):
         if given.get(name) == "":

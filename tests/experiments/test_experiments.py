@@ -236,6 +236,10 @@ def test_a_study_reads_the_data_path_from_env_as_the_scripts_do(tmp_path, monkey
     write_pngs(tmp_path / "few", count=10)
     with pytest.raises(UserError, match=f"{tmp_path}/few has 10 images"):
         run_study.main(["tiny.py", "study"])
+    (tmp_path / ".env").write_bytes(b"CELEBA_PATH=m\xfcnchen\n")
+    monkeypatch.delenv("CELEBA_PATH")
+    with pytest.raises(UserError, match="Save it as UTF-8"):
+        run_study.main(["tiny.py", "study"])
 
 
 def test_a_machine_without_bf16_takes_a_spec_in_fp32(tmp_path):

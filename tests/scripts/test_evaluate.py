@@ -145,6 +145,11 @@ def test_the_table_does_not_depend_on_the_batch_size(run):
     assert float(one["color_error"]) == pytest.approx(float(other["color_error"]), abs=1e-3)
 
 
+def test_a_dotenv_of_another_encoding_is_named(run, capsys):
+    Path(".env").write_bytes("CELEBA_PATH=/fotos/münchen".encode("latin-1"))
+    assert "Save it as UTF-8" in refusal(capsys, run, "--metrics", "color")
+
+
 def test_held_out_images_are_those_of_the_sorted_folder(run):
     folder = write_pngs(Path("faces"))
     for places in ("17-24", "1-8"):
