@@ -30,7 +30,8 @@ class Saver:
 
     def begin(self, found: Found | None) -> None:
         """Make room: an earlier run goes if --overwrite says so, broken checkpoints are set aside, and config.json
-        says what begins here. A run that goes on in another folder has its first checkpoint there at once."""
+        says what begins here. A run that goes on from another file than latest.pt has its state there at once: a kill
+        before the next save would leave a latest.pt of other steps than metrics.csv."""
         self.run.ranks.from_main(lambda: self._begin(found))
         if found:
             self._save(self.run.saved_step)
@@ -76,10 +77,11 @@ class Saver:
         )
 
     def _save(self, done: int, path: Path | None = None) -> None:
-        """Save the state before step ``done`` to latest.pt, unless it is in the folder already, or to ``path``."""
+        """Save the state before step ``done`` to latest.pt, unless it is there already, or to ``path``."""
         run = self.run
-        here = run.saved_path and run.saved_path.parent.resolve() == run.config.checkpoints_dir.resolve()
-        if path is None and run.saved_step == done and here:
+        latest = run.config.checkpoints_dir / LATEST
+        there = run.saved_path and run.saved_path.resolve() == latest.resolve()
+        if path is None and run.saved_step == done and there:
             return
         with run.meter.paused():
             interval = run.meter.state()
@@ -87,7 +89,7 @@ class Saver:
                 self.log.means(done)  # raises: a broken state must not replace a good one
             run.ranks.from_main(lambda: self._write(done, interval, path))
         run.saved_step, self.saved_at = done, time.monotonic()
-        run.saved_path = path or run.config.checkpoints_dir / LATEST
+        run.saved_path = latest  # which is always saved before a stage's checkpoint
 
     def _write(self, done: int, interval: dict[str, float], path: Path | None) -> None:
         began = time.monotonic()

@@ -98,16 +98,17 @@ def saver_of(config: TrainConfig, ranks: object, saved_path: Path) -> Saver:
     return Saver(run, log)
 
 
-@pytest.mark.parametrize("elsewhere", [True, False])
-def test_a_run_from_elsewhere_is_saved_here_before_it_begins(elsewhere, config, old, monkeypatch):
+@pytest.mark.parametrize("source", ["elsewhere", "stage3.pt", "latest.pt"])
+def test_what_a_run_goes_on_from_is_its_latest_before_it_begins(source, config, old, monkeypatch):
     saved = []
     monkeypatch.setattr(saving, "save_latest", lambda folder, content: saved.append((folder, content["step"])))
-    saver = saver_of(config, Ranks(), old if elsewhere else config.checkpoints_dir / "stage3.pt")
+    saver = saver_of(config, Ranks(), old if source == "elsewhere" else config.checkpoints_dir / source)
     monkeypatch.setattr(saver, "_begin", lambda found: None)
     saver.begin(Found(old, {}))
-    assert saved == ([(config.checkpoints_dir, 5)] if elsewhere else [])
+    assert saved == ([] if source == "latest.pt" else [(config.checkpoints_dir, 5)])
+    before = len(saved)
     saver.finish_epoch(0, 0)
-    assert len(saved) == elsewhere
+    assert len(saved) == before
 
 
 @pytest.mark.parametrize("main", [True, False])

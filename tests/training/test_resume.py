@@ -83,6 +83,20 @@ def test_resume_from_a_path_goes_on_from_there(finished, tmp_path):
     assert metrics(CS, tmp_path) == metrics(CS, finished(CS))
 
 
+def test_a_run_that_was_sent_back_and_killed_goes_on_from_where_it_was_sent(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished(CS), tmp_path, dirs_exist_ok=True)
+    stage = checkpoints(CS, tmp_path) / "stage3.pt"
+    step = load_checkpoint(stage)["next_step"]
+    with monkeypatch.context() as patch:
+        end_at(patch, step, "killed")
+        with pytest.raises(Killed):
+            launch(CS, tmp_path, *GRIDS, "--resume", str(stage))
+    assert load_checkpoint(checkpoints(CS, tmp_path) / "latest.pt")["next_step"] == step
+    launch(CS, tmp_path, *GRIDS, "--resume")
+    assert_identical(final_state(CS, tmp_path), final_state(CS, finished(CS)))
+    assert metrics(CS, tmp_path) == metrics(CS, finished(CS))
+
+
 def test_resume_goes_on_from_previous_when_latest_is_damaged(finished, tmp_path, capsys):
     shutil.copytree(finished(CS), tmp_path, dirs_exist_ok=True)
     (checkpoints(CS, tmp_path) / "latest.pt").write_bytes(b"cut off")
