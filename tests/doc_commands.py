@@ -24,7 +24,7 @@ QUICK = {
     "experiments.budget": ["--n-samples", "2", "--steps", "2", "--columns", "2"],
     "sample.py": ["-n", "2"],
     "evaluate.py": ["--n-samples", "4", "--steps", "2", "--n-loss-images", "2", "--resamples", "2", "--no-plots"],
-    "experiments.side_by_side": ["--cells", "C", "--columns", "2", "--steps", "2"],
+    "experiments.side_by_side": ["--columns", "2", "--steps", "2"],
     "experiments.color_drift": ["--cells", "C", "--n-samples", "2", "--eval-images", "17-24"],
     "experiments.samplers": [
         *("--n-samples", "2", "--eval-images", "17-24", "--steps", "2", "--no-ddpm"),
@@ -77,6 +77,8 @@ def quick(words: list[str]) -> list[str]:
         return words
     flags = next((flags for start, flags in QUICK.items() if name.startswith(start)), None)
     assert flags is not None, f"say in {Path(__file__).name} how to make {name} quick"
+    if name == "experiments.side_by_side" and "--cells" in words:
+        flags = ["--cells", "C", *flags]  # all that the study of the sandbox has
     return [*words, *flags]
 
 

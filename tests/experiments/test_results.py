@@ -141,7 +141,7 @@ def test_the_table_of_the_pretrained_weights_is_that_of_the_study():
     )
     assert {name for name, *_ in found} == {path.parent.name for path in folder.glob("*/model.safetensors")}
     for name, called, *shown in found:
-        table = StudyTable(RESULTS / ("faces_lr" if "high_lr" in name else "faces"))
+        table = StudyTable(RESULTS / ("faces_lr" if "high_lr" in name or "long_end" in name else "faces"))
         cell = {"the": "uniform"}.get(called, called)
         values = [("swd", 0), ("bpd", 2), ("face_rate", 2)]
         assert shown == [f"{table.by_seed(cell, metric)[0]:.{digits}f}" for metric, digits in values]
@@ -217,10 +217,13 @@ def test_the_first_table_of_the_readme_is_that_of_the_study():
     table = StudyTable(RESULTS / "faces")
     rows = [(table, *row) for row in (("uniform", "control"), ("C", "C: "), ("P", "P: "), ("S", "S: "))]
     rows += [(StudyTable(RESULTS / "faces_lr"), cell, f"{cell}, learning rate 1e-3") for cell in ("P", "S")]
+    one = (("uniform", "control, learning rate 1e-3, 1 seed"), ("S_long_end", "S with a long plain end"))
+    rows += [(StudyTable(RESULTS / "faces_lr"), *row) for row in one]
     for table, cell, name in rows:
-        shown = re.search(rf"^\| {name}[^|]*\| (.*) \|$", readme, re.M)[1].split(" | ")
+        shown = re.search(rf"^\| ({name}[^|]*) \| (.*) \|$", readme, re.M)
         values = [[*table.by_seed(cell, metric).values()] for metric in ("swd", "bpd", "face_rate")]
-        assert len(values[0]) == 3
+        assert len(values[0]) == (1 if "1 seed" in shown[1] else 3)
+        shown = shown[2].split(" | ")
         texts = [summary.mean_text(each, digits) for each, digits in zip(values, (0, 2, 2), strict=True)]
         assert shown == [texts[0], texts[1], texts[2].split(" ")[0]]
 
@@ -240,5 +243,18 @@ def test_what_the_words_say_across_learning_rates_is_what_the_two_studies_give()
     p, s, across = gain("P", "P", "swd"), gain("S", "S", "swd"), gain("S", "P", "swd")
     assert f"swd of P {-p.mean:.0f} % worse ({-p.high:.0f} to {-p.low:.0f}), of S the same" in page
     assert s.low < 0 < s.high and f"at {across.mean:.0f} % lower swd ({across.low:.0f} to {across.high:.0f}" in page
+    swd, bpd = (high.improvement("S_long_end", "P", metric) for metric in ("swd", "bpd"))
     readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"{swd.mean:.0f} % lower swd than P at {-bpd.mean:.1f} % worse bits/dim" in readme and swd.seeds == 1
+    assert f"has {swd.mean:.0f} % lower swd than P, {-bpd.mean:.1f} % worse bits/dim" in page
+    for cell in ("S_long_end", "S"):
+        losses = [[high.by_seed(each, f"loss_band{band}")[0] for band in range(1, 11)] for each in (cell, "P")]
+        assert " ".join(f"{ours / theirs:.2f}" for ours, theirs in zip(*losses, strict=True)) in page
+    control = {metric: high.by_seed("uniform", metric)[0] for metric in ("swd", "bpd")}
+    rate = 100 * (1 - control["bpd"] / low.by_seed("uniform", "bpd")[0])
+    assert f"The control gains {rate:.1f} % of bits/dim from the larger rate (seed 0)" in page
+    swd = f"swd {control['swd']:.0f} against {low.by_seed('uniform', 'swd')[0]:.0f}"
+    assert f"draws as before: {swd}, face rate {high.by_seed('uniform', 'face_rate')[0]:.2f}" in page
+    assert high.by_seed("P", "bpd")[0] == pytest.approx(control["bpd"], rel=5e-4)
+    assert f"{100 * (1 - high.by_seed('P', 'swd')[0] / control['swd']):.0f} % lower swd (seed 0)" in page
     assert f"(S {gain('S', 'S', 'bpd').mean:.1f} %, P {gain('P', 'P', 'bpd').mean:.1f} %)" in readme
