@@ -34,7 +34,8 @@ def test_all_patterns_are_orthonormal(size, name):
     patterns = torch.cat([model.coarse, model.fine])
     count = len(model.coarse) + len(model.fine)
     assert patterns.shape == (count, 3 * size * size) and patterns.dtype == torch.float32
-    assert torch.allclose(patterns @ patterns.T, torch.eye(count), atol=1e-5)
+    products = patterns.double() @ patterns.double().T
+    assert torch.allclose(products, torch.eye(count, dtype=torch.float64), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [32, 64])

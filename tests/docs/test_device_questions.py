@@ -56,6 +56,7 @@ REASONS = {
     ("runtime/errors.py", "stop"): NO_TENSOR,
     ("runtime/errors.py", "stopping_at_once"): NO_TENSOR,
     ("runtime/gpu.py", "probe"): "once a run: the answer of the first kernel",
+    ("runtime/precision.py", "warn_of_emulated_bf16"): NO_TENSOR,
     ("runtime/signals.py", "_note"): NO_TENSOR,
     ("sampling.py", "denoiser"): ON_CPU,
     ("sampling.py", "draw_images"): "once a batch of finished images",

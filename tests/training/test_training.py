@@ -155,7 +155,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(name, tmp_path, capsys):
 def test_micro_batches_give_the_loss_of_the_whole_batch(finished, tmp_path):
     for name in (C, CR):
         launch(name, tmp_path, "--micro-batch-size", "2")
-        assert_close_curves(metrics(name, tmp_path), metrics(name, finished(name)))
+        # On a CPU whose kernels round otherwise for 2 images one ReLU may be decided otherwise: 1.4e-3 on an AMD EPYC.
+        assert_close_curves(metrics(name, tmp_path), metrics(name, finished(name)), first=(1e-5, 5e-3))
 
 
 # --- a loss that is no number -----------------------------------------------------------------------------------
