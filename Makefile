@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo compare test lint figure gpu-check clean
 
 demo: .venv/installed
-	@echo "Training S on synthetic images, about 3 minutes on 2 CPU cores. After each stage it measures what its samples show."
+	@echo "Training S on synthetic images, 3 to 6 minutes on 2 CPU cores. After each stage it measures what its samples show."
 	$(BIN)/python train_celeba_s_32.py --demo --output-dir demo --overwrite
 	@echo
 	@$(BIN)/python compare.py demo/contents_s_32 -o demo/demo.html --overwrite
