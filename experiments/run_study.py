@@ -92,7 +92,9 @@ def choose(study: Study, args: argparse.Namespace) -> Study:
     seeds = tuple(args.seeds) if args.seeds else study.seeds
     if args.precision:  # of a flag that is given twice the later one counts
         flag = ("--precision", args.precision)
-        study = replace(study, flags=(*study.flags, *flag), evaluate=(*study.evaluate, *flag))
+        stages = study.evaluate_stages and (*study.evaluate_stages, *flag)
+        evaluate = (*study.evaluate, *flag)
+        study = replace(study, flags=(*study.flags, *flag), evaluate=evaluate, evaluate_stages=stages)
     return replace(study, cells=cells, seeds=seeds, data_path=data_path, images=args.images or study.images)
 
 

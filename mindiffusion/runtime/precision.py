@@ -47,10 +47,10 @@ def set_backend_flags(precision: str, device: torch.device) -> None:
 
 @cache  # once a process
 def warn_of_emulated_bf16() -> None:
-    """On the first rank. The factor is that of two convolutions, forward and backward, on an AMD EPYC with AVX2."""
+    """On the first rank."""
     if int(os.environ.get("RANK", 0)) == 0:
         print(
-            "warning: this CPU has no bf16 instructions and emulates them, about 10 times slower than fp32: use "
+            "warning: this CPU has no bf16 instructions and emulates them, many times slower than fp32: use "
             "--precision fp32, unless you mean to wait.",
             file=sys.stderr,
             flush=True,

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from helpers import ROOT, write_pngs
@@ -249,7 +250,11 @@ def test_a_machine_without_bf16_takes_a_spec_in_fp32(tmp_path):
     as_written = run_study.choose(study, run_study.parse_args(arguments))
     assert (as_written.flags, as_written.evaluate) == (study.flags, study.evaluate)
     fp32 = run_study.choose(study, run_study.parse_args([*arguments, "--precision", "fp32"]))
-    assert fp32.flags[-2:] == fp32.evaluate[-2:] == ("--precision", "fp32")
+    assert fp32.flags[-2:] == fp32.evaluate[-2:] == ("--precision", "fp32") and fp32.evaluate_stages == ()
+    staged = run_study.choose(
+        replace(study, evaluate_stages=("--resamples", "0")), run_study.parse_args([*arguments, "--precision", "fp32"])
+    )
+    assert staged.evaluate_stages == ("--resamples", "0", "--precision", "fp32")
 
 
 def test_a_study_says_what_is_wrong_with_its_data(tmp_path):
