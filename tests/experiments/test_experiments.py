@@ -123,52 +123,71 @@ STUDY = Study(
 """
 
 
-def test_a_study_trains_on_the_first_images_resumes_and_answers_a_claim(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "tiny.py").write_text(TINY)
-    faces = write_pngs(tmp_path / "faces")
-    arguments = [str(tmp_path / "tiny.py"), str(tmp_path / "study"), "--data-path", str(faces), "--jobs", "2"]
-    run_study.main([*arguments, "--wall-minutes", "0"])
-    assert "0 of 3 runs are done" in capsys.readouterr().out
-    run_study.main(arguments)
-    assert {run["precision"] for run in tables.read_csv(tmp_path / "study" / "runs.csv")} == {"fp32"}
-    config = json.loads((tmp_path / "study" / "runs" / "C" / "seed0" / "contents_c_32" / "config.json").read_text())
-    assert (config["train_images"], config["data_path"]) == ("1-16", str(faces))
-    rows = list(csv.DictReader((tmp_path / "study" / "results.csv").read_text().splitlines()))
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The study of TINY, all its runs done: the folder that holds it (study), its spec and its images."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.py").write_text(TINY)
+    write_pngs(folder / "faces")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINDIFFUSION_CACHE", str(folder / "cache"))
+        run_study.main(
+            [str(folder / "tiny.py"), str(folder / "study"), "--data-path", str(folder / "faces"), "--jobs", "2"]
+        )
+    return folder
+
+
+def test_a_study_trains_on_the_first_images_and_answers_a_claim(finished):
+    study = finished / "study"
+    assert {run["precision"] for run in tables.read_csv(study / "runs.csv")} == {"fp32"}
+    config = json.loads((study / "runs" / "C" / "seed0" / "contents_c_32" / "config.json").read_text())
+    assert (config["train_images"], config["data_path"]) == ("1-16", str(finished / "faces"))
+    rows = list(csv.DictReader((study / "results.csv").read_text().splitlines()))
     assert tuple(rows[0]) == tables.RESULT_COLUMNS
     assert {(row["cell"], row["seed"], row["checkpoint"], row["images"]) for row in rows} == {
         (cell, "0", "final", "40") for cell in ("CS", "C", "C_experts")
     }
-    assert not (tmp_path / "study" / "runs" / "C_experts" / "seed0" / "checkpoints_c_32").exists()
+    assert not (study / "runs" / "C_experts" / "seed0" / "checkpoints_c_32").exists()
     losses = {row["cell"]: row["value"] for row in rows if row["metric"] == "loss_band1"}
     assert losses["C"] == losses["C_experts"]  # the last stage's network answers for low noise, stage 4's for high
     losses = {row["cell"]: row["value"] for row in rows if row["metric"] == "loss_band10"}
     assert losses["C"] != losses["C_experts"]
     assert {"color_error", "loss", "raw_loss_band10"} <= {row["metric"] for row in rows}
 
-    capsys.readouterr()
-    run_study.main(arguments)  # nothing is left to do
-    assert "training" not in capsys.readouterr().out
-    with pytest.raises(UserError, match="other settings"):
-        run_study.main([*arguments, "--images", "80"])
-
-    command = [sys.executable, "-m", "experiments.c3_clean_channels", str(tmp_path / "study")]
+    command = [sys.executable, "-m", "experiments.c3_clean_channels", str(study)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "masked channels that changed: 0 channels (1 seeds): holds" in done.stdout
-    assert (tmp_path / "study" / "c3.csv").exists()
+    assert (study / "c3.csv").exists()
 
 
-def test_a_study_goes_on_from_tables_without_the_folders_of_its_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "tiny.py").write_text(TINY)
-    faces = write_pngs(tmp_path / "faces")
-    common = [str(tmp_path / "tiny.py"), "--data-path", str(faces), "--tables", str(tmp_path / "tables")]
+def test_a_study_ends_with_its_wall_time_and_a_second_call_does_what_is_missing(finished, tmp_path, capsys):
+    common = [str(finished / "tiny.py"), "--data-path", str(finished / "faces")]
+    run_study.main([*common, str(tmp_path / "study"), "--wall-minutes", "0"])
+    assert "0 of 3 runs are done" in capsys.readouterr().out
+    run_study.main([*common, str(finished / "study")])  # nothing is missing
+    said = capsys.readouterr().out
+    assert "training" not in said and "3 of 3 runs are done" in said
+    with pytest.raises(UserError, match="other settings"):
+        run_study.main([*common, str(finished / "study"), "--images", "80"])
+
+
+def copy_runs(study, to, *cells):
+    """A study with some of the runs of another, as if they had been made there."""
+    for cell in cells:
+        shutil.copytree(study / "runs" / cell, to / "runs" / cell)
+        done = to / "runs" / cell / "seed0" / "done.json"
+        done.write_text(done.read_text().replace(str(study), str(to)))
+
+
+def test_a_study_goes_on_from_tables_without_the_folders_of_its_runs(finished, tmp_path, capsys):
+    common = [str(finished / "tiny.py"), "--data-path", str(finished / "faces"), "--tables", str(tmp_path / "tables")]
+    copy_runs(finished / "study", tmp_path / "monday", "CS")
     run_study.main([*common, "--cells", "CS", "--", str(tmp_path / "monday")])
     before = tables.read_csv(tmp_path / "tables" / "results.csv")
     assert {row["cell"] for row in before} == {"CS"} and not (tmp_path / "monday" / "results.csv").exists()
-    shutil.rmtree(tmp_path / "monday")
+    copy_runs(finished / "study", tmp_path / "tuesday", "C", "C_experts")
 
     capsys.readouterr()
     run_study.main([*common, str(tmp_path / "tuesday")])
