@@ -10,12 +10,14 @@ from experiments.specs.faces import STUDY as FACES
 
 CARRYING = ("uniform", "C", "P", "CP", "S")
 LONG_END: Stages = ((0, 1, 4), (0, 1, 4), (0, 1, 4), (0, 1, 4), (0, 1, 16))  # half of the images on the plain loss
+MEAN_POWER = (1.0 + 0.75 + 0.5 + 0.25) * 4 / 32  # of the weights of S_long_end over its run
 
 STUDY = replace(
     FACES,
     cells=(
         *(cell for cell in FACES.cells if cell.name in CARRYING),
         Cell("S_long_end", "train_celeba_s_32", LONG_END),  # would it cost fewer bits/dim than S?
+        Cell("S_no_order", "train_celeba_s_32", LONG_END, {"WEIGHT_SCHEDULE": [MEAN_POWER] * 5}),  # is it the order?
     ),
     seeds=(0, 1, 10),  # 0 to choose, the others to confirm
     flags=(*FACES.flags, "--lr", "1e-3"),  # of a flag that is given twice the later one counts
