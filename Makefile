@@ -11,13 +11,15 @@ demo: .venv/installed
 	@$(BIN)/python compare.py demo/contents_s_32 -o demo/demo.html --overwrite
 	@echo "Open this page in a browser and press Play to see coarse come before fine: $(CURDIR)/demo/demo.html"
 
-# Finished runs, in RUNS (default: here), to an evaluation table and a page in one go: make compare RUNS=runs DATA=faces
+# Finished runs, in RUNS (default: here), to an evaluation table and a page in one go: make compare RUNS=runs DATA=faces.
+# FLOOR= leaves out the row of real images, which needs images outside the reference; EVALUATE='--steps 100' adds flags.
 RUNS ?= .
+FLOOR ?= --floor
 FINISHED = $(sort $(patsubst %/latest.pt,%,$(wildcard $(RUNS)/checkpoints_*32/latest.pt)))
 compare: .venv/installed-eval
 	@test -n "$(FINISHED)" || { echo "There is no run in $(RUNS): train one, or say where they are with RUNS=FOLDER."; exit 1; }
 	$(BIN)/python evaluate.py $(FINISHED) $(if $(DATA),--data-path $(DATA)) \
-		--floor --output-dir $(RUNS)/evaluation --overwrite $(EVALUATE)
+		$(FLOOR) --output-dir $(RUNS)/evaluation --overwrite $(EVALUATE)
 	$(BIN)/python compare.py $(subst checkpoints_,contents_,$(FINISHED)) --evaluation $(RUNS)/evaluation \
 		-o $(RUNS)/compare.html --overwrite
 

@@ -10,7 +10,6 @@ on 2 CPU cores and at n_feat 32, come to some minutes per model; a bar shows the
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ import torch
 from mindiffusion.checkpoints.models import model_of
 from mindiffusion.data.image_cache import CROPS
 from mindiffusion.data.images import parse_range
-from mindiffusion.data.synthetic import SYNTHETIC, is_synthetic
+from mindiffusion.data.synthetic import RECIPES, SYNTHETIC, is_synthetic
 from mindiffusion.evaluation.bootstrap import RESAMPLES
 from mindiffusion.evaluation.choose import (
     check_floor,
     check_weights,
+    choose_data_path,
     choose_groups,
     choose_inception,
     choose_size,
@@ -52,6 +52,7 @@ from mindiffusion.unet import SIZE_MULTIPLE
 
 FLOOR = "real"  # the name of the row of real images
 PLOT_NAME = "evaluation.png"
+DATA_DEFAULT = "(default: what models of synthetic images were trained on, else CELEBA_PATH)"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -59,7 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("subjects", type=Path, nargs="+", metavar="MODEL_OR_FOLDER", help="models, or folders of PNGs")
     parser.add_argument("--names", nargs="+", help="what to call them (default: the variant, or the file's name)")
-    parser.add_argument("--data-path", help="folder of real images, or 'synthetic' (default: CELEBA_PATH)")
+    parser.add_argument("--data-path", help=f"real images: a folder, or {', '.join(RECIPES)} {DATA_DEFAULT}")
     parser.add_argument("--eval-images", metavar="A-B", help="of the sorted folder (default: those not trained on)")
     parser.add_argument("--crop", choices=tuple(CROPS), default="square", help="of real images (default: square)")
     parser.add_argument("--skip-bad-images", action="store_true", help="leave out unreadable real images")
@@ -109,12 +110,12 @@ def main(argv: list[str] | None = None) -> None:
     """Check everything, measure row by row, print, write."""
     args = parse_args(argv)
     read_env_file()
-    args.data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
     sampler = Sampler(args.sampler, args.steps, args.eta, not args.no_clip)
     subjects = find_subjects(args.subjects, args.names, (FLOOR,) if args.floor else ())
     size = choose_size(args.image_size, subjects)
     subjects = read_folders(subjects, size, args.crop, args.n_samples)
     seen = trained_on(subjects)
+    args.data_path = choose_data_path(args.data_path, seen)
     real = load_real(args.data_path, size, args.crop, args.places, args.n_samples, seen, args.skip_bad_images)
     inception = choose_inception(args.metrics, args.inception_weights)
     groups = choose_groups(args.metrics, args.data_path, inception, size)

@@ -1,11 +1,12 @@
 """What can be measured here: image size, groups of metrics; each limit is told in one line."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from mindiffusion.checkpoints.weights import AVERAGED, Weights
-from mindiffusion.data.synthetic import is_synthetic
+from mindiffusion.data.synthetic import SYNTHETIC, is_synthetic
 from mindiffusion.evaluation.faces import can_find_faces
 from mindiffusion.evaluation.inception import METRICS as INCEPTION_METRICS
 from mindiffusion.evaluation.inception import Inception, Unavailable, find_inception
@@ -35,6 +36,14 @@ def trained_on(subjects: list[Subject]) -> list[dict[str, Any] | None]:
     """The data fingerprints of the models among the subjects; None for one that does not tell."""
     abouts = [subject.weights.checkpoint for subject in subjects if subject.weights]
     return [about["data"] if about else None for about in abouts]
+
+
+def choose_data_path(asked: str | None, seen: list[dict[str, Any] | None]) -> str:
+    """The path asked for; else the synthetic set that all models were trained on, whose fingerprints are ``seen``; else
+    CELEBA_PATH, "" if there is none."""
+    sets = {data.get("set", SYNTHETIC) if data and data.get("kind") == SYNTHETIC else "" for data in seen}
+    own = sets.pop() if len(sets) == 1 else ""
+    return asked or own or os.environ.get("CELEBA_PATH", "")
 
 
 def choose_inception(metrics: list[str] | None, weights: Path | None) -> Inception | None:
@@ -91,7 +100,10 @@ def check_weights(subjects: list[Subject], groups: tuple[str, ...], weights: str
 def check_floor(real: RealImages) -> None:
     """UserError if there are no real images for the row of --floor."""
     if len(real.others) < 2:
-        raise UserError("--floor needs real images outside the reference: hold some out with --eval-images.")
+        raise UserError(
+            "--floor needs real images outside the reference, and that is the whole folder: choose a part of it with "
+            "--eval-images, or leave --floor out (of make compare with FLOOR=)."
+        )
 
 
 def note_reference(real: RealImages, n_samples: int, n_loss_images: int) -> None:

@@ -127,6 +127,15 @@ def test_flags_that_cannot_be_followed_are_refused(flags, capsys):
     assert end.value.code == 2 and ("multiple of 32" in (said := capsys.readouterr().err) or "DDPM visits" in said)
 
 
+def test_without_a_data_path_models_of_synthetic_images_are_compared_with_their_own(monkeypatch):
+    monkeypatch.setenv("CELEBA_PATH", "faces")
+    demo, other = ({"kind": "synthetic", **more} for more in ({"set": "synthetic-demo"}, {}))
+    choices = [[demo], [demo, demo], [other], [demo, other], [demo, {"files": "x", "images": 3}], [None], []]
+    chosen = [choose.choose_data_path(None, seen) for seen in choices]
+    assert chosen == ["synthetic-demo", "synthetic-demo", "synthetic", "faces", "faces", "faces", "faces"]
+    assert choose.choose_data_path("mine", [demo]) == "mine"
+
+
 def test_swd_is_left_out_where_the_size_has_none(capsys):
     assert "swd" not in choose.choose_groups(None, "synthetic", None, 96)
     assert "no swd: it needs a power of two" in capsys.readouterr().err
