@@ -1,4 +1,4 @@
-"""The four steps of docs/CONTRIBUTING.md, taken from that page and done: the variant trains, resumes and samples."""
+"""The steps of docs/CONTRIBUTING.md, taken from that page and done: the variant trains, resumes and samples."""
 
 import difflib
 import re
@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import ROOT, assert_identical, checkpoints, end_at, final_state, launch, load_script, metrics
 
+from experiments.specs import faces
 from mindiffusion.runtime.errors import Stopped
 
 NAME = "train_celeba_cl_32"
@@ -68,3 +69,8 @@ def test_it_sees_low_noise_more_often_within_the_range_of_its_stage(variant):
     t = process.sample_timesteps(20_000, torch.Generator().manual_seed(0))
     assert 400 <= t.min() < 405 and 990 < t.max() <= 1000
     assert t.double().mean() == pytest.approx(600, abs=5)  # 400 + 600 / 3
+
+
+def test_the_cell_of_the_page_trains_the_script_on_the_stages_of_c(variant):
+    cell = eval(re.search(r"`(Cell\([^`]*)`", PAGE)[1], vars(faces))
+    assert (cell.script, cell.stages) == (NAME, faces.STAGES)
