@@ -26,7 +26,7 @@ from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
 from mindiffusion.training.schedule import Schedule
 from mindiffusion.training.self_check import check_ranks_agree, describe_machine
-from mindiffusion.training.step import Step, check_graph, graphed, make_step
+from mindiffusion.training.step import Step, check_graph, graphed, make_step, settle_order
 from mindiffusion.training.time_estimate import describe_time, images_per_second
 
 GO_ON = "Or choose another --output-dir. Then go on with --resume."
@@ -78,11 +78,13 @@ def train(
         log = Log(run)
         saver = Saver(run, log)
         display = Display(run, log, saver)
-        saver.begin(found)
-        log.begin(next_step)
-        display.begin(next_step)
         loss = _checked_loss(run)
         ddp = DistributedDataParallel(loss, broadcast_buffers=False) if ranks.world_size > 1 else loss
+        with memory_explained(config, ranks):
+            settle_order(run.config, ranks, ddp, net)
+        saver.begin(found)  # --overwrite deletes here, so all that can fail is above
+        log.begin(next_step)
+        display.begin(next_step)
         step_function = make_step(run.config, ranks, run, ddp, penalty, after_backward, after_step)
         with memory_explained(config, ranks), StopSignals() as stop, log.progress(next_step):
             _train_stages(run, log, saver, display, step_function, start_stage, next_step, stop)

@@ -13,6 +13,7 @@ from mindiffusion.runtime.precision import autocast
 from mindiffusion.training.checked_graph import CheckedGraph
 from mindiffusion.training.cuda_graph import CudaRecorder
 from mindiffusion.training.run import Run
+from mindiffusion.training.self_check import random_batch
 
 Step = Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor, Tensor]]
 
@@ -85,6 +86,19 @@ def forget_gradients(net: nn.Module) -> None:
     net.zero_grad(set_to_none=True)
     if hasattr(net, "mask_probe"):
         net.mask_probe.grad = None
+
+
+def settle_order(config: TrainConfig, ranks: Ranks, ddp: nn.Module, net: nn.Module) -> None:
+    """One backward pass of several ranks that counts for nothing: in its first one DistributedDataParallel sums the
+    gradients in another order than in all later ones. Of three ranks or more the order shows in the last bits, so the
+    first real step, of a new run as of a resumed one, must not be that first one. Leaves no gradients."""
+    if ranks.world_size == 1:
+        return
+    size = config.micro_batch_size or config.global_batch_size // ranks.world_size
+    with autocast(config.precision, ranks.device):
+        loss = ddp(*random_batch(config, ranks.device, net.in_channels, size, trial=0))
+    loss.backward()
+    forget_gradients(net)
 
 
 def backward_pass(

@@ -6,7 +6,7 @@ import signal
 import faults
 import pytest
 import torch
-from helpers import SCRIPTS, STEPS_PER_EPOCH, checkpoints, final_state, metrics
+from helpers import SCRIPTS, STEPS_PER_EPOCH, assert_same_run, checkpoints, final_state, metrics
 
 CS, CR = SCRIPTS[2:]
 DOUBLE = {"float64": True}
@@ -47,6 +47,16 @@ def test_a_run_of_two_processes_goes_on_with_another_number(world_size, alone, t
     assert (checkpoints(CS, tmp_path) / "stage2.pt").exists()
     assert faults.finish(CS, tmp_path, "--resume", world_size=world_size, fault=DOUBLE) == [0] * world_size
     assert_same_training(CS, tmp_path, alone)
+
+
+def test_four_processes_killed_and_resumed_end_with_the_same_bits(tmp_path):
+    """In fp32, where the order of a sum shows. Of two numbers it does not: two processes would prove nothing."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert faults.finish(CR, whole, world_size=4) == [0] * 4
+    kill = {"kill": {"place": "step", "nth": 2 * STEPS_PER_EPOCH + 2}}
+    assert set(faults.finish(CR, parts, world_size=4, fault=kill)) == {-signal.SIGKILL}
+    assert faults.finish(CR, parts, "--resume", world_size=4) == [0] * 4
+    assert_same_run(CR, parts, whole)
 
 
 def test_a_batch_that_does_not_divide_is_refused_before_any_work(tmp_path):
