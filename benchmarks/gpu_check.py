@@ -21,12 +21,18 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mindiffusion.runtime.errors import UserError  # noqa: E402
-from mindiffusion.runtime.gpu import describe, probe, why_unusable  # noqa: E402
+from mindiffusion.runtime.gpu import describe, why_unusable  # noqa: E402
 
 TAIL = 40  # lines of a command's output in the report
 LESS = ("going on uncompiled", "--cuda-graph is off", "is left out")  # it ended, but not on the path that is checked
 TELLING = ("self-check", "cuda-graph", "uncompiled", "warning", "error")  # what a run says about itself
+PROBE = """
+import torch
+from mindiffusion.runtime.gpu import probe
+for index in range(torch.cuda.device_count()):
+    probe(torch.device("cuda", index))
+print(torch.cuda.device_count(), "GPU(s) computed a convolution correctly")
+"""
 PASSED, FAILED, SKIPPED = "passed", "FAILED", "skipped"
 
 
@@ -90,16 +96,11 @@ def no_gpu() -> tuple[str, str]:
 
 
 def probed(on_gpu: bool) -> tuple[str, str]:
-    """One kernel on each GPU."""
+    """One kernel on each GPU, in a process of its own: one that stays would keep a GPU in exclusive mode to itself."""
     if not on_gpu:
         reason = why_unusable()
         return (FAILED, reason) if reason else no_gpu()
-    try:
-        for index in range(torch.cuda.device_count()):
-            probe(torch.device("cuda", index))
-    except UserError as error:
-        return FAILED, str(error)
-    return PASSED, f"{torch.cuda.device_count()} GPU(s) computed a convolution correctly"
+    return command(["-c", PROBE])
 
 
 def command(arguments: list[str], telling: bool = False, **environment: str) -> tuple[str, str]:

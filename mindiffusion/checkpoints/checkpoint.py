@@ -107,12 +107,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def load_plain(path: Path) -> Any:
     """Read a file of tensors and plain types, without executing anything. BadCheckpoint if that is not possible."""
-    if not path.is_file():
-        raise BadCheckpoint(f"{path} does not exist or is not a file.")
     try:
+        if not path.is_file():
+            raise BadCheckpoint(f"{path} does not exist or is not a file.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, where one clear error follows
             return torch.load(path, map_location="cpu", weights_only=True)
+    except BadCheckpoint:
+        raise
+    except PermissionError as error:
+        raise BadCheckpoint(f"{path} cannot be read: {error.strerror}. Its owner can allow it.") from error
     except Exception as error:  # a damaged file fails in many places of the zip reader and the unpickler
         raise BadCheckpoint(
             f"{path} cannot be read as a checkpoint: {_reason(path, error)}. Name the .pt file of a run, or the run's "

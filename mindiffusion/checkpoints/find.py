@@ -18,7 +18,10 @@ WAYS = "a run's folder (checkpoints_c_32, say), a checkpoint file, or a folder t
 def find_model(path: Path) -> Path:
     """The file, or the exported folder, that ``path`` names. BadCheckpoint, saying what can be named, if there
     is none."""
-    found = _file_of(path)
+    try:
+        found = _file_of(path)
+    except PermissionError as error:
+        raise BadCheckpoint(f"{path} cannot be read: {error.strerror}. Its owner can allow it.") from error
     if found is None:
         what = "holds no model" if path.is_dir() else "does not exist"
         raise BadCheckpoint(f"{path} {what}: name {WAYS}.")
@@ -27,7 +30,10 @@ def find_model(path: Path) -> Path:
 
 def is_model(path: Path) -> bool:
     """Whether ``path`` names a model, good or damaged; a folder of images, say, does not."""
-    return path.is_file() or (path.is_dir() and (_is_export(path) or _checkpoints_of(path) is not None))
+    try:
+        return path.is_file() or (path.is_dir() and (_is_export(path) or _checkpoints_of(path) is not None))
+    except PermissionError:
+        return True  # find_model says what is wrong
 
 
 def _file_of(path: Path) -> Path | None:

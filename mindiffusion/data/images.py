@@ -66,25 +66,19 @@ def load_images(
         if data_path != SYNTHETIC:
             fingerprint["set"] = data_path
         return ImageData(synthetic_images(num_synthetic, image_size, seed, data_path), fingerprint)
-    mistake = ""
-    try:
-        if crop not in CROPS:
-            raise UserError(f"There is no crop {crop!r}. Choose --crop from {', '.join(CROPS)}.")
+    if crop not in CROPS:
+        raise UserError(f"There is no crop {crop!r}. Choose --crop from {', '.join(CROPS)}.")
+
+    def find_and_cache() -> tuple[Path, list[ImageFile], str]:
         root = _data_folder(data_path)
         files = find_images(root)
         key = _cache_key(root, files, image_size, crop, skip_bad_images)
         if ranks.local_rank == 0 and open_cache(key) is None:
             build_cache(key, root, [f.name for f in files], image_size, crop, skip_bad_images, show=ranks.is_main)
-    except UserError as error:
-        mistake = str(error)
-    _raise_together(ranks, mistake)  # also the wait for the cache
-    cached = open_cache(key)
-    if cached is None:
-        raise UserError(
-            f"The image cache of {root} in {cache_folder()} is gone since this run wrote it. Start again when no other "
-            "program is changing the images or deleting caches."
-        )
-    images, skipped = cached
+        return root, files, key
+
+    root, files, key = ranks.together(find_and_cache)
+    images, skipped = ranks.together(lambda: _cached(root, key))
     if skipped and ranks.is_main:
         more = f" and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
         print(f"Skipped {len(skipped)} unreadable images: {', '.join(skipped[:LISTED])}{more}", file=sys.stderr)
@@ -100,6 +94,16 @@ def load_images(
         images = images[_slice(places, len(images), data_path)]
         fingerprint |= {"images": len(images), "places": "{}-{}".format(*places)}
     return ImageData(images, fingerprint)
+
+
+def _cached(root: Path, key: str) -> tuple[Tensor, list[str]]:
+    cached = open_cache(key)
+    if cached is None:
+        raise UserError(
+            f"The image cache of {root} in {cache_folder()} is gone since this run wrote it. Start again when no other "
+            "program is changing the images or deleting caches."
+        )
+    return cached
 
 
 def parse_range(text: str) -> tuple[int, int]:
@@ -208,18 +212,6 @@ def _cache_key(root: Path, files: list[ImageFile], image_size: int, crop: str, s
 def _digest(lines) -> str:
     # surrogateescape: file names need not be valid UTF-8
     return blake2b("\n".join(lines).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-def _raise_together(ranks: Ranks, mistake: str) -> None:
-    """Wait for every rank; UserError on each of them, with every rank's message, if one has a ``mistake``.
-
-    Were it raised on one rank only, rank 0 could not report it and the others would wait in vain.
-    """
-    message = torch.frombuffer(bytearray(mistake.encode("utf-8", "surrogateescape") + b"\n"), dtype=torch.uint8)
-    lines = bytes(ranks.gather(message).tolist()).decode("utf-8", "surrogateescape").splitlines()
-    mistakes = dict.fromkeys(line for line in lines if line)  # machines that met the same mistake tell it once
-    if mistakes:
-        raise UserError("\n".join(mistakes))
 
 
 def count_images(

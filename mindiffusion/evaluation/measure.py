@@ -19,7 +19,6 @@ from mindiffusion.runtime.precision import set_backend_flags
 from mindiffusion.sampling import Sampler, draw_from_network, num_batches, num_evaluations
 
 WEIGHTS = {"both": ("ema", "raw"), "ema": ("ema",), "raw": ("raw",)}
-LOSS_BATCH = 500  # images at a time, of loss and bpd
 Tick = Callable[[int], None]  # told how many images a network has just been asked about
 
 
@@ -85,7 +84,9 @@ def measure_model(work: Work, subject: Subject, real: RealImages, tick: Tick) ->
             asked = model_of(_named(subject.weights, which))
             process = DDPM(asked.net, asked.betas, asked.n_T).to(work.device)
             process.eps_model.register_forward_hook(lambda module, inputs, output: tick(len(output)))
-            values, terms = network_row(process, real.held_out[: work.n_loss_images], work.settings, prefix)
+            values, terms = network_row(
+                process, real.held_out[: work.n_loss_images], work.settings, prefix, work.batch_size
+            )
             row |= values
             details["terms"][which] = terms
     return row, details

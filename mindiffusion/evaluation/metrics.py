@@ -109,13 +109,14 @@ def _face_rate(samples: Tensor, settings: Settings) -> Estimate:
 
 
 def network_row(
-    process: DDPM, images: Tensor, settings: Settings, prefix: str = ""
+    process: DDPM, images: Tensor, settings: Settings, prefix: str = "", batch_size: int = 500
 ) -> tuple[Row, list[dict[str, float]]]:
-    """Held-out loss and bound of the network in ``process`` on uint8 images (N, 3, S, S), and the terms per stratum.
+    """Held-out loss and bound of the network in ``process`` on uint8 images (N, 3, S, S), ``batch_size`` of them at a
+    time, and the terms per stratum.
 
     Names begin with ``prefix``, by which the rows of raw weights differ from those of averaged ones.
     """
-    errors = held_out_errors(process, to_float(images), settings.seed, settings.clip_x0)
+    errors = held_out_errors(process, to_float(images), settings.seed, settings.clip_x0, batch_size)
     columns: dict[str, Tensor] = {}
     if "loss" in settings.groups:
         for name, values in (("loss", errors.noise), ("loss_dc", errors.dc), ("loss_rest", errors.noise - errors.dc)):

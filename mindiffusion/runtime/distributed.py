@@ -76,6 +76,25 @@ class Ranks:
             found = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
             raise UserError(f"the processes differ in {what} ({found}). {advice}")
 
+    def together(self, work: Callable[[], Any]) -> Any:
+        """Call ``work`` on every rank and wait for all. Returns this rank's result; if any rank met a UserError, every
+        rank raises one, with every rank's message.
+
+        Were it raised on one rank only, rank 0 could not report it and the others would wait in vain.
+        """
+        if self.world_size == 1:
+            return work()
+        result, mistake = None, ""
+        try:
+            result = work()
+        except UserError as error:
+            mistake = str(error)
+        message = torch.frombuffer(bytearray(mistake.encode("utf-8", "surrogateescape") + b"\n"), dtype=torch.uint8)
+        lines = bytes(self.gather(message).tolist()).decode("utf-8", "surrogateescape").splitlines()
+        if mistakes := dict.fromkeys(line for line in lines if line):  # ranks that met the same mistake tell it once
+            raise UserError("\n".join(mistakes))
+        return result
+
     def average_(self, tensor: Tensor) -> Tensor:
         """Replace ``tensor`` by its mean over ranks, in place, on every rank."""
         if self.world_size > 1:

@@ -12,6 +12,7 @@ from types import FrameType
 from mindiffusion.runtime.terminal import error_text
 
 USER_ERROR_EXIT_CODE = 2
+SMALLER = "Do less at a time: --batch-size of sample.py and evaluate.py, --micro-batch-size or --n-feat of training."
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -50,7 +51,8 @@ def stopping_at_once() -> Iterator[None]:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Call ``main`` and turn its outcome into an exit code: 0, 2 for a UserError, 128 + n for signal n.
+    """Call ``main`` and turn its outcome into an exit code: 0, 2 for a UserError or a lack of memory, 128 + n for
+    signal n.
 
     Every rank meets the same mistakes, so only rank 0 speaks; each rank exits with the code.
     """
@@ -58,7 +60,13 @@ def run_script(main: Callable[[], None]) -> None:
     with stopping_at_once():
         try:
             main()
-        except UserError as error:
+        except (UserError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, UserError):
+                from mindiffusion.runtime.gpu import is_out_of_memory  # which wants torch
+
+                if not is_out_of_memory(error):
+                    raise
+                error = UserError(f"out of memory: {first_line(error)} {SMALLER}")
             if speaks:
                 print(error_text(error, sys.stderr), file=sys.stderr)
             _tell_torchrun(str(error))

@@ -35,9 +35,11 @@ def cpu_has_bf16() -> bool:
 
 
 def set_backend_flags(precision: str, device: torch.device) -> None:
-    """fp32 means fp32: cuDNN would otherwise round convolutions to TF32. Its algorithms are chosen by timing them.
+    """fp32 means fp32: cuDNN would otherwise round convolutions to TF32, and cuBLAS matrix products where the
+    environment asks for it (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE). cuDNN's algorithms are chosen by timing them.
     On a CPU, freed memory is kept for the next step, and bf16 without instructions for it is warned of."""
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     if device.type == "cpu":
         keep_freed_memory()

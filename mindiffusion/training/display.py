@@ -59,7 +59,9 @@ class Display:
         self.saver = saver
         self.folder = config.contents_dir
         self.recovery_file = RecoveryFile(self.folder / "recovery.csv", config.image_size, config.data_path)
-        self.band_file = BandFile(self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed)
+        self.band_file = BandFile(
+            self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed, config.micro_batch_size
+        )
         self._denoiser: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def begin(self, next_step: int) -> None:

@@ -25,7 +25,7 @@ from mindiffusion.training.plan import describe_plan
 from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
 from mindiffusion.training.schedule import Schedule
-from mindiffusion.training.self_check import check_ranks_agree, describe_machine
+from mindiffusion.training.self_check import check_ranks_agree, check_same_settings, describe_machine
 from mindiffusion.training.step import Step, check_graph, graphed, make_step, settle_order
 from mindiffusion.training.time_estimate import describe_time, images_per_second
 
@@ -68,13 +68,14 @@ def train(
             skip_bad_images=config.skip_bad_images,
             places=config.train_places,
         )
+        check_same_settings(ranks, config, data.fingerprint)
         config = resolve_auto(config, len(data), ranks.device)
         ranks.same("precision", config.precision, "Give --precision fp32, which all machines can compute.")
         set_backend_flags(config.precision, ranks.device)
         net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device, config.compile))
         diffusion.to(ranks.device)
         run = Run(config, ranks, Schedule(config, len(data)), data, net, diffusion)
-        next_step = run.restore(found)
+        next_step = ranks.together(lambda: run.restore(found))
         log = Log(run)
         saver = Saver(run, log)
         display = Display(run, log, saver)

@@ -83,8 +83,8 @@ class Saver:
         there = run.saved_path and run.saved_path.resolve() == latest.resolve()
         if path is None and run.saved_step == done and there:
             return
+        interval = run.meter.state()  # waits for the steps that a GPU has still to do: their time counts
         with run.meter.paused():
-            interval = run.meter.state()
             if not all(math.isfinite(value) for value in interval.values()):
                 self.log.means(done)  # raises: a broken state must not replace a good one
             run.ranks.from_main(lambda: self._write(done, interval, path))

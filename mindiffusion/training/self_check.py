@@ -85,6 +85,22 @@ def reading(
 # --- rank against rank ------------------------------------------------------------------------------------------------
 
 
+def check_same_settings(ranks: Ranks, config: TrainConfig, fingerprint: dict[str, str | int]) -> None:
+    """UserError, on every rank, if the processes were told different things or have different images: each would train
+    on its own, and nothing would say so. ``fingerprint``: of the data."""
+    everyone = ranks.gather_objects(
+        {**config.identity(), **{f"data: {key}": value for key, value in fingerprint.items()}}
+    )
+    for name in dict.fromkeys(name for each in everyone for name in each):
+        values = [str(each.get(name, "none")) for each in everyone]
+        if len(set(values)) > 1:
+            found = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
+            raise UserError(
+                f"the processes differ in {name} ({found}). Start all with the same command, on folders with the same "
+                "files on every machine."
+            )
+
+
 def check_ranks_agree(ranks: Ranks, net: nn.Module, where: str) -> None:
     """UserError, on every rank, naming the ranks whose weights are not those of the others, bit for bit. With two ranks
     rank 0 counts as right. ``where`` says when, for the message."""

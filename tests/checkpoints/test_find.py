@@ -1,6 +1,7 @@
 """One way to name a model: whichever name is given, the same weights come out, and mistakes say what can be named."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,6 +83,25 @@ def test_a_file_that_is_no_checkpoint_is_told_plainly_and_without_bad_advice(tmp
     with pytest.raises(BadCheckpoint, match=words) as error:
         read_weights(path)
     assert "weights_only" not in str(error.value)
+
+
+def test_a_file_that_may_not_be_read_is_told_so_and_gives_way_to_the_one_before(run, tmp_path, monkeypatch):
+    folder = shutil.copytree(checkpoints(C, run), tmp_path / "checkpoints_c_32")
+    load = torch.load
+
+    def guarded(path, **options):
+        if Path(path).name == "latest.pt":
+            raise PermissionError(13, "Permission denied", str(path))
+        return load(path, **options)
+
+    monkeypatch.setattr(torch, "load", guarded)
+    with pytest.raises(BadCheckpoint, match=r"latest\.pt cannot be read: Permission denied"):
+        read_weights(folder / "latest.pt")
+    assert find_model(folder).name == "previous.pt"
+    monkeypatch.setattr(Path, "is_file", lambda path: guarded("latest.pt"))
+    with pytest.raises(BadCheckpoint, match="cannot be read: Permission denied"):
+        find_model(folder)
+    assert is_model(folder)
 
 
 def test_an_object_in_a_file_is_refused_without_advice_to_load_it_anyhow(tmp_path):

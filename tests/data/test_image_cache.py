@@ -156,6 +156,6 @@ def test_a_mistake_on_another_machine_is_raised_here_too(faces):
             return torch.cat([part, torch.tensor(list("disk füll\n".encode()), dtype=torch.uint8)])
 
     with pytest.raises(UserError, match=r"^disk füll$"):
-        load(faces, ranks=TwoMachines())
+        load(faces, ranks=TwoMachines(world_size=2))
     with pytest.raises(UserError, match=r"(?s)does not exist.*disk füll"):
-        load(faces / "nowhere", ranks=TwoMachines())
+        load(faces / "nowhere", ranks=TwoMachines(world_size=2))

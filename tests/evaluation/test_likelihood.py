@@ -17,6 +17,7 @@ from mindiffusion.evaluation.likelihood import (
     step_nats,
     timestep_strata,
 )
+from mindiffusion.evaluation.metrics import Settings, network_row
 
 T = 200
 BETAS = (1e-4, 0.1)  # so that 200 steps end in noise, as 1000 steps of the default schedule do
@@ -47,6 +48,16 @@ def gaussian_images(count: int, mean: float = 0.0) -> torch.Tensor:
 
 IMAGES = gaussian_images(24)
 ERRORS = held_out_errors(DDPM(BestNoise(), BETAS, T), IMAGES)
+
+
+def test_no_more_images_are_asked_about_at_once_than_told_and_the_answers_are_the_same():
+    process, seen = DDPM(BestNoise(), BETAS, T), set()
+    process.eps_model.register_forward_hook(lambda module, inputs, output: seen.add(len(output)))
+    settings = Settings(("loss",), resamples=0)
+    images = ((IMAGES + 1) * 127.5).round().to(torch.uint8)
+    rows = [network_row(process, images, settings, batch_size=size)[0]["loss"].value for size in (24, 10)]
+    assert seen == {24, 10, 4}
+    assert rows[0] == pytest.approx(rows[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("n_T", [1000, 200, 100, 40, 10])

@@ -9,8 +9,9 @@ from helpers import ROOT, SCRIPTS, exit_code, write_pngs
 
 from mindiffusion.runtime import gpu
 from mindiffusion.runtime.distributed import pick_device
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.gpu import is_out_of_memory, probe, why_unusable
+from mindiffusion.runtime.precision import set_backend_flags
 
 GPU = torch.device("cuda", 0)
 OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver.\nmore"
@@ -35,6 +36,27 @@ def test_without_a_gpu_auto_is_the_cpu(text, monkeypatch):
     assert pick_device("auto", 0) == torch.device("cpu")
     with pytest.raises(UserError, match="PyTorch sees no CUDA GPU"):
         pick_device("cuda", 0)
+
+
+def test_a_lack_of_memory_ends_any_program_with_a_sentence_and_other_errors_with_their_traceback(capsys):
+    def lack():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    def other():
+        raise RuntimeError("a bug")
+
+    with pytest.raises(SystemExit) as end:
+        run_script(lack)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "Tried to allocate 2.00 GiB. Do less at a time: --batch-size" in said
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_script(other)
+
+
+def test_fp32_is_fp32_whatever_the_environment_asked_for():
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    set_backend_flags("fp32", torch.device("cpu"))
+    assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
 
 
 def test_a_pytorch_without_cuda_is_not_asked(monkeypatch):

@@ -58,7 +58,7 @@ def no_measuring(monkeypatch):
 def quick(monkeypatch):
     """Networks are not asked: black samples, and the last bias as the loss."""
 
-    def row(process, images, settings, prefix):
+    def row(process, images, settings, prefix, batch_size):
         return {f"{prefix}loss": Estimate(float(process.eps_model.out.bias.detach()[0]))}, []
 
     monkeypatch.setattr(measure, "draw", lambda work, model, tick: torch.zeros(4, 3, 32, 32, dtype=torch.uint8))

@@ -21,6 +21,7 @@ from helpers import (
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.runtime.errors import Stopped, UserError
+from mindiffusion.training import loop as training
 
 C, CS, CR, P, CP, S = ALL_SCRIPTS[1:]
 GRIDS = ("--num-samples", "2", "--sample-steps", "2")
@@ -144,6 +145,19 @@ def test_a_second_launch_refuses_and_changes_nothing(name, finished, capsys):
     assert "--resume" in message
     assert "--overwrite" in message
     assert files(finished(name)) == before
+
+
+def test_overwrite_deletes_nothing_before_the_new_run_can_take_a_step(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished(C), tmp_path, dirs_exist_ok=True)
+    before = files(tmp_path)
+
+    def no_memory(run):
+        raise UserError("out of memory")
+
+    monkeypatch.setattr(training, "_checked_loss", no_memory)
+    with pytest.raises(UserError, match="out of memory"):
+        launch(C, tmp_path, "--overwrite")
+    assert files(tmp_path) == before
 
 
 def test_overwrite_starts_anew_and_spares_other_files(finished, tmp_path):

@@ -17,7 +17,7 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.training import acceleration, self_check
 from mindiffusion.training.acceleration import maybe_compile, memory_advice, memory_explained
-from mindiffusion.training.self_check import check_ranks_agree, checksum, describe_machine
+from mindiffusion.training.self_check import check_ranks_agree, check_same_settings, checksum, describe_machine
 from mindiffusion.unet import NaiveUnet
 
 STAGES = (Stage(0, 1, "all", 1),)
@@ -204,6 +204,25 @@ def test_the_rank_that_differs_is_named(sums, named, monkeypatch):
     check_ranks_agree(Ranks(world_size=len(sums)), NaiveUnet(3, 3, 8), "at the end of epoch 1")
 
 
+@pytest.mark.parametrize(
+    ("mine", "theirs", "named"),
+    [
+        ({"seed": 0}, {"seed": 1}, r"differ in seed \(rank 0: 0, rank 1: 1\)"),
+        ({"lr": 1e-3}, {}, r"lr \(rank 0: 0.001, rank 1: 2e-05\)"),
+        ({}, {"files": "b", "images": 3}, r"data: files \(rank 0: a, rank 1: b\)"),
+    ],
+)
+def test_processes_that_were_told_different_things_do_not_train(mine, theirs, named, monkeypatch):
+    everyone = []
+    monkeypatch.setattr(Ranks, "gather_objects", lambda self, settings: everyone.append(settings) or everyone)
+    ranks = Ranks(world_size=2)
+    same = {"files": "a", "images": 3}
+    check_same_settings(ranks, config(**mine), same)
+    with pytest.raises(UserError, match=named):
+        other = {name: theirs.pop(name) for name in same if name in theirs}
+        check_same_settings(ranks, config(**theirs), same | other)
+
+
 def in_processes(work, tmp_path):
     """The exit codes of two processes in a gloo group that run ``work(rank)``, and what they printed."""
     port = faults.free_port()
@@ -264,6 +283,26 @@ def test_an_error_of_one_rank_is_printed_before_anything_waits_for_the_others(tm
     codes, logs = in_processes(fail_alone, tmp_path)
     assert codes[1] == 1
     assert "RuntimeError: only here" in logs[1] and "waits for ever" not in logs[1]
+
+
+def miss_a_file(rank):
+    def work():
+        if rank == 1:
+            raise UserError("rank 1 lacks a file")
+        return "found"
+
+    with process_group("cpu") as ranks:
+        try:
+            ranks.together(work)
+        except UserError as error:
+            print(error, flush=True)
+        print(ranks.together(lambda: rank), flush=True)
+
+
+def test_a_mistake_of_one_rank_is_told_by_all(tmp_path):
+    codes, logs = in_processes(miss_a_file, tmp_path)
+    assert codes == [0, 0]
+    assert logs == [f"rank 1 lacks a file\n{rank}\n" for rank in range(2)]
 
 
 def no_gpu_on_rank_1(rank):
