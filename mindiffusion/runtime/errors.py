@@ -62,8 +62,6 @@ def run_script(main: Callable[[], None]) -> None:
             main()
         except (UserError, RuntimeError, MemoryError) as error:
             if not isinstance(error, UserError):
-                from mindiffusion.runtime.gpu import is_out_of_memory  # which wants torch
-
                 if not is_out_of_memory(error):
                     raise
                 error = UserError(f"out of memory: {first_line(error)} {SMALLER}")
@@ -86,6 +84,18 @@ def _tell_torchrun(message: str) -> None:
     report = {"message": message, "extraInfo": {"py_callstack": message, "timestamp": str(int(time.time()))}}
     with suppress(OSError), open(path, "w") as file:
         json.dump({"message": report}, file)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is a lack of memory, of a GPU or of the machine."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or "out of memory" in text:  # PyTorch's own error says so
+            return True
+        if "can't allocate memory" in text or "not enough memory" in text:  # the CPU's allocator
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def first_line(error: Exception) -> str:

@@ -48,18 +48,6 @@ def describe(device: torch.device) -> str:
     return f"{torch.cuda.get_device_name(device)} (sm_{major}{minor})"
 
 
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, is a lack of memory, of a GPU or of the machine."""
-    while error is not None:
-        text = str(error).lower()
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in text:
-            return True
-        if "can't allocate memory" in text or "not enough memory" in text:  # the CPU's allocator
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
 def _first_kernel(device: torch.device) -> Tensor:
     """(1,): the middle of a 3x3 convolution over 8 channels of ones, 72."""
     image, weight = torch.ones(1, 8, 5, 5, device=device), torch.ones(1, 8, 3, 3, device=device)

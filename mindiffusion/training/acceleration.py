@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import UserError, first_line
-from mindiffusion.runtime.gpu import describe, is_out_of_memory
+from mindiffusion.runtime.errors import UserError, first_line, is_out_of_memory
+from mindiffusion.runtime.gpu import describe
 from mindiffusion.runtime.precision import keep_compiled_code, memory_format, resolve_precision
 from mindiffusion.training.self_check import compiled_differs
 

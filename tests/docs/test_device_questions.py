@@ -52,6 +52,7 @@ REASONS = {
     ("runtime/distributed.py", "any"): "a flag that travels over the CPU: no wait for the GPU's queue",
     ("runtime/distributed.py", "process_group"): NO_TENSOR,
     ("runtime/distributed.py", "_place_in_job"): NO_TENSOR,
+    ("runtime/distributed.py", "together"): "a message that travels over the CPU, at the start",
     ("runtime/errors.py", "_tell_torchrun"): NO_TENSOR,
     ("runtime/errors.py", "stop"): NO_TENSOR,
     ("runtime/errors.py", "stopping_at_once"): NO_TENSOR,

@@ -9,8 +9,8 @@ from helpers import ROOT, SCRIPTS, exit_code, write_pngs
 
 from mindiffusion.runtime import gpu
 from mindiffusion.runtime.distributed import pick_device
-from mindiffusion.runtime.errors import UserError, run_script
-from mindiffusion.runtime.gpu import is_out_of_memory, probe, why_unusable
+from mindiffusion.runtime.errors import UserError, is_out_of_memory, run_script
+from mindiffusion.runtime.gpu import probe, why_unusable
 from mindiffusion.runtime.precision import set_backend_flags
 
 GPU = torch.device("cuda", 0)
