@@ -1,6 +1,6 @@
 """Would another learning rate change the answer? The cells of faces.py that carry it, at 1e-3 instead of 5e-4, all else
-alike. 1e-3 was chosen by pilots of one seed (P_lr*, S_lr1e-3 in candidates.py). C and CP have not been run yet,
-uniform and S_long_end with seed 0 only.
+alike. 1e-3 was chosen by pilots of one seed (P_lr*, S_lr1e-3 in candidates.py). C and CP have not been run,
+uniform and S_no_order with seed 0 only.
 """
 
 from dataclasses import replace
