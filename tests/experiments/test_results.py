@@ -134,6 +134,9 @@ def bands_of(cell: str) -> dict[int, list[float]]:
     return {int(row[3]): [float(value) for value in row[4:]] for row in rows}
 
 
+AT_1E_3 = ("control_high_lr_32", "p_high_lr_32", "s_high_lr_32", "s_long_end_32")
+
+
 def test_the_table_of_the_pretrained_weights_is_that_of_the_study():
     folder = ROOT / "pretrained"
     found = re.findall(
@@ -141,7 +144,8 @@ def test_the_table_of_the_pretrained_weights_is_that_of_the_study():
     )
     assert {name for name, *_ in found} == {path.parent.name for path in folder.glob("*/model.safetensors")}
     for name, called, *shown in found:
-        table = StudyTable(RESULTS / ("faces_lr" if "high_lr" in name or "long_end" in name else "faces"))
+        study = "faces_lr_again" if name == "p_high_lr_32" else "faces_lr" if name in AT_1E_3 else "faces"
+        table = StudyTable(RESULTS / study)
         cell = {"the": "uniform"}.get(called, called)
         values = [("swd", 0), ("bpd", 2), ("face_rate", 2)]
         assert shown == [f"{table.by_seed(cell, metric)[0]:.{digits}f}" for metric, digits in values]
@@ -272,6 +276,11 @@ def test_what_the_words_say_of_a_run_made_again_is_what_both_give():
 
     (fp32, bf16), (its_bpd, bpd) = both("swd"), both("bpd")
     assert f"has swd {fp32:.0f} and bits/dim {its_bpd:.2f}, in bf16 on the newer one {bf16:.0f} and {bpd:.2f}" in page
+    xeon, amd = ((each.by_seed("P", "swd")[0], each.by_seed("P", "bpd")[0]) for each in (here, again))
+    assert (
+        "on the Xeon swd {:.0f} and bits/dim {:.2f}, on the newer AMD EPYC {:.0f} and {:.2f}".format(*xeon, *amd)
+        in page
+    )
     less = [100 * (1 - one / other) for one, other in (both(f"loss_band{band}") for band in range(1, 11))]
     assert f"{100 * (1 - its_bpd / bpd):.1f} % better bits/dim and {min(less):.1f} to {max(less):.1f} % less" in page
 
