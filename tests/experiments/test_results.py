@@ -205,6 +205,9 @@ def test_what_the_words_say_of_the_published_normalisation_at_the_larger_rate_is
     measures = f"`S_long_end` has {ours['swd']:.0f}, P {theirs['swd']:.0f}, where the first measure has"
     assert f"{measures} {first[0]:.0f} and {first[1]:.0f} (seed 0" in page
     gains = [100 * (1 - one / other) for one, other in ((ours["swd"], theirs["swd"]), first)]
+    assert f"with contrast left out it is {gains[0]:.0f} % (one seed)" in " ".join(
+        (ROOT / "README.md").read_text().split()
+    )
     assert "{:.0f} % lower instead of {:.0f}.".format(*gains) in page
     assert f"is {ours['spectrum_db']:.1f} dB from that of real images, of P's {theirs['spectrum_db']:.1f} dB" in page
 
