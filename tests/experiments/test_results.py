@@ -279,6 +279,25 @@ def test_what_the_words_say_of_the_long_plain_end_is_what_the_study_gives():
     assert max(abs(ratio - 1) for ratio in ratios["S_long_end"][0]) == pytest.approx(0.006, abs=5e-4)
 
 
+def test_what_the_words_say_of_the_order_is_what_the_study_gives():
+    table = StudyTable(RESULTS / "faces_lr")
+    page, readme = (" ".join((ROOT / name).read_text().split()) for name in ("docs/results.md", "README.md"))
+
+    def gains(cell: str, control: str) -> tuple[float, float]:
+        pairs = ((table.by_seed(cell, metric)[0], table.by_seed(control, metric)[0]) for metric in ("swd", "bpd"))
+        return tuple(100 * (1 - ours / theirs) for ours, theirs in pairs)
+
+    assert sorted(table.by_seed("S_no_order", "swd")) == [0] and "0.3125" in page
+    (swd, bpd), (more, better) = gains("S_no_order", "P"), gains("S_long_end", "S_no_order")
+    assert f"{swd:.0f} % lower swd than P, {-bpd:.1f} % worse bits/dim" in page
+    assert f"`S_long_end` has {more:.0f} % lower swd and {better:.1f} % better bits/dim than that" in page
+    falling = gains("S_long_end", "P")
+    told = f"{swd:.0f} % lower swd than P at {-bpd:.1f} % worse bits/dim; falling to the plain loss, {falling[0]:.0f} %"
+    assert f"{told} at {-falling[1]:.1f} %" in readme
+    bands = [[table.by_seed(cell, f"loss_band{k}")[0] for k in range(1, 11)] for cell in ("S_no_order", "S_long_end")]
+    assert " ".join(f"{one / other:.2f}" for one, other in zip(*bands, strict=True)) in page
+
+
 def loss_ratios(table: StudyTable, cell: str) -> list[list[float]]:
     """The held-out loss of a cell over that of P: per tenth of the timesteps, low noise first, by seed."""
     bands = [(table.by_seed(cell, f"loss_band{band}"), table.by_seed("P", f"loss_band{band}")) for band in range(1, 11)]
