@@ -1,0 +1,165 @@
+"""Ranks that differ, in what they were told, in what they can or in their weights, say so together."""
+
+import multiprocessing
+import os
+import sys
+
+import faults
+import pytest
+import torch
+
+from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.runtime import distributed
+from mindiffusion.runtime.distributed import Ranks, process_group
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.training.self_check import check_ranks_agree, check_same_settings, checksum
+from mindiffusion.unet import NaiveUnet
+
+
+def config(**changes):
+    return TrainConfig("c", (Stage(0, 1, "all", 1),), n_feat=8, global_batch_size=4, **changes)
+
+
+def test_a_checksum_sees_one_bit_and_two_swapped_weights():
+    net = SparseNaiveUnet(3, 3, 8, 0.5)
+    before = checksum(net).tolist()
+    weight = net.out.weight.data.view(-1)
+    weight[[0, 1]] = weight[[1, 0]]
+    assert checksum(net).tolist()[0] != before[0] and checksum(net).tolist()[1] == before[1]
+    weight[[0, 1]] = weight[[1, 0]]
+    assert checksum(net).tolist() == before
+    weight.view(torch.int32)[5] ^= 1
+    assert checksum(net).tolist() != before
+    net.channel_mask[0] = 1 - net.channel_mask[0]
+    assert checksum(net).tolist()[1] != before[1]
+
+
+@pytest.mark.parametrize(("sums", "named"), [([1, 1, 2], "rank 2 "), ([1, 2, 2], "rank 0 "), ([1, 2], "rank 1 ")])
+def test_the_rank_that_differs_is_named(sums, named, monkeypatch):
+    monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: [[each] for each in sums])
+    with pytest.raises(UserError, match=named):
+        check_ranks_agree(Ranks(world_size=len(sums)), NaiveUnet(3, 3, 8), "at the end of epoch 1")
+    monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: [[1]] * len(sums))
+    check_ranks_agree(Ranks(world_size=len(sums)), NaiveUnet(3, 3, 8), "at the end of epoch 1")
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "named"),
+    [
+        ({"seed": 0}, {"seed": 1}, r"differ in seed \(rank 0: 0, rank 1: 1\)"),
+        ({"lr": 1e-3}, {}, r"lr \(rank 0: 0.001, rank 1: 2e-05\)"),
+        ({}, {"files": "b", "images": 3}, r"data: files \(rank 0: a, rank 1: b\)"),
+    ],
+)
+def test_processes_that_were_told_different_things_do_not_train(mine, theirs, named, monkeypatch):
+    everyone = []
+    monkeypatch.setattr(Ranks, "gather_objects", lambda self, settings: everyone.append(settings) or everyone)
+    ranks = Ranks(world_size=2)
+    same = {"files": "a", "images": 3}
+    check_same_settings(ranks, config(**mine), same)
+    with pytest.raises(UserError, match=named):
+        other = {name: theirs.pop(name) for name in same if name in theirs}
+        check_same_settings(ranks, config(**theirs), same | other)
+
+
+def in_processes(work, tmp_path):
+    """The exit codes of two processes in a gloo group that run ``work(rank)``, and what they printed."""
+    port = faults.free_port()
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_enter, args=(work, rank, port, tmp_path / f"log{rank}")) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes, [(tmp_path / f"log{rank}").read_text() for rank in range(2)]
+
+
+def _enter(work, rank, port, log):
+    sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    work(rank)
+
+
+def diverge(rank):
+    with process_group("cpu") as ranks:
+        torch.manual_seed(0)
+        net = NaiveUnet(3, 3, 8)
+        check_ranks_agree(ranks, net, "at the end of epoch 1")
+        print("agreed", flush=True)
+        if rank == 1:
+            net.out.bias.data[0] += 1e-3
+        try:
+            check_ranks_agree(ranks, net, "at the end of epoch 2")
+        except UserError as error:
+            print(error, flush=True)
+
+
+def test_two_processes_find_the_one_whose_weights_went_astray(tmp_path):
+    codes, logs = in_processes(diverge, tmp_path)
+    assert codes == [0, 0]
+    for log in logs:
+        assert log.startswith("agreed\n")
+        assert "at the end of epoch 2, the weights of rank 1 are not those of the other ranks" in log
+
+
+def fail_alone(rank):
+    def hang():
+        print("waits for ever", flush=True)
+        os._exit(99)
+
+    distributed.dist.destroy_process_group = hang  # as NCCL's does while another rank waits for this one
+    with process_group("cpu") as ranks:
+        if rank == 1:
+            raise RuntimeError("only here")
+        ranks.barrier()
+
+
+def test_an_error_of_one_rank_is_printed_before_anything_waits_for_the_others(tmp_path):
+    codes, logs = in_processes(fail_alone, tmp_path)
+    assert codes[1] == 1
+    assert "RuntimeError: only here" in logs[1] and "waits for ever" not in logs[1]
+
+
+def miss_a_file(rank):
+    def work():
+        if rank == 1:
+            raise UserError("rank 1 lacks a file")
+        return "found"
+
+    with process_group("cpu") as ranks:
+        try:
+            ranks.together(work)
+        except UserError as error:
+            print(error, flush=True)
+        print(ranks.together(lambda: rank), flush=True)
+
+
+def test_a_mistake_of_one_rank_is_told_by_all(tmp_path):
+    codes, logs = in_processes(miss_a_file, tmp_path)
+    assert codes == [0, 0]
+    assert logs == [f"rank 1 lacks a file\n{rank}\n" for rank in range(2)]
+
+
+def no_gpu_on_rank_1(rank):
+    def pick(name, local_rank):
+        if local_rank == 1:
+            raise UserError("no GPU for me")
+        return distributed.CPU
+
+    distributed.pick_device = pick
+    try:
+        with process_group("cpu"):
+            print("in", flush=True)
+    except UserError as error:
+        print(error, flush=True)
+
+
+def test_a_device_that_one_rank_lacks_is_told_by_all_and_none_goes_on(tmp_path):
+    codes, logs = in_processes(no_gpu_on_rank_1, tmp_path)
+    assert codes == [0, 0]
+    assert logs == ["rank 1: no GPU for me\n"] * 2
