@@ -2,7 +2,9 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -37,10 +39,14 @@ class Network:
     precision: str
     compiled: bool
 
+    @cached_property
+    def eps_model(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """(x_t, t / n_T) -> noise; compiled once, whatever the sampler."""
+        return denoiser(self.net, self.precision, self.device, self.compiled)
+
     def process(self, sampler: Sampler) -> DDPM:
         """The diffusion process that samples so."""
-        eps_model = denoiser(self.net, self.precision, self.device, self.compiled)
-        return sampler.process(eps_model, self.betas, self.n_T).to(self.device)
+        return sampler.process(self.eps_model, self.betas, self.n_T).to(self.device)
 
     def draw(self, sampler: Sampler, count: int, seed: int = 0, first: int = 0, batch_size: int = 250) -> Tensor:
         """Images ``first`` .. ``first + count - 1`` of a seed, uint8 (count, C, S, S), as a PNG would hold them."""

@@ -1,74 +1,226 @@
-"""python -m experiments.samplers CHECKPOINT --data-path CELEBA --eval-images 8001-9000: what does the sampler do?
+"""python -m experiments.samplers pretrained/p_32 pretrained/s_32 --data-path CELEBA --eval-images 8001-9000 \\
+    --samplers "ddim eta=1" "dpm eta=0 spacing=lambda" "dpm eta=1 noise_above=0.3" --steps 10 20 50
 
-The same weights and the same noise x_T under every sampler: DDIM with eta 0, 0.5 and 1 and 50, 100 and 250 steps, and
-DDPM with all steps. Writes samplers.csv, a row per sampler, and samplers.png: a row of images per sampler, where each
-column starts from the same x_T. Best with --precision bf16 --compile: 500 samples are 1.1 million network evaluations.
+What does the sampler do? Networks x samplers x numbers of evaluations, all from the same noise, in samplers.csv: a row
+as soon as it is measured. A second call skips the rows that are there, and draws samplers.png anew: evaluations
+against swd, a panel per network, a line per sampler; grey: real images that are not the reference, as far as there are
+such. With no network named it only draws.
 
-swd: mean over levels; color_error: of the mean colour; saturated: values that are black or full, in percent; face_rate:
-share of samples in which a detector finds a face, where OpenCV is installed. The row "real": other real images.
+A sampler is written as its name and its settings, those of mindiffusion.sampling.Sampler. Each setting is drawn once:
+- swd and swd_own: mean over levels, with the reference's scaling and with each set's own;
+- color_error of the mean colour; contrast: the deviation of all pixels of [-1, 1]; contrast_real: the reference's;
+- spectrum_db_1 ...: decibels by which an octave of spatial frequency is too strong (grain) or too weak (blur);
+- face_rate: the share of samples in which a detector finds a face, where OpenCV is installed.
 """
 
+import argparse
+import csv
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from experiments.networks import MEASURES, held_out, load_network, network_flags, sample_measures
-from experiments.strips import save_strips
-from experiments.tables import write_csv
-from mindiffusion.runtime.errors import run_script
+from experiments.networks import Network, load_network
+from experiments.tables import read_csv
+from mindiffusion.data.images import parse_range
+from mindiffusion.evaluation.color import color_error, color_statistics
+from mindiffusion.evaluation.faces import can_find_faces, found_faces
+from mindiffusion.evaluation.metrics import to_float
+from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
+from mindiffusion.evaluation.subjects import RealImages, load_real
+from mindiffusion.evaluation.swd import swd_per_level
+from mindiffusion.runtime.env_file import read_env_file
+from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.optional import require
-from mindiffusion.sampling import Sampler
+from mindiffusion.sampling import Sampler, num_evaluations
 
-COLUMNS = ("sampler", "eta", "steps", "samples", *MEASURES)
+WHAT = ("network", "weights", "sampler", "evaluations", "samples", "seed", "precision", "reference")  # names a row
+MEASURES = ("swd", "swd_own", "color_error", "contrast", "contrast_real", "face_rate")
+REAL = "real images"  # the row of those that are not the reference
+MARKERS = "os^Dv*"
+SAMPLERS = ("ddim eta=0", "ddim eta=1", "dpm eta=0", "dpm eta=1")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", type=Path, nargs="*", help="exports, or the last checkpoints of finished runs")
+    parser.add_argument("--names", nargs="+", help="of the networks, for table and figure (default: their files')")
+    parser.add_argument("-o", "--output", type=Path, default=Path("studies/samplers"), help="default: studies/samplers")
+    parser.add_argument("--data-path", help="default: CELEBA_PATH (.env or environment); 'synthetic' for that data")
+    parser.add_argument("--eval-images", metavar="A-B", help="the reference, held out of training, e.g. 8001-9000")
+    parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS), help=f"default: {', '.join(SAMPLERS)}")
+    parser.add_argument("--steps", type=int, nargs="+", default=[10, 20, 50, 100], help="default: 10 20 50 100")
+    parser.add_argument("--n-samples", type=int, default=500, help="default: 500")
+    parser.add_argument("--batch-size", type=int, default=250, help="default: 250")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: fp32")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False, help="each network, once")
+    args = parser.parse_args(argv)
+    args.names = args.names or [path.name for path in args.networks]
+    if len(args.names) != len(args.networks) or len(set(args.names)) < len(args.names):
+        parser.error("give each network a name of its own, with --names.")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw and measure sampler by sampler; the files grow as it goes."""
-    parser = network_flags(__doc__, samples=500)
-    parser.add_argument("--etas", type=float, nargs="+", default=[0.0, 0.5, 1.0], help="of DDIM (default: 0 0.5 1)")
-    parser.add_argument("--steps", type=int, nargs="+", default=[50, 100, 250], help="of DDIM (default: 50 100 250)")
-    parser.add_argument("--no-ddpm", action="store_true", help="leave out DDPM with all its steps")
-    parser.add_argument("--columns", type=int, default=16, help="of the picture (default: 16)")
-    args = parser.parse_args(argv)
+    """Check everything, draw and measure what is missing, plot."""
+    args = parse_args(argv)
+    read_env_file()
     require("matplotlib", "a figure")
-    network = load_network(args.checkpoint, args.precision, args.compile)
-    real = held_out(args, network)
-    rows = [real_row(real.others, real.held_out, args.n_samples)] if len(real.others) > 1 else []
-    strips: dict[str, Tensor] = {}
-    samplers = [Sampler("ddim", steps, eta) for eta in args.etas for steps in args.steps]
-    for sampler in samplers + [Sampler("ddpm")] * (not args.no_ddpm):
-        images = network.draw(sampler, args.n_samples, args.seed)
-        ddim = sampler.name == "ddim"
-        about = {"sampler": sampler.name, "eta": sampler.eta if ddim else "", "samples": len(images)}
-        about["steps"] = sampler.steps if ddim else network.n_T
-        rows.append({**about, **sample_measures(images, real.held_out)})
-        print(
-            f"{sampler.describe()}: "
-            + "  ".join(f"{name} {rows[-1][name]:.3f}" for name in MEASURES if name in rows[-1]),
-            flush=True,
-        )
-        strips[label(sampler, rows[-1])] = images[: args.columns]
-        write_csv(args.output / "samplers.csv", COLUMNS, rows)
-        save_strips(args.output / "samplers.png", strips, title(rows))
+    args.output.mkdir(parents=True, exist_ok=True)
+    table = args.output / "samplers.csv"
+    if args.networks:
+        measure_all(args, {text: [parse_sampler(text, n) for n in args.steps] for text in args.samplers}, table)
+    plot(args.output / "samplers.png", read_csv(table))
     print(f"samplers.csv and samplers.png in {args.output}/")
 
 
-def real_row(others: Tensor, reference: Tensor, count: int) -> dict:
-    """What perfect samples would get: real images, evenly from those that are not the reference."""
-    places = torch.linspace(0, len(others) - 1, min(count, len(others))).round().long()
-    return {"sampler": "real", "samples": len(places), **sample_measures(others[places], reference)}
+def parse_sampler(text: str, steps: int) -> Sampler:
+    """ "dpm eta=1 noise_above=0.3" with so many steps. UserError for what is no sampler or none of its settings."""
+    name, *settings = text.split()
+    values = dict(setting.partition("=")[::2] for setting in settings)
+    try:
+        return Sampler(name, steps, **{key: _value(value) for key, value in values.items()})
+    except TypeError:
+        raise UserError(f"{text!r}: write a sampler's name and its settings, like 'ddim eta=1'.") from None
 
 
-def label(sampler: Sampler, row: dict) -> str:
-    """The name of a row of the picture."""
-    name = f"eta {sampler.eta:g}, {sampler.steps} steps" if sampler.name == "ddim" else "DDPM, all steps"
-    return f"{name}\nswd {row['swd']:.0f}"
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
-def title(rows: list[dict]) -> str:
-    """What was found: the best sampler."""
-    best = min((row for row in rows if row["sampler"] != "real"), key=lambda row: row["swd"])
-    name = f"DDIM, eta {best['eta']:g}, {best['steps']} steps" if best["sampler"] == "ddim" else "DDPM, all steps"
-    return f"Same weights, same noise down a column. Lowest swd: {name} ({best['swd']:.0f})"
+def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], table: Path) -> None:
+    """A row of the table for each setting that it does not have."""
+    size, real = 0, torch.empty(0)
+    facts = (args.n_samples, args.seed, args.precision, args.eval_images or "all")
+    for name, path in zip(args.names, args.networks, strict=True):
+        network = load_network(path, args.precision, args.compile)
+        if network.shape[-1] != size:
+            size = network.shape[-1]
+            images = real_images(args, size)
+            real = images.held_out
+            if len(images.others) > 1:
+                spread = torch.linspace(0, len(images.others) - 1, args.n_samples).round().long()
+                measure(table, (REAL, "", "", 0, *facts), real, partial(images.others.index_select, 0, spread))
+        for text, each in samplers.items():
+            for sampler in each[:1] if text.startswith("ddpm") else each:
+                evaluations = num_evaluations(network.process(sampler))
+                names = (name, digest(network.net), text, evaluations, *facts)
+                draw = partial(network.draw, sampler, args.n_samples, args.seed, batch_size=args.batch_size)
+                measure(table, names, real, draw)
+        forget_compiled(network)
+
+
+def measure(table: Path, names: tuple, real: Tensor, draw: Callable[[], Tensor]) -> None:
+    """Add the row that WHAT's values ``names`` name, of the samples that ``draw`` gives, unless the table has it."""
+    row = dict(zip(WHAT, names, strict=True))
+    if any(all(old[key] == str(row[key]) for key in WHAT) for old in read_csv(table)):
+        return
+    row |= measures(draw(), real)
+    append(table, row)
+    numbers = "  ".join(f"{name} {row[name]:.3f}" for name in MEASURES if name in row)
+    print(f"{row['network']}  {row['sampler']}, {row['evaluations']} evaluations: {numbers}", flush=True)
+
+
+def real_images(args: argparse.Namespace, size: int) -> RealImages:
+    """Those that --data-path and --eval-images name, and the others."""
+    data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
+    if not data_path:
+        raise UserError("no real images: give --data-path, or set CELEBA_PATH in .env.")
+    try:
+        places = parse_range(args.eval_images) if args.eval_images else None
+    except ValueError:
+        raise UserError(f"--eval-images is {args.eval_images}; write it like 8001-9000.") from None
+    return load_real(data_path, size, "square", places, max(args.n_samples, 2))
+
+
+def digest(net: nn.Module) -> str:
+    """Of the weights: a network that was trained again is another one, whatever its name."""
+    state = blake2b(digest_size=6)
+    for name, value in sorted(net.state_dict().items()):
+        state.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()
+
+
+def measures(samples: Tensor, real: Tensor) -> dict[str, float]:
+    """All measures of uint8 samples (N, 3, S, S) against uint8 real images (M, 3, S, S)."""
+    x, y = to_float(samples), to_float(real)
+    row = {}
+    for name, normalization in (("swd", "reference"), ("swd_own", "own")):
+        levels = swd_per_level(x, y, 0, normalization)
+        row[name] = sum(distance for distance, _ in levels.values()) / len(levels)
+    row["color_error"] = float(color_error(color_statistics(x), color_statistics(y)))
+    row |= {"contrast": float(x.std()), "contrast_real": float(y.std())}
+    for (low, _), excess in zip(
+        frequency_bands(x.shape[-1]), spectrum_error(band_power(x), band_power(y)), strict=True
+    ):
+        row[f"spectrum_db_{low}"] = float(excess)
+    if can_find_faces():
+        row["face_rate"] = float(found_faces(samples).mean())
+    return row
+
+
+def append(table: Path, row: dict) -> None:
+    """Add a row; what is in the file stays, so that two calls may write at a time and none is lost to a stop."""
+    octaves = [name for name in row if name.startswith("spectrum_db_")]
+    new = not table.exists()
+    with open(table, "a", newline="") as file:
+        writer = csv.DictWriter(file, (*WHAT, *MEASURES, *octaves), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+
+
+def forget_compiled(network: Network) -> None:
+    """The compiler keeps 8 variants of one piece of code and runs the ninth uncompiled: start the next one afresh."""
+    if network.compiled:
+        torch._dynamo.reset()
+
+
+def plot(path: Path, rows: list[dict[str, str]]) -> None:
+    """Evaluations against swd: a panel per network, a line per sampler."""
+    from matplotlib.ticker import NullLocator
+
+    from mindiffusion.reports.figure_style import GREY, new_figure, plain_log_ticks, save_figure
+
+    floor = next((float(row["swd"]) for row in rows if row["network"] == REAL), None)
+    rows = [row for row in rows if row["network"] != REAL]
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    samplers = list(dict.fromkeys(row["sampler"] for row in rows))
+    evaluations = sorted({int(row["evaluations"]) for row in rows})
+    if not rows:
+        raise UserError("there is nothing to draw yet: name networks.")
+    columns = min(3, len(networks))
+    lines = -(-len(networks) // columns)
+    figure = new_figure(0.6 + 2.6 * lines)
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True).flatten()
+    for axes, network in zip(panels, networks, strict=False):
+        for index, sampler in enumerate(samplers):
+            mine = [row for row in rows if (row["network"], row["sampler"]) == (network, sampler)]
+            points = sorted((int(row["evaluations"]), float(row["swd"])) for row in mine)
+            x, y = [each[0] for each in points], [each[1] for each in points]
+            axes.plot(x, y, MARKERS[index % len(MARKERS)] + "-", color=f"C{index % 10}", label=sampler, markersize=4)
+        if floor:
+            axes.axhline(floor, color=GREY, linewidth=0.8)
+        axes.set(xscale="log", yscale="log", title=network)
+        axes.set_xticks(evaluations, evaluations, fontsize=7)
+        axes.xaxis.set_minor_locator(NullLocator())
+        plain_log_ticks(axes.yaxis)
+    for axes in panels[len(networks) :]:
+        axes.set_axis_off()
+    figure.supxlabel("network evaluations per image", fontsize=10)
+    figure.supylabel("swd: lower is better", fontsize=10)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

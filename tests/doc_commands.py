@@ -27,7 +27,7 @@ QUICK = {
     "experiments.side_by_side": ["--columns", "2", "--steps", "2"],
     "experiments.color_drift": ["--cells", "C", "--n-samples", "2", "--eval-images", "17-24"],
     "experiments.samplers": [
-        *("--n-samples", "2", "--eval-images", "17-24", "--steps", "2", "--no-ddpm"),
+        *("--n-samples", "2", "--eval-images", "17-24", "--steps", "2"),
         *("--no-compile", "--precision", "fp32"),
     ],
     "experiments.mean_of_eps": [

@@ -37,24 +37,37 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_samplers_measures_every_sampler_on_the_same_noise(options, tmp_path, monkeypatch):
-    asked = []
+def test_samplers_measures_each_setting_once_on_the_same_noise_and_goes_on_after_a_stop(options, tmp_path, monkeypatch):
+    drawn = []
     draw = networks.Network.draw
 
-    def noted(self, sampler, *more):
-        asked.append(more)
-        return draw(self, sampler, *more)
+    def noted(self, sampler, *more, **named):
+        drawn.append((more, sampler))
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return draw(self, sampler, *more, **named)
 
     monkeypatch.setattr(networks.Network, "draw", noted)
-    samplers.main([*options, "--etas", "0", "1", "--steps", "2", "4", "--columns", "3", "--no-ddpm"])
+    call = [*options, "--samplers", "ddim eta=0", "ddim eta=1", "--steps", "2", "4"]
+    with pytest.raises(KeyboardInterrupt):
+        samplers.main(call)
+    samplers.main(call)
     table = rows(tmp_path / "out" / "samplers.csv")
-    assert [(row["sampler"], row["eta"], row["steps"]) for row in table] == [
-        ("real", "", ""),
-        *(("ddim", eta, steps) for eta in ("0", "1") for steps in ("2", "4")),
+    assert [(row["sampler"], row["evaluations"]) for row in table] == [
+        ("", "0"),  # real images
+        *((f"ddim eta={eta}", steps) for eta in ("0", "1") for steps in ("2", "4")),
     ]
-    assert len({row["swd"] for row in table}) == 5 and all(row["samples"] == "8" for row in table)
-    assert set(asked) == {(8, 0)}  # as many of the same seed
-    assert (tmp_path / "out" / "samplers.png").exists()
+    assert len({row["swd"] for row in table}) == 5 == len({row["swd_own"] for row in table})
+    assert {more for more, _ in drawn} == {(8, 0)} and len(drawn) == 5  # as many of the same seed; the stopped one anew
+    samplers.main(["-o", str(tmp_path / "out")])  # draws only
+    assert (tmp_path / "out" / "samplers.png").exists() and len(drawn) == 5
+
+
+def test_a_sampler_is_its_name_and_its_settings():
+    assert samplers.parse_sampler("ddim eta=0.5 clip_x0=false", 7) == Sampler("ddim", 7, 0.5, clip_x0=False)
+    for wrong in ("ddim etta=1", "ddim eta", "ddim eta=x", "nothing eta=1"):
+        with pytest.raises(UserError):
+            samplers.parse_sampler(wrong, 7)
 
 
 def test_budget_measures_the_end_of_each_stage_with_the_images_seen(cache, tmp_path):
