@@ -10,6 +10,7 @@ from mindiffusion.checkpoints.checkpoint import LATEST, PREVIOUS
 from mindiffusion.checkpoints.weights import Weights, build_network, read_weights
 from mindiffusion.config import Stage
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
+from mindiffusion.runtime.plain_text import plain
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,13 @@ def model_name(weights: Weights) -> str:
     config = weights.checkpoint["config"] if weights.checkpoint else {}
     file = weights.path
     if file.is_dir() or "variant" not in config:
-        return file.name if file.is_dir() else file.stem
-    variant = config["variant"].upper() or "control"
+        return plain(file.name if file.is_dir() else file.stem)
+    variant = plain(config["variant"]).upper() or "control"
     if file.name in (LATEST, PREVIOUS):
         return variant
     if file.stem.removeprefix("stage").isdigit():
         return f"{variant} after stage {file.stem.removeprefix('stage')}"
-    return file.stem
+    return plain(file.stem)
 
 
 def trained_down_to(checkpoint: dict | None) -> int:

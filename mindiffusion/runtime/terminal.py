@@ -7,6 +7,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from mindiffusion.runtime.plain_text import plain_lines
+
 BOLD, RED = "1", "1;31"
 BAR = "{desc}{percentage:3.0f}% |{bar}| {speed} img/s, {left} left{postfix}"
 
@@ -43,8 +45,8 @@ def fit(text: str, stream: TextIO) -> str:
 
 
 def error_text(error: Exception, stream: TextIO) -> str:
-    """The message of a mistake, with a mark that stands out."""
-    return fit(f"error: {error}", stream).replace("error:", paint("error:", RED, stream), 1)
+    """The message of a mistake, with a mark that stands out. It may quote files, so it is made plain."""
+    return fit(f"error: {plain_lines(error)}", stream).replace("error:", paint("error:", RED, stream), 1)
 
 
 def work_bar(total: int, what: str, shown: bool = True) -> tqdm:

@@ -16,6 +16,7 @@ from mindiffusion.ddpm import DDPM
 from mindiffusion.reports.metrics_log import IntervalMeter
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.plain_text import plain_lines
 from mindiffusion.runtime.terminal import fit, paint
 from mindiffusion.training.acceleration import load_optimizer, make_optimizer
 from mindiffusion.training.ema import Ema
@@ -116,5 +117,5 @@ class Run:
     def say(self, text: str, style: str = "") -> None:
         """Print a line on rank 0, above the bar."""
         if self.ranks.is_main:
-            text = fit(text, sys.stdout)
+            text = fit(plain_lines(text), sys.stdout)
             tqdm.write(paint(text, style, sys.stdout) if style else text)
