@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,26 @@ class Weights:
         if kind == self.kind:
             return self
         return replace(self, state=self.checkpoint["ema" if kind == AVERAGED else "model"], kind=kind)
+
+
+def weights_digest(state: dict[str, Tensor]) -> str:
+    """BLAKE2b of a state dict, in any order of its names: by this a measured result knows its model again."""
+    digest = blake2b(digest_size=16)
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def check_finite(weights: Weights) -> None:
+    """BadCheckpoint if a number of the weights is none (NaN) or infinite: their images would be black."""
+    for name, value in weights.state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise BadCheckpoint(
+                f"{weights.path} holds {weights.kind} weights that are not numbers (NaN or infinite, in {name}): the run "
+                "has diverged. Name an earlier checkpoint of it, stage1.pt say."
+            )
 
 
 def read_weights(path: Path, raw: bool = False) -> Weights:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mindiffusion.checkpoints.models import Model, model_of
-from mindiffusion.checkpoints.weights import AVERAGED, RAW, Weights
+from mindiffusion.checkpoints.weights import AVERAGED, RAW, Weights, weights_digest
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.choose import kinds_of, note
 from mindiffusion.evaluation.held_out import UNKNOWN, Verdict, held_out
@@ -71,6 +71,7 @@ def measure_model(work: Work, subject: Subject, real: RealImages, tick: Tick) ->
     about = model.weights.checkpoint
     verdict = held_out(about["data"] if about else None, real.reference)
     details: dict[str, Any] = {"kind": "checkpoint", "path": str(subject.model), **_shown(verdict), "terms": {}}
+    details["weights_digest"] = weights_digest(model.weights.state)
     if about and about["config"]:
         details |= {"step": about["next_step"], "images": about["next_step"] * about["config"]["global_batch_size"]}
         details |= {"seed": about["config"]["seed"], "crop": about["config"]["crop"]}

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint
-from mindiffusion.checkpoints.weights import Weights, build_network, init_parameters, read_weights
+from mindiffusion.checkpoints.weights import (
+    Weights,
+    build_network,
+    check_finite,
+    init_parameters,
+    read_weights,
+    weights_digest,
+)
 from mindiffusion.ddpm import DDPM
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.sparse_unet import SparseNaiveUnet
@@ -122,3 +129,19 @@ def test_init_parameters_of_a_misfit_copies_nothing():
         with pytest.raises(BadCheckpoint, match=r"misfit\.pth.*--n-feat"):
             init_parameters(net, Weights(Path("misfit.pth"), state, None))
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_digest_knows_the_same_weights_again_and_no_others(tmp_path):
+    state = make_net().state_dict()
+    again = read_weights(save(tmp_path / "again.pth", dict(reversed([*state.items()])))).state
+    assert weights_digest(again) == weights_digest(state)
+    for other in (torch.zeros(3), state["out.bias"].half()):
+        assert weights_digest(state | {"out.bias": other}) != weights_digest(state)
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name():
+    state = make_net().state_dict()
+    check_finite(Weights(Path("good.pt"), state, None))
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(BadCheckpoint, match=r"bad\.pt holds .*NaN or infinite, in out\.bias.*earlier checkpoint"):
+            check_finite(Weights(Path("bad.pt"), state | {"out.bias": torch.full((3,), bad)}, None))

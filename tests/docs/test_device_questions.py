@@ -13,6 +13,8 @@ EVALUATION = "the end of a batch, or of a metric, of an evaluation"
 # (file, function): why it may ask.
 REASONS = {
     ("checkpoints/checkpoint.py", "_feed"): "the checksum of a checkpoint, whose tensors are to be written anyway",
+    ("checkpoints/weights.py", "check_finite"): ON_CPU,
+    ("checkpoints/weights.py", "weights_digest"): ON_CPU,
     ("ddim.py", "timesteps"): ON_CPU,
     ("evaluation/bootstrap.py", "bootstrap"): EVALUATION,
     ("evaluation/faces.py", "found_faces"): ON_CPU,
