@@ -67,8 +67,8 @@ def check_finite(weights: Weights) -> None:
     for name, value in weights.state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise BadCheckpoint(
-                f"{weights.path} holds {weights.kind} weights that are not numbers (NaN or infinite, in {name}): the run "
-                "has diverged. Name an earlier checkpoint of it, stage1.pt say."
+                f"{weights.path} holds {weights.kind} weights that are not numbers (NaN or infinite, in {name}): the "
+                "run has diverged. Name an earlier checkpoint of it, stage1.pt say."
             )
 
 
