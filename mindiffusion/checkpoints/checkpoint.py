@@ -21,8 +21,10 @@ Random states are absent on purpose: every draw is a function of (seed, purpose,
 import hashlib
 import io
 import json
+import os
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,9 +112,12 @@ def load_plain(path: Path) -> Any:
     try:
         if not path.is_file():
             raise BadCheckpoint(f"{path} does not exist or is not a file.")
+        _refuse_inflating(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, where one clear error follows
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        _refuse_hollow(path, content)
+        return content
     except BadCheckpoint:
         raise
     except PermissionError as error:
@@ -122,6 +127,29 @@ def load_plain(path: Path) -> Any:
             f"{path} cannot be read as a checkpoint: {_reason(path, error)}. Name the .pt file of a run, or the run's "
             "folder."
         ) from error
+
+
+def _refuse_inflating(path: Path) -> None:
+    """torch.save stores tensors as they are: a file with more in it than its own size was made to fill the memory."""
+    if zipfile.is_zipfile(path):  # those of before PyTorch 1.6 are none, and hold what they hold
+        with zipfile.ZipFile(path) as archive:
+            size, inside = path.stat().st_size, sum(member.file_size for member in archive.infolist())
+        if inside > size:
+            raise BadCheckpoint(
+                f"{path} is refused: {inside / 1e6:,.1f} MB are packed into its {size / 1e6:,.1f} MB, and torch.save "
+                "packs nothing. Do not trust where it comes from."
+            )
+
+
+def _refuse_hollow(path: Path, value: Any) -> None:
+    """A tensor may claim a shape far beyond the values that the file holds for it; a copy of it fills the memory."""
+    if isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            _refuse_hollow(path, item)
+    elif isinstance(value, Tensor):
+        plain = value.layout == torch.strided and value.device.type == "cpu"
+        if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise BadCheckpoint(f"{path} is damaged: a tensor of shape {tuple(value.shape)} is not all there.")
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -189,6 +217,14 @@ def check_same_run(
             "Continue it with its own script, or start from its weights with --init-from."
         )
     their_data = found.content["data"]
+    if "pixels" in data and "pixels" not in their_data and their_data.get("kind") == data["kind"]:
+        data = {name: value for name, value in data.items() if name != "pixels"}
+        if os.environ.get("RANK", "0") == "0":
+            print(
+                f"{found.path} is of a version that did not note the pixels: that the images are still the same is "
+                "known from their names and sizes alone.",
+                file=sys.stderr,
+            )
     theirs = {**(defaults or {}), **found.content["config"], **{f"data.{k}": v for k, v in their_data.items()}}
     ours = {**identity, **{f"data.{k}": v for k, v in data.items()}}
     differing = [
@@ -197,9 +233,11 @@ def check_same_run(
         if theirs.get(name) != value
     ]
     if differing:
+        pixels = len(differing) == 1 and differing[0].startswith("  data.pixels:")
+        why = "\nThe files have their names and sizes, but other content; or another version of Pillow reads them."
         raise UserError(
-            f"{found.path} is of another run:\n" + "\n".join(differing) + "\nUse the same settings and data, or "
-            "--output-dir for a run of its own, or --overwrite to start anew."
+            f"{found.path} is of another run:\n" + "\n".join(differing) + why * pixels + "\nUse the same settings and "
+            "data, or --output-dir for a run of its own, or --overwrite to start anew."
         )
 
 

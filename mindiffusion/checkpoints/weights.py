@@ -14,6 +14,7 @@ from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
 from mindiffusion.experts import ExpertNaiveUnet
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
+from mindiffusion.runtime.files import open_regular, read_text
 from mindiffusion.runtime.optional import require
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
@@ -151,10 +152,11 @@ def _read_export(folder: Path, raw: bool) -> Weights:
     from safetensors.torch import load_file
 
     try:
-        about = json.loads((folder / EXPORT_CONFIG).read_text())
+        about = json.loads(read_text(folder / EXPORT_CONFIG))
         if about["format"] != EXPORT_FORMAT or about["format_version"] > EXPORT_VERSION:
             raise ValueError(f"its format is {about['format']} {about['format_version']}")
-        state = load_file(folder / EXPORT_WEIGHTS)
+        open_regular(folder / EXPORT_WEIGHTS).close()  # a pipe would be waited for
+        state = load_file(folder / EXPORT_WEIGHTS)  # maps the file: no tensor reaches beyond its end
         prefix = _prefix(about["network"])
         if missing := {prefix + FIRST_WEIGHT, prefix + LAST_WEIGHT} - set(state):
             raise ValueError(f"it has no {missing.pop()}")

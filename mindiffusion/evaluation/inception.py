@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import open_regular
 
 METRICS = ("fid", "kid", "precision", "recall")
 WEIGHTS_NAME = "weights-inception-2015-12-05-6726825d.pth"  # the TensorFlow network of the FID paper, converted
@@ -61,6 +62,7 @@ def find_inception(weights: Path | None) -> Inception:
             f"{WEIGHTS_NAME} of torch-fidelity's release v0.2.0 there, or name it with --inception-weights"
         )
     try:
+        open_regular(path).close()  # a pipe would be waited for
         # The library unpickles the file without restrictions, so it is proven harmless first.
         state = torch.load(path, map_location="cpu", weights_only=True)
         usable = isinstance(state, dict) and "Mixed_7c.branch_pool.conv.weight" in state

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mindiffusion.evaluation.bootstrap import Estimate
-from mindiffusion.runtime.files import write_atomically
+from mindiffusion.runtime.files import read_text, write_atomically
 
 CSV_NAME, JSON_NAME = "evaluation.csv", "evaluation.json"
 
@@ -58,7 +58,7 @@ def write_report(
 
 def read_report(folder: Path) -> dict[str, Any]:
     """The content of evaluation.json in ``folder``."""
-    return json.loads((folder / JSON_NAME).read_text())
+    return json.loads(read_text(folder / JSON_NAME))
 
 
 def _cell(value: float) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.ddpm import DDPM, eval_mode
-from mindiffusion.runtime.files import write_atomically
+from mindiffusion.runtime.files import read_text, write_atomically
 from mindiffusion.runtime.rng import make_generator
 
 NUM_BANDS = 10
@@ -90,4 +90,4 @@ class BandFile:
 
 def read_bands(path: Path) -> list[dict[str, str]]:
     """The rows of a bands.csv; none if it is not there."""
-    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    return list(csv.DictReader(read_text(path).splitlines())) if path.exists() else []

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.files import write_atomically, write_errors_explained
+from mindiffusion.runtime.files import open_regular, write_atomically, write_errors_explained
 
 COLUMNS = (
     "stage",  # from 1
@@ -114,6 +114,7 @@ class MetricsFile:
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
     """The rows of a metrics.csv, whole ones only: the last may have been cut off by a kill, a crash or a full disk."""
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    with open_regular(path) as file:
+        whole, _, _ = file.read().rpartition(b"\n")
     rows = csv.DictReader(line for line in whole.decode(errors="replace").splitlines() if "\0" not in line)
     return [row for row in rows if None not in row and None not in row.values() and row.get("step", "").isdigit()]

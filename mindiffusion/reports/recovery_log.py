@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mindiffusion.data.feature_recovery import feature_recovery
 from mindiffusion.data.synthetic import two_feature_model
-from mindiffusion.runtime.files import write_atomically
+from mindiffusion.runtime.files import read_text, write_atomically
 
 COLUMNS = ("stage", "coarse", "fine", "outside")
 
@@ -46,8 +46,7 @@ def read_recovery(path: Path) -> list[dict[str, str]]:
     """The rows of a recovery.csv, in order of stages; none if there is no such file."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(read_text(path).splitlines()))
 
 
 def recovery_table(rows: list[dict[str, str]]) -> str:

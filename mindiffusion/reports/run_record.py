@@ -12,6 +12,7 @@ from mindiffusion.reports.bands import band_names, read_bands
 from mindiffusion.reports.metrics_log import read_metrics
 from mindiffusion.reports.recovery_log import read_recovery
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import read_text
 
 GRID_NAME = re.compile(r"stage(\d+)_epoch(\d+)\.png")
 EVALUATIONS = ("evaluation.json", "evaluation.csv")  # the first that is there is read: it has the intervals
@@ -75,7 +76,7 @@ class RunRecord:
 def read_record(folder: Path) -> RunRecord:
     """Read a contents folder. UserError if it is not one."""
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads(read_text(folder / "config.json"))
         config["variant"], config["stages"], config["data"]["images"], config["global_batch_size"]  # as used above
         metrics = _columns(read_metrics(folder / "metrics.csv"))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -118,10 +119,10 @@ def read_evaluation(path: Path) -> list[dict[str, Any]]:
     are plain, or of evaluation.json {"value", "low", "high"}. UserError if the file is neither."""
     try:
         if path.suffix == ".json":
-            rows = json.loads(path.read_text())
+            rows = json.loads(read_text(path))
             rows = [_flat(row) for row in rows["results"]] if isinstance(rows, dict) else rows
         else:
-            rows = list(csv.DictReader(path.read_text().splitlines()))
+            rows = list(csv.DictReader(read_text(path).splitlines()))
         if not all(isinstance(row, dict) and "name" in row for row in rows):
             raise ValueError("there are rows without a name")
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -1,11 +1,16 @@
-"""Files that are either whole or absent, whatever happens while they are written."""
+"""Files that are either whole or absent, whatever happens while they are written; and files that are safe to read."""
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from mindiffusion.runtime.errors import UserError
+
+TEXT_LIMIT = 64 * 2**20  # bytes: a metrics.csv of half a million rows
 
 
 class CannotWrite(UserError):
@@ -67,6 +72,27 @@ def write_atomically(
             temporary.unlink(missing_ok=True)
 
 
+def open_regular(path: Path | str) -> BinaryIO:
+    """The file ``path``, to be read. OSError if it is none: a pipe would be waited for without end, and so would some
+    devices."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe opens at once
+    file = os.fdopen(os.open(path, flags), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a regular file, UTF-8. OSError if it is none, or longer than any that this program writes; ValueError
+    if it is no text."""
+    with open_regular(path) as file:
+        content = file.read(TEXT_LIMIT + 1)
+    if len(content) > TEXT_LIMIT:
+        raise OSError(errno.EFBIG, f"longer than {TEXT_LIMIT // 2**20} MiB", str(path))
+    return content.decode("utf-8")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of a process that was killed while it wrote in ``folder``."""
     for leftover in folder.glob(".*.tmp*"):
@@ -74,6 +100,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # opens no folders
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -131,3 +131,15 @@ def test_another_run_is_refused_with_the_fields_that_differ(tmp_path):
     check_same_run(found, {"lr": 0.1}, {"images": 9})
     with pytest.raises(UserError, match=r"(?s)lr: 0\.1 in the checkpoint, 0\.2 now.*data\.images: 9"):
         check_same_run(found, {"lr": 0.2}, {"images": 8})
+
+
+def test_other_pixels_are_another_run_and_a_checkpoint_without_them_goes_on_with_a_word(tmp_path, capsys):
+    data = {"kind": "folder", "images": 9}
+    old = Found(tmp_path / "a.pt", content() | {"data": data})
+    check_same_run(old, {"lr": 0.1}, {**data, "pixels": "abc"})
+    assert "a.pt is of a version that did not note the pixels" in capsys.readouterr().err
+    new = Found(tmp_path / "a.pt", content() | {"data": {**data, "pixels": "abc"}})
+    check_same_run(new, {"lr": 0.1}, {**data, "pixels": "abc"})
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UserError, match=r"(?s)data\.pixels: 'abc' in the checkpoint, 'def' now.*but other content"):
+        check_same_run(new, {"lr": 0.1}, {**data, "pixels": "def"})
