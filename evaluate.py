@@ -47,7 +47,7 @@ from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output
 from mindiffusion.runtime.precision import set_backend_flags
 from mindiffusion.runtime.terminal import work_bar
-from mindiffusion.sampling import SAMPLERS, Sampler
+from mindiffusion.sampling import add_sampler_flags, chosen_sampler
 from mindiffusion.unet import SIZE_MULTIPLE
 
 FLOOR = "real"  # the name of the row of real images
@@ -69,11 +69,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--n-loss-images", type=int, default=1000, help="real ones for loss and bpd (default: 1000)")
     parser.add_argument("--metrics", nargs="+", choices=GROUPS, help="default: all that can be had")
     parser.add_argument("--weights", choices=tuple(WEIGHTS), default="both", help="of loss and bpd (default: both)")
-    parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="default: ddim")
-    parser.add_argument("--steps", type=int, help="DDIM: network evaluations per image (default: 50)")
-    parser.add_argument("--eta", type=float, help="DDIM: 0 = deterministic, 1 = DDPM's noise (default: 1)")
+    add_sampler_flags(parser)
     parser.add_argument("--raw-samples", action="store_true", help="draw with the last weights, not their average")
-    parser.add_argument("--no-clip", action="store_true", help="do not clip x0_hat to [-1, 1], in samples and bpd")
     parser.add_argument("--swd-normalization", choices=NORMALIZATIONS, default="reference", help="default: reference")
     parser.add_argument("--inception-weights", type=Path, help="torch-fidelity's file (default: torch's cache)")
     parser.add_argument("--floor", action="store_true", help="also a row of real images that are not the reference")
@@ -95,10 +92,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least {least}.")
     if args.image_size is not None and (args.image_size < 1 or args.image_size % SIZE_MULTIPLE):
         parser.error(f"--image-size is {args.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}.")
-    if args.sampler == "ddpm" and (args.steps is not None or args.eta is not None):
-        parser.error("--steps and --eta are DDIM's: DDPM visits every step. Drop them, or use --sampler ddim.")
-    args.steps = Sampler.steps if args.steps is None else args.steps
-    args.eta = Sampler.eta if args.eta is None else args.eta
+    args.sampler = chosen_sampler(parser, args)
     try:
         args.places = parse_range(args.eval_images) if args.eval_images else None
     except ValueError:
@@ -110,7 +104,6 @@ def main(argv: list[str] | None = None) -> None:
     """Check everything, measure row by row, print, write."""
     args = parse_args(argv)
     read_env_file()
-    sampler = Sampler(args.sampler, args.steps, args.eta, not args.no_clip)
     subjects = find_subjects(args.subjects, args.names, (FLOOR,) if args.floor else ())
     size = choose_size(args.image_size, subjects)
     subjects = read_folders(subjects, size, args.crop, args.n_samples)
@@ -135,7 +128,9 @@ def main(argv: list[str] | None = None) -> None:
         set_backend_flags("fp32", ranks.device)  # of all metrics, not of the samples alone
         numbers = (args.n_samples, args.n_loss_images, args.batch_size)
         speed = (args.precision, args.compile)
-        work = Work(settings, sampler, ranks.device, size, args.crop, *numbers, args.weights, args.raw_samples, *speed)
+        work = Work(
+            settings, args.sampler, ranks.device, size, args.crop, *numbers, args.weights, args.raw_samples, *speed
+        )
         rows, details = measure_all(work, subjects, real)
         if args.floor and work.wants_samples:
             rows[FLOOR], details[FLOOR] = measure_floor(work, real)
@@ -187,8 +182,8 @@ def describe(
         "n_samples": args.n_samples,
         "n_loss_images": min(args.n_loss_images, len(real.held_out)),
         "sampler": work.sampler.describe(),
-        "steps": args.steps if args.sampler == "ddim" else "all",
-        "eta": args.eta if args.sampler == "ddim" else "",
+        "steps": work.sampler.steps if work.sampler.name != "ddpm" else "all",
+        "eta": work.sampler.eta if work.sampler.name != "ddpm" else "",
         "sample_weights": ", ".join(sorted(drawn_with)),
         "sample_precision": work.precision,
         "clip_x0": settings.clip_x0,

@@ -22,13 +22,13 @@ from mindiffusion.runtime.distributed import Ranks, process_group
 from mindiffusion.runtime.errors import run_script
 from mindiffusion.runtime.precision import resolve_precision
 from mindiffusion.runtime.terminal import work_bar
-from mindiffusion.sampling import Sampler, draw_from_network, num_batches, num_evaluations
+from mindiffusion.sampling import add_sampler_flags, chosen_sampler, draw_from_network, num_batches, num_evaluations
 from mindiffusion.sharing.export import export
 from mindiffusion.unet import SIZE_MULTIPLE
 
 # Flags that --export has no use for.
 OF_SAMPLES = (
-    *("output", "num_samples", "sampler", "steps", "eta", "seed", "batch_size"),
+    *("output", "num_samples", "sampler", "steps", "eta", "spacing", "noise_above", "seed", "batch_size"),
     *("no_clip", "image_size", "device", "precision", "compile"),
 )
 
@@ -43,13 +43,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "-o", "--output", type=Path, default=Path("samples.png"), help="grid.png, or a folder (default: samples.png)"
     )
     parser.add_argument("-n", "--num-samples", type=int, default=64, help="how many images (default: 64)")
-    parser.add_argument("--sampler", choices=("ddim", "ddpm"), default="ddim", help="default: ddim")
-    parser.add_argument("--steps", type=int, help="DDIM: network evaluations per image (default: 50)")
-    parser.add_argument("--eta", type=float, help="DDIM: 0 = deterministic, 1 = as much noise as DDPM (default: 1)")
+    add_sampler_flags(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time (default: 256)")
     parser.add_argument("--raw-weights", action="store_true", help="the last weights, not their moving average")
-    parser.add_argument("--no-clip", action="store_true", help="do not clip x0_hat to [-1, 1] at each step")
     parser.add_argument("--image-size", type=int, help="pixels per side (default: the checkpoint's, else 32)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="fp32", help="default: fp32")
@@ -65,8 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--export draws nothing: leave {flags} out.")
     if args.half and not args.export:
         parser.error("--half is for --export: samples are drawn in --precision.")
-    if args.sampler == "ddpm" and (args.steps is not None or args.eta is not None):
-        parser.error("--steps and --eta are DDIM's: DDPM visits every step. Drop them, or use --sampler ddim.")
+    args.sampler = chosen_sampler(parser, args)
     for name in ("num_samples", "batch_size"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least 1.")
@@ -104,14 +100,13 @@ def main() -> None:
 
 def draw(args: argparse.Namespace, ranks: Ranks, model: Model, first: int, count: int) -> Tensor:
     """Images ``first`` .. ``first + count - 1`` of the model, (count, C, S, S) on the CPU, with a bar on rank 0."""
-    sampler = chosen_sampler(args)
     if model.t_stop and ranks.is_main:
         print(f"this network has been trained on t >= {model.t_stop} only: showing x0_hat there")
-    evaluations = num_evaluations(sampler.process(model.net, model.betas, model.n_T), model.t_stop)
+    evaluations = num_evaluations(args.sampler.process(model.net, model.betas, model.n_T), model.t_stop)
     with work_bar(num_batches(count, args.batch_size) * evaluations, "sampling", ranks.is_main) as bar:
         return draw_from_network(
             model.net,
-            sampler,
+            args.sampler,
             model.image_size if args.image_size is None else args.image_size,
             count,
             first,
@@ -127,18 +122,12 @@ def draw(args: argparse.Namespace, ranks: Ranks, model: Model, first: int, count
         )
 
 
-def chosen_sampler(args: argparse.Namespace) -> Sampler:
-    """What --sampler, --steps, --eta and --no-clip ask for."""
-    given = {name: getattr(args, name) for name in ("steps", "eta") if getattr(args, name) is not None}
-    return Sampler(args.sampler, clip_x0=not args.no_clip, **given)
-
-
 def caption(args: argparse.Namespace, model: Model) -> list[str]:
     """The lines above a grid."""
     weights = "averaged weights" if model.weights.kind == AVERAGED else "last weights"
     known = f", {weights}" if model.weights.checkpoint else ""
     stop = f"estimate of the clean image at t = {model.t_stop}, the lowest trained | " if model.t_stop else ""
-    return [f"{model_name(model.weights)}{known}", f"{stop}{chosen_sampler(args).describe()}, seed {args.seed}"]
+    return [f"{model_name(model.weights)}{known}", f"{stop}{args.sampler.describe()}, seed {args.seed}"]
 
 
 if __name__ == "__main__":

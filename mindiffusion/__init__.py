@@ -9,6 +9,7 @@ loss, ``process.sample(n, (3, 32, 32))`` draws images.
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
+from mindiffusion.dpm_solver import DPMSolver
 from mindiffusion.experts import ExpertNaiveUnet
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
@@ -21,6 +22,7 @@ __all__ = [
     "DDIM",
     "DDPM",
     "CurriculumDDPM",
+    "DPMSolver",
     "ExpertNaiveUnet",
     "NaiveUnet",
     "PreconditionedNaiveUnet",

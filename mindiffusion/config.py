@@ -100,8 +100,8 @@ class TrainConfig:
     )
     num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
     sampler: str = flag("ddim", "of sample grids; ddpm takes every step", choices=SAMPLERS)
-    sample_steps: int = flag(50, "DDIM steps per sample grid", type=int)
-    sample_eta: float = flag(1.0, "DDIM's noise in sample grids, from 0 (none) to 1 (as much as DDPM)", type=float)
+    sample_steps: int = flag(50, "network evaluations per sample of a grid", type=int)
+    sample_eta: float = flag(1.0, "noise of the grids' sampler, from 0 (none) to 1 (as much as DDPM)", type=float)
     figures: bool = flag(True, "draw figures at stage ends", action=argparse.BooleanOptionalAction)
     tensorboard: bool = flag(False, "log scalars and grids for TensorBoard too", action="store_true")
     checkpoint_minutes: float = flag(10.0, "save latest.pt this often, besides every epoch", type=float)
@@ -231,7 +231,9 @@ def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> T
         if given.get(name) == "":
             raise UserError(f"{_flag_name(name)} has an empty path: name a file, or leave the flag out.")
     if given.get("sampler") == "ddpm" and given.keys() & {"sample_steps", "sample_eta"}:
-        raise UserError("--sample-steps and --sample-eta are DDIM's; DDPM takes every step. Drop them, or use DDIM.")
+        raise UserError(
+            "DDPM takes every step, with its own noise: drop --sample-steps and --sample-eta, or choose another."
+        )
     epochs = given.pop("epochs_per_stage", None)
     if given.get("demo"):
         constants = {**constants, **DEMO}

@@ -1,6 +1,7 @@
 """DDIM (Song, Meng and Ermon 2021, arXiv 2010.02502): fewer, optionally deterministic, steps with DDPM's weights."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,14 @@ from torch import Tensor, nn
 from mindiffusion.ddpm import DDPM, eval_mode, noise_like
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import BlockNoise
+
+
+class Estimate(NamedTuple):
+    """What the network said at a timestep: the clean image and the noise, both (B, C, H, W)."""
+
+    step: int
+    x0: Tensor
+    eps: Tensor
 
 
 class DDIM(DDPM):
@@ -27,10 +36,11 @@ class DDIM(DDPM):
         eta: float = 0.0,
     ):
         super().__init__(eps_model, betas, n_T, criterion)
+        name = type(self).__name__
         if not 1 <= steps <= n_T:
-            raise UserError(f"DDIM steps is {steps}; it must lie in 1..{n_T}, the steps the model was trained with.")
+            raise UserError(f"{name} steps is {steps}; it must lie in 1..{n_T}, the steps the model was trained with.")
         if not 0.0 <= eta <= 1.0:
-            raise UserError(f"DDIM eta is {eta}; it must lie between 0 (deterministic) and 1 (DDPM's noise).")
+            raise UserError(f"{name} eta is {eta}; it must lie between 0 (deterministic) and 1 (DDPM's noise).")
         self.steps = steps
         self.eta = eta
 
@@ -60,22 +70,30 @@ class DDIM(DDPM):
         self._check_t_stop(t_stop)
         x = self._start(n_sample, size, device, generator, x_T)
         visited = self.timesteps(t_stop)
+        before = None
         with eval_mode(self):
             for step, target in zip(visited, [*visited[1:], 0], strict=True):
-                x0, eps = self.predict(x, step, clip_x0)
-                x = self._jump(x0, eps, step, target, generator) if target else x0
+                here = Estimate(step, *self.predict(x, step, clip_x0))
+                x = self._jump(x, here, before, target, generator) if target else here.x0
+                before = here
                 if on_step:
                     on_step()
         return x
 
     def _jump(
-        self, x0: Tensor, eps: Tensor, step: int, target: int, generator: torch.Generator | BlockNoise | None
+        self,
+        x: Tensor,
+        here: Estimate,
+        before: Estimate | None,
+        target: int,
+        generator: torch.Generator | BlockNoise | None,
     ) -> Tensor:
-        """x at ``target`` from the estimates at ``step`` (eq. 12, with sigma of eq. 16)."""
-        alphabar, alphabar_target = self.alphabar_t[step], self.alphabar_t[target]
+        """x at ``target`` from the estimate ``here`` (eq. 12, with sigma of eq. 16). ``x`` and
+        the estimate ``before`` are for a solver of second order."""
+        alphabar, alphabar_target = self.alphabar_t[here.step], self.alphabar_t[target]
         variance = (1 - alphabar_target) / (1 - alphabar) * (1 - alphabar / alphabar_target)
         sigma = self.eta * variance.sqrt()
-        x = self.sqrtab[target] * x0 + (1 - alphabar_target - sigma**2).clamp(min=0).sqrt() * eps
+        x = self.sqrtab[target] * here.x0 + (1 - alphabar_target - sigma**2).clamp(min=0).sqrt() * here.eps
         if self.eta > 0:
             x = x + sigma * noise_like(x, generator)
         return x

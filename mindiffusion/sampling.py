@@ -1,5 +1,6 @@
 """Draw images from a network: what sample.py, evaluate.py, the experiments and the grids of a run share."""
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,28 +9,33 @@ from torch import Tensor, nn
 
 from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
+from mindiffusion.dpm_solver import SPACINGS, DPMSolver
 from mindiffusion.experts import ByTime, ExpertNaiveUnet
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format, set_backend_flags
 from mindiffusion.runtime.rng import BlockNoise
 
-SAMPLERS = ("ddim", "ddpm")
+SAMPLERS = ("ddim", "dpm", "ddpm")
 
 
 @dataclass(frozen=True)
 class Sampler:
     """How images are drawn: the settings, without a network.
 
-    ``name``: "ddim" (Song et al. 2021) or "ddpm" (ancestral sampling of Ho et al. 2020, every step). ``steps``: network
-    evaluations per image, DDIM's alone. ``eta``: DDIM's noise, from 0 (deterministic) to 1 (as much as DDPM's
-    posterior; the default, as fresh noise washes out what the network gets wrong about the mean colour). ``clip_x0``:
-    clip the estimate of the clean image to [-1, 1] at every step.
+    ``name``: "ddim" (Song et al. 2021), "dpm" (DPM-Solver++(2M), Lu et al. 2022) or "ddpm" (ancestral sampling of Ho et
+    al. 2020, which takes every step and ignores what is about steps and noise). ``steps``: network evaluations per
+    image. ``eta``: fresh noise, from 0 (deterministic) to 1 (as much as DDPM's posterior; the default, as fresh noise
+    washes out what the network gets wrong about the mean colour). ``clip_x0``: clip the estimate of the clean image to
+    [-1, 1] at every step. Of "dpm" alone: ``spacing`` of the timesteps, evenly in "lambda" or in "t", and
+    ``noise_above``, the fraction of n_T above which alone fresh noise is added.
     """
 
     name: str = "ddim"
     steps: int = 50
     eta: float = 1.0
     clip_x0: bool = True
+    spacing: str = SPACINGS[0]
+    noise_above: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in SAMPLERS:
@@ -38,6 +44,14 @@ class Sampler:
             raise UserError(f"steps is {self.steps}; it must lie in 1..n_T, the steps the model was trained with.")
         if not 0.0 <= self.eta <= 1.0:
             raise UserError(f"eta is {self.eta}; it must lie between 0 (deterministic) and 1 (DDPM's noise).")
+        if self.spacing not in SPACINGS:
+            raise UserError(f"there is no spacing {self.spacing!r}: choose from {', '.join(SPACINGS)}.")
+        if not 0.0 <= self.noise_above <= 1.0:
+            raise UserError(f"noise_above is {self.noise_above}; it is a fraction of n_T, from 0 to 1.")
+        if self.name != "dpm" and (self.spacing != SPACINGS[0] or self.noise_above):
+            raise UserError(f"spacing and noise_above are settings of the sampler dpm, not of {self.name}.")
+        if self.noise_above and not self.eta:
+            raise UserError("noise_above says where noise is added, but with eta 0 there is none: give an eta above 0.")
 
     def process(
         self, eps_model: Callable[[Tensor, Tensor], Tensor], betas: tuple[float, float] = (1e-4, 0.02), n_T: int = 1000
@@ -45,12 +59,50 @@ class Sampler:
         """The diffusion process that samples so, around ``eps_model(x_t, t / n_T)``. UserError as DDIM's."""
         if self.name == "ddpm":
             return DDPM(eps_model, betas, n_T)
+        if self.name == "dpm":
+            more = {"spacing": self.spacing, "noise_above": self.noise_above}
+            return DPMSolver(eps_model, betas, n_T, steps=self.steps, eta=self.eta, **more)
         return DDIM(eps_model, betas, n_T, steps=self.steps, eta=self.eta)
 
     def describe(self) -> str:
-        """In words, for tables and captions: "DDIM, 50 steps, eta 1"."""
-        text = "DDPM, all steps" if self.name == "ddpm" else f"DDIM, {self.steps} steps, eta {self.eta:g}"
-        return text if self.clip_x0 else f"{text}, x0 not clipped"
+        """In words, for tables and captions: "DDIM, 50 steps, eta 1", "DPM-Solver++ SDE, 50 steps"."""
+        parts = ["DDPM, all steps"]
+        if self.name == "ddim":
+            parts = [f"DDIM, {self.steps} steps, eta {self.eta:g}"]
+        if self.name == "dpm":
+            kind = {0.0: " ODE", 1.0: " SDE"}.get(self.eta, f", eta {self.eta:g}")
+            even = " even in t" if self.spacing == "t" else ""
+            parts = [f"DPM-Solver++{kind}, {self.steps} steps{even}"]
+        if self.noise_above:
+            parts.append(f"noise above t = {self.noise_above:g} T")
+        if not self.clip_x0:
+            parts.append("x0 not clipped")
+        return ", ".join(parts)
+
+
+def add_sampler_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that ``chosen_sampler`` reads."""
+    parser.add_argument("--sampler", choices=SAMPLERS, default=Sampler.name, help=f"default: {Sampler.name}")
+    parser.add_argument("--steps", type=int, help=f"network evaluations per image (default: {Sampler.steps})")
+    parser.add_argument(
+        "--eta", type=float, help=f"0 = deterministic, 1 = as much noise as DDPM (default: {Sampler.eta:g})"
+    )
+    parser.add_argument("--spacing", choices=SPACINGS, help=f"dpm: steps even in (default: {SPACINGS[0]})")
+    parser.add_argument("--noise-above", type=float, metavar="F", help="dpm: noise only while t > F * n_T (default: 0)")
+    parser.add_argument("--no-clip", action="store_true", help="do not clip x0_hat to [-1, 1] at each step")
+
+
+def chosen_sampler(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Sampler:
+    """The sampler that the flags ask for. Exits with code 2 and a message for settings that it does not have."""
+    names = ("steps", "eta", "spacing", "noise_above")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.sampler == "ddpm" and given:
+        flags = " and ".join("--" + name.replace("_", "-") for name in given)
+        parser.error(f"DDPM visits every step, with its own noise: drop {flags}, or choose another --sampler.")
+    try:
+        return Sampler(args.sampler, clip_x0=not args.no_clip, **given)
+    except UserError as error:
+        parser.error(str(error))
 
 
 def draw_images(

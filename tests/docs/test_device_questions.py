@@ -19,6 +19,8 @@ REASONS = {
     ("evaluation/bootstrap.py", "bootstrap"): EVALUATION,
     ("evaluation/faces.py", "found_faces"): ON_CPU,
     ("evaluation/inception.py", "inception_metrics"): EVALUATION,
+    ("dpm_solver.py", "__init__"): ON_CPU,
+    ("dpm_solver.py", "timesteps"): ON_CPU,
     ("evaluation/likelihood.py", "_measure"): EVALUATION,
     ("evaluation/likelihood.py", "held_out_errors"): EVALUATION,
     ("evaluation/likelihood.py", "prior_nats"): EVALUATION,
