@@ -21,9 +21,7 @@ from mindiffusion.runtime.files import remove_leftovers, write_atomically
 GRID_PATTERN = "stage[0-9]*_epoch[0-9]*.png"
 CONTENTS_PATTERNS = (
     GRID_PATTERN,
-    "metrics.csv",
-    "recovery.csv",
-    "bands.csv",
+    *(f"{name}.csv{bad}" for name in ("metrics", "recovery", "bands") for bad in ("", ".bad*")),
     "config.json",
     *(f"figure_{name}.png" for name in ("loss", "bands", "speed", "channels", "norms")),
     "tensorboard/events.*",

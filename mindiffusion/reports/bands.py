@@ -4,27 +4,26 @@ The training loss of a curriculum is taken over the timesteps of its stage, so i
 compared between variants. This one can: every run of one seed and one data set is asked the same questions.
 """
 
-import csv
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from mindiffusion.ddpm import DDPM, eval_mode
-from mindiffusion.runtime.files import read_text, write_atomically
+from mindiffusion.reports.row_file import COUNTS, RowFile, read_rows
 from mindiffusion.runtime.rng import make_generator
 
 NUM_BANDS = 10
 MOST_IMAGES = 64  # a tenth of a sample grid's work
-POSITION = ("stage", "epoch", "step", "images")  # as in metrics.csv
 
 
 def band_names(num_bands: int = NUM_BANDS) -> list[str]:
-    """Columns of bands.csv, by the top of each band in t/T: "t<=0.1" to "t<=1"."""
-    return [f"t<={(index + 1) / num_bands:g}" for index in range(num_bands)]
+    """Columns of bands.csv, by the ends of each band in t/T: "t 0.0-0.1" to "t 0.9-1.0"."""
+    return [f"t {index / num_bands:.1f}-{(index + 1) / num_bands:.1f}" for index in range(num_bands)]
 
 
-COLUMNS = (*POSITION, *band_names())
+COLUMNS = (*COUNTS, *band_names())
+OLD_NAMES = {f"t<={(index + 1) / NUM_BANDS:g}": name for index, name in enumerate(band_names())}
 
 
 def band_timesteps(num_images: int, n_T: int, num_bands: int = NUM_BANDS) -> Tensor:
@@ -34,7 +33,7 @@ def band_timesteps(num_images: int, n_T: int, num_bands: int = NUM_BANDS) -> Ten
     return (t * n_T).ceil().long().clamp(1, n_T)
 
 
-class BandFile:
+class BandFile(RowFile):
     """Measures and keeps the rows of bands.csv.
 
     The batch (images, timesteps, noise) is drawn from a generator of its own purpose: nothing that training draws
@@ -43,7 +42,7 @@ class BandFile:
     """
 
     def __init__(self, path: Path, images: Tensor, batch_size: int, seed: int, at_once: int = 0):
-        self.path = path
+        super().__init__(path, COLUMNS, OLD_NAMES)
         self.images = images
         self.num_images = min(MOST_IMAGES, batch_size, len(images))
         self.seed = seed
@@ -65,29 +64,21 @@ class BandFile:
                 losses.append((eps_hat - eps).square().mean())
         return torch.stack(losses).tolist()
 
-    def keep_up_to(self, step: int) -> None:
-        """Forget rows of later steps: a run that was killed measures them again when it is resumed."""
-        self._write([row for row in read_bands(self.path) if int(row["step"]) <= step])
-
     def has(self, step: int) -> bool:
         """Whether the row of this step is there."""
-        return any(int(row["step"]) == step for row in read_bands(self.path))
+        return any(int(row["step"]) == step for row in self.rows())
 
     def losses(self, step: int) -> list[float]:
         """The row of this step, from low noise to high."""
-        row = next(row for row in read_bands(self.path) if int(row["step"]) == step)
+        row = next(row for row in self.rows() if int(row["step"]) == step)
         return [float(row[name]) for name in band_names()]
 
     def add(self, position: dict[str, int], losses: list[float]) -> None:
-        """Keep one row: ``position`` has the columns of POSITION."""
-        cells = [*(str(position[name]) for name in POSITION), *(f"{loss:.6g}" for loss in losses)]
-        self._write([*read_bands(self.path), dict(zip(COLUMNS, cells, strict=True))])
-
-    def _write(self, rows: list[dict[str, str]]) -> None:
-        lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in rows)]
-        write_atomically(self.path, lambda temporary: temporary.write_text("\n".join(lines) + "\n"))
+        """Keep one row: ``position`` has the columns of COUNTS."""
+        cells = [*(str(position[name]) for name in COUNTS), *(f"{loss:.6g}" for loss in losses)]
+        self.write([*self.rows(), dict(zip(COLUMNS, cells, strict=True))])
 
 
 def read_bands(path: Path) -> list[dict[str, str]]:
-    """The rows of a bands.csv; none if it is not there."""
-    return list(csv.DictReader(read_text(path).splitlines())) if path.exists() else []
+    """The rows of a bands.csv that can be read; none if it is not there."""
+    return read_rows(path, COLUMNS, OLD_NAMES)[0]

@@ -1,7 +1,5 @@
 """metrics.csv: one row per logging interval, and the sums behind the row that is being gathered."""
 
-import csv
-import io
 import os
 import time
 from collections.abc import Iterator
@@ -12,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mindiffusion.reports.row_file import RowFile, read_rows
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.files import open_regular, write_atomically, write_errors_explained
+from mindiffusion.runtime.files import write_errors_explained
 
 COLUMNS = (
     "stage",  # from 1
@@ -85,24 +84,15 @@ class IntervalMeter:
         self._started += time.monotonic() - began
 
 
-class MetricsFile:
+class MetricsFile(RowFile):
     """Appends rows to metrics.csv, a header first."""
 
     def __init__(self, path: Path):
-        self.path = path
-
-    def keep_up_to(self, step: int) -> None:
-        """Forget rows of later steps: a run that was killed logs them again when it is resumed."""
-        kept = [row for row in read_metrics(self.path) if int(row["step"]) <= step] if self.path.is_file() else []
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
-        write_atomically(self.path, lambda temporary: temporary.write_text(text.getvalue()))
+        super().__init__(path, COLUMNS)
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one row; numbers are written with 6 significant digits."""
-        cells = [f"{row[name]:.6g}" if isinstance(row[name], float) else str(row[name]) for name in COLUMNS]
+        cells = [f"{row[name]:.6g}" if isinstance(row[name], float) else str(row[name]) for name in self.columns]
         with write_errors_explained(self.path), open(self.path, "a", newline="") as file:
             file.write(",".join(cells) + "\n")
 
@@ -113,8 +103,5 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv, whole ones only: the last may have been cut off by a kill, a crash or a full disk."""
-    with open_regular(path) as file:
-        whole, _, _ = file.read().rpartition(b"\n")
-    rows = csv.DictReader(line for line in whole.decode(errors="replace").splitlines() if "\0" not in line)
-    return [row for row in rows if None not in row and None not in row.values() and row.get("step", "").isdigit()]
+    """The rows of a metrics.csv that can be read."""
+    return read_rows(path, COLUMNS)[0]

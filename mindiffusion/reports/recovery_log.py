@@ -1,23 +1,21 @@
 """recovery.csv: how much of the synthetic data's coarse and fine features the samples show at the end of each stage."""
 
-import csv
-import io
 from pathlib import Path
 
 from torch import Tensor
 
 from mindiffusion.data.feature_recovery import feature_recovery
 from mindiffusion.data.synthetic import two_feature_model
-from mindiffusion.runtime.files import read_text, write_atomically
+from mindiffusion.reports.row_file import RowFile, read_rows
 
 COLUMNS = ("stage", "coarse", "fine", "outside")
 
 
-class RecoveryFile:
+class RecoveryFile(RowFile):
     """One row per stage, replaced when a stage is measured again."""
 
     def __init__(self, path: Path, image_size: int, synthetic_set: str):
-        self.path = path
+        super().__init__(path, COLUMNS)
         self.image_size = image_size
         self.synthetic_set = synthetic_set
 
@@ -27,26 +25,16 @@ class RecoveryFile:
         row = {"stage": str(stage + 1)}
         row |= {name: f"{getattr(recovery, name):.4f}" for name in COLUMNS[1:]}
         rows = [*(old for old in self.rows() if old["stage"] != row["stage"]), row]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda each: int(each["stage"])))
-        write_atomically(self.path, lambda temporary: temporary.write_text(text.getvalue()))
+        self.write(sorted(rows, key=lambda each: int(each["stage"])))
         return (
             f"recovered in samples after stage {stage + 1}: coarse features (M1) {recovery.coarse:.0%}, "
             f"fine features (M2) {recovery.fine:.0%}; outside both {recovery.outside:.4f} per pixel"
         )
 
-    def rows(self) -> list[dict[str, str]]:
-        """What is kept so far."""
-        return read_recovery(self.path)
-
 
 def read_recovery(path: Path) -> list[dict[str, str]]:
-    """The rows of a recovery.csv, in order of stages; none if there is no such file."""
-    if not path.exists():
-        return []
-    return list(csv.DictReader(read_text(path).splitlines()))
+    """The rows of a recovery.csv that can be read, in order of stages; none if there is no such file."""
+    return read_rows(path, COLUMNS)[0]
 
 
 def recovery_table(rows: list[dict[str, str]]) -> str:

@@ -30,7 +30,7 @@ class TensorBoardLog:
         """The loss per band of timesteps as in bands.csv, and their mean, the loss over all timesteps."""
         self.writer.add_scalar("loss over all timesteps", sum(losses) / len(losses), step)
         for name, loss in zip(band_names(), losses, strict=True):
-            self.writer.add_scalar(f"bands/{name.replace('<=', '_to_')}", loss, step)
+            self.writer.add_scalar(f"bands/{name.replace(' ', '_')}", loss, step)
 
     def add_picture(self, name: str, path: Path, step: int) -> None:
         """A PNG; the scalars so far are flushed with it."""

@@ -100,7 +100,7 @@ class Display:
         return self._denoiser
 
     def _measure_bands(self, position: dict[str, int]) -> bool:
-        """A row of bands.csv, unless it is there; ``position`` has what is done, under the names of bands.POSITION.
+        """A row of bands.csv, unless it is there; ``position`` has what is done, under the names of row_file.COUNTS.
         Returns whether it is new."""
         new = not self.band_file.has(position["step"])
         if new:

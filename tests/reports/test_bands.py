@@ -36,8 +36,8 @@ def test_timesteps_lie_in_their_bands(num_images, n_T):
         assert index / NUM_BANDS < row.min() and row.max() <= (index + 1) / NUM_BANDS + 1e-9
 
 
-def test_columns_are_named_by_the_top_of_the_band():
-    assert band_names()[0] == "t<=0.1" and band_names()[-1] == "t<=1"
+def test_columns_are_named_by_both_ends_of_the_band():
+    assert band_names()[0] == "t 0.0-0.1" and band_names()[-1] == "t 0.9-1.0"
     assert ("stage", "epoch", "step", "images", *band_names()) == COLUMNS
 
 

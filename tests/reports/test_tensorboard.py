@@ -32,7 +32,7 @@ def test_scalars_and_grids_are_those_of_the_contents_folder_after_a_stop_and_a_r
     logged = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert logged == [(int(row["step"]), pytest.approx(float(row["loss"]), rel=1e-5)) for row in rows]
     bands = read_bands(folder / "bands.csv")
-    for tag, names in (("bands/t_to_0.1", band_names()[:1]), ("loss over all timesteps", band_names())):
+    for tag, names in (("bands/t_0.0-0.1", band_names()[:1]), ("loss over all timesteps", band_names())):
         expected = [sum(float(row[name]) for name in names) / len(names) for row in bands]
         assert [event.value for event in events.Scalars(tag)] == [pytest.approx(each, rel=1e-4) for each in expected]
     pictures = events.Images("samples")

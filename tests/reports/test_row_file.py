@@ -1,0 +1,95 @@
+"""metrics.csv, bands.csv and recovery.csv as people and machines leave them: nothing is lost, nothing is misread."""
+
+import re
+
+import pytest
+from helpers import STEPS_PER_EPOCH, contents, end_at, launch, metrics
+
+from mindiffusion.reports import bands, metrics_log
+from mindiffusion.reports.metrics_log import MetricsFile, read_metrics
+from mindiffusion.reports.recovery_log import read_recovery
+from mindiffusion.reports.row_file import read_rows, set_aside
+from mindiffusion.runtime.errors import Stopped, UserError
+
+COLUMNS = ("stage", "step", "loss")
+GOOD = "stage,step,loss\n1,3,0.5\n1,6,nan\n"
+
+
+def last_cell(word):
+    """Puts ``word`` at the end of the first row."""
+    return lambda text: re.sub(r"\A(.*\n.*,).*", rf"\g<1>{word}", text)
+
+
+DAMAGE = {
+    "semicolons": lambda text: text.replace(",", ";"),
+    "a word": last_cell("zero"),
+    "a column more": lambda text: "\n".join(f"{line},mine" for line in text.splitlines()) + "\n",
+    "no header": lambda text: text.partition("\n")[2],
+    "binary": lambda text: "\x89PNG\0\0\n" + text[20:],
+    "an overflow": last_cell("9e300"),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "good"),
+    [
+        (GOOD, 2, True),
+        (GOOD + "1,9,0.2", 2, True),  # cut off by a kill
+        (GOOD.replace("\n", "\r\n"), 2, True),
+        ("", 0, True),
+        (GOOD.replace("6", "six"), 1, False),
+        (GOOD.replace("6", "1" * 99), 1, False),
+        (GOOD.replace("0.5", "9" * 400), 1, False),
+        (GOOD.replace("stage", "step"), 0, False),
+        (GOOD + "1,9,\0\0\n", 2, False),
+    ],
+)
+def test_only_whole_rows_of_numbers_are_read(tmp_path, text, rows, good):
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    found, as_written = read_rows(tmp_path / "a.csv", COLUMNS)
+    assert (len(found), as_written) == (rows, good)
+
+
+def test_a_column_that_an_older_file_lacks_is_unknown_and_old_names_are_known(tmp_path):
+    (tmp_path / "a.csv").write_text("stage,step\n1,3\n")
+    assert read_rows(tmp_path / "a.csv", COLUMNS) == ([{"stage": "1", "step": "3", "loss": "nan"}], True)
+    old = [*bands.COUNTS, *(f"t<={i / 10:g}" for i in range(1, 11))]
+    (tmp_path / "bands.csv").write_text(",".join(old) + "\n" + ",".join("1" * 14) + "\n")
+    assert bands.read_bands(tmp_path / "bands.csv") == [dict.fromkeys(bands.COLUMNS, "1")]
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_resume_keeps_a_file_that_is_not_as_it_was_written(name, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        end_at(patch, 2 * STEPS_PER_EPOCH, "stopped")
+        launch("train_celeba_c_32", tmp_path)
+    folder = contents("train_celeba_c_32", tmp_path)
+    damaged = {}
+    for file in ("metrics.csv", "bands.csv", "recovery.csv"):
+        text = (folder / file).read_text() if file != "recovery.csv" else "stage,coarse,fine,outside\n1,0.1,0.2,0.3\n"
+        damaged[file] = DAMAGE[name](text)
+        (folder / file).write_text(damaged[file])
+    (folder / "bands.csv.bad").write_text("an earlier one")
+    launch("train_celeba_c_32", tmp_path, "--resume", "--num-samples", "2", "--sample-steps", "2")
+    out = capsys.readouterr().out
+    for file, text in damaged.items():
+        kept = folder / f"{file}.bad{2 if file == 'bands.csv' else ''}"
+        assert kept.read_text() == text
+        assert out.count(f"{file} was not as a run had written it: kept as {kept.name}") == 1
+    assert (folder / "bands.csv.bad").read_text() == "an earlier one"
+    assert [row["stage"] for row in metrics("train_celeba_c_32", tmp_path)][-3:] == ["3", "4", "5"]
+    assert [row["stage"] for row in read_recovery(folder / "recovery.csv")][-3:] == ["3", "4", "5"]
+    launch("train_celeba_c_32", tmp_path, "--overwrite")
+    assert not list(folder.glob("*.bad*"))
+
+
+def test_what_can_be_read_is_taken_over_and_a_folder_is_named(tmp_path, capsys):
+    path = tmp_path / "metrics.csv"
+    row = ",".join("1" for _ in metrics_log.COLUMNS)
+    path.write_text(f"{','.join(metrics_log.COLUMNS)}\n{row}\nbroken\n{row}\n")
+    MetricsFile(path).keep_up_to(1)
+    assert len(read_metrics(path)) == 2 and "2 rows are taken over" in capsys.readouterr().out
+    assert set_aside(path).name == "metrics.csv.bad2"
+    path.mkdir()
+    with pytest.raises(UserError, match=r"cannot be read: not a regular file|cannot be read: Is a directory"):
+        read_metrics(path)
