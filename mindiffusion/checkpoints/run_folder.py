@@ -1,12 +1,9 @@
 """The folders of a run: who may write there, and what is found there to continue."""
 
-import fcntl
 import json
-import os
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import remove_leftovers, write_atomically
+from mindiffusion.runtime.locks import Held, hold
 
 # What a run writes, and so what --overwrite deletes: nothing else in the folders is touched.
 GRID_PATTERN = "stage[0-9]*_epoch[0-9]*.png"
@@ -28,6 +26,7 @@ CONTENTS_PATTERNS = (
 )
 CHECKPOINT_PATTERNS = tuple(f"{name}.pt{bad}" for name in ("latest", "previous", "stage[0-9]*") for bad in ("", ".bad"))
 
+LOCK = ".lock"  # in the folder of checkpoints
 LOCK_PATIENCE = 20.0  # seconds: a job that is requeued may meet its predecessor, which is still saving
 
 
@@ -36,18 +35,15 @@ def reserved_folders(config: TrainConfig, ranks: Ranks) -> Iterator[None]:
     """Make the folders of the run, and let no other run write there while the block lasts.
 
     Also removes the temporary files that a killed run left. UserError, on every rank, if the folders cannot be written
-    or another run has them. The lock is the operating system's and goes with the process, however that ends.
+    or another run has them. The lock goes with the process, however that ends.
     """
-    handle = ranks.from_main(lambda: _reserve(config))
-    try:
+    with ExitStack() as held:
+        ranks.from_main(lambda: _reserve(config, held))
         yield
-    finally:
-        if ranks.is_main:
-            os.close(handle)
 
 
-def _reserve(config: TrainConfig) -> int:
-    """The handle of the locked folder of checkpoints."""
+def _reserve(config: TrainConfig, held: ExitStack) -> None:
+    """On a file system without locks the run goes on unguarded."""
     for folder in (config.contents_dir, config.checkpoints_dir):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,31 +52,19 @@ def _reserve(config: TrainConfig) -> int:
             raise UserError(
                 f"cannot write in {folder}: {error.strerror}. Mend the permissions, or choose another --output-dir."
             ) from error
-    handle = os.open(config.checkpoints_dir, os.O_RDONLY)
     try:
-        _lock(handle, config.checkpoints_dir)
-    except BaseException:
-        os.close(handle)
-        raise
+        held.enter_context(hold(config.checkpoints_dir / LOCK, LOCK_PATIENCE))
+    except Held:
+        raise UserError(
+            f"another run is writing in {config.checkpoints_dir}. Wait for its end, or choose another --output-dir."
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{config.checkpoints_dir / LOCK}, which guards the run, cannot be locked: {error.strerror}. Remove it, if "
+            "no other run is writing there, or choose another --output-dir."
+        ) from error
     for folder in (config.contents_dir, config.checkpoints_dir):
         remove_leftovers(folder)
-    return handle
-
-
-def _lock(handle: int, folder: Path) -> None:
-    deadline = time.monotonic() + LOCK_PATIENCE
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"another run is writing in {folder}. Wait for its end, or choose another --output-dir."
-                ) from None
-            time.sleep(0.2)
-        except OSError:  # a file system without locks: the run goes on unguarded
-            return
 
 
 def open_run(config: TrainConfig) -> Found | None:

@@ -5,7 +5,6 @@ and which files were skipped. The json is written last, so a cache with a json i
 """
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +24,7 @@ from tqdm import tqdm
 
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import cache_folder
+from mindiffusion.runtime.locks import hold
 
 CELEBA_WIDTH = 178  # pixels of the aligned originals, to which the crops "140" and "148" refer
 CROPS = ("square", "140", "148", "none")
@@ -169,20 +169,23 @@ def _new_file(folder: Path, name: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _lock(folder: Path, key: str, show: bool) -> Iterator[bool]:
-    """Create ``folder`` and hold its lock ``key`` among processes. Yields False where the file system knows no locks.
+    """Create ``folder`` and hold its lock ``key`` among processes. Yields False where that is not possible: two
+    builders without a lock do the work twice, to the same result, as each replaces the cache as a whole."""
 
-    Two builders without a lock do the work twice, to the same result: each replaces the cache as a whole.
-    """
+    def say(text: str) -> None:
+        if show:
+            print(text, file=sys.stderr)
+
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{key}.lock", "w") as file:
-        locked = True
+    path = folder / f"{key}.lock"
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if show:
-                print("Waiting for another job that is caching the same images.", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
+            waiting = "Waiting for another job that is caching the same images."
+            locked = held.enter_context(hold(path, on_wait=lambda: say(waiting)))
+        except OSError as error:
+            if not os.path.lexists(path):  # the folder is at fault
+                raise
+            say(f"Going on without the lock {path} ({error.strerror}): it is a link, or another user's. Remove it.")
             locked = False
         yield locked
 

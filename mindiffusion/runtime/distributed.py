@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mindiffusion.runtime.errors import STOP_SIGNALS, Stopped, UserError
 from mindiffusion.runtime.gpu import probe, why_unusable
+from mindiffusion.runtime.precision import keep_compiled_code
 
 # Within a step all ranks are equally fast, so one that is not heard of for this long is lost, and the job must end.
 STEP_TIMEOUT = timedelta(minutes=10)
@@ -162,6 +163,7 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     processes, an error that is not every rank's (all but UserError and Stopped) prints its traceback and ends this
     process at once, with exit code 1.
     """
+    keep_compiled_code()  # PyTorch chooses a place when the first optimizer is made
     world_size, local_rank = _place_in_job()
     if world_size == 1:
         attempt = _count_attempt(_agent_store())

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from mindiffusion.runtime.terminal import error_text
+from mindiffusion.runtime.versions import too_old
 
 USER_ERROR_EXIT_CODE = 2
 SMALLER = "Do less at a time: --batch-size of sample.py and evaluate.py, --micro-batch-size or --n-feat of training."
@@ -59,6 +60,8 @@ def run_script(main: Callable[[], None]) -> None:
     speaks = os.environ.get("RANK", "0") == "0"
     with stopping_at_once():
         try:
+            if advice := too_old():
+                raise UserError(advice)
             main()
         except (UserError, RuntimeError, MemoryError) as error:
             if not isinstance(error, UserError):

@@ -1,15 +1,21 @@
 """How this machine computes: precision, memory format, compiled code. None of it changes the mathematics."""
 
+import atexit
 import ctypes
+import getpass
 import os
+import re
+import shutil
 import sys
-from contextlib import AbstractContextManager, nullcontext
+import tempfile
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
+from pathlib import Path
 
 import torch
 
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import cache_folder
+from mindiffusion.runtime.files import cache_folder, private_folder
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -96,12 +102,45 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
 
 
 def keep_compiled_code() -> str:
-    """Choose a folder for compiled code that outlives a reboot, unless the user has chosen one. Returns it."""
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        folder = cache_folder() / "compiled"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return "PyTorch's temporary folder"
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    """Let PyTorch keep compiled code, which it later runs, in a folder that is the user's own and outlives a reboot,
+    unless the user has chosen one. Returns the folder.
+
+    PyTorch chooses, in a place of /tmp that all the world knows, as soon as the first optimizer is made; so this is
+    called before, and again before compiling. Where no folder is safe, one lasts as long as this process.
+    """
+    default = _default_of_pytorch()
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR", default) == default:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = _compiled_folder()
+    with suppress(OSError):
+        if private_folder(Path(default)):  # where the headers go, whatever the variable says
+            return os.environ["TORCHINDUCTOR_CACHE_DIR"]
+    os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")
     return os.environ["TORCHINDUCTOR_CACHE_DIR"]
+
+
+def _default_of_pytorch() -> str:
+    """Where PyTorch would keep compiled code: default_cache_dir of torch/_inductor/runtime/cache_dir_utils.py, whose
+    import takes seconds. It asks for the user's name; a user without an account is given one."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        name = os.environ["LOGNAME"] = f"user{os.geteuid() if hasattr(os, 'geteuid') else ''}"
+    return os.path.join(tempfile.gettempdir(), "torchinductor_" + re.sub(r'[\\/:*?"<>|]', "_", name))
+
+
+def _compiled_folder() -> str:
+    with suppress(OSError, UserError):
+        folder = cache_folder() / "compiled"
+        if private_folder(folder):
+            return str(folder)
+        if int(os.environ.get("RANK", 0)) == 0:
+            text = f"Compiled code is not kept: others can write in {folder}, or it is a link. Remove it."
+            print(text, file=sys.stderr, flush=True)
+    return _folder_of_this_process()
+
+
+@cache
+def _folder_of_this_process() -> str:
+    folder = tempfile.mkdtemp(prefix="mindiffusion_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -85,6 +85,14 @@ def test_a_run_that_starts_at_the_same_time_may_clear_up(config, monkeypatch):
         assert not list(config.contents_dir.iterdir())
 
 
+def test_a_link_in_the_place_of_the_lock_is_told(config, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (config.checkpoints_dir / run_folder.LOCK).symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match=r"\.lock, which guards the run, cannot be locked.*Remove it"):
+        reserved_folders(config, Ranks()).__enter__()
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
 # --- when a checkpoint is due -----------------------------------------------------------------------------------------
 
 

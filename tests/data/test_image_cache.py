@@ -114,6 +114,26 @@ def test_the_leftovers_of_a_killed_build_are_removed(faces, cache):
     assert [path.name for path in cache.glob("*.tmp")] == ["of_another_build.dead.tmp"]
 
 
+@pytest.mark.parametrize("kind", ["link", "another user's"])
+def test_a_lock_that_cannot_be_had_is_told_and_does_no_harm(faces, cache, kind, monkeypatch, tmp_path, capsys):
+    load(faces)
+    (about,) = cache.glob("*.json")
+    about.unlink()
+    lock = about.with_suffix(".lock")
+    if kind == "link":
+        lock.symlink_to(faces / "00.png")
+    else:
+        lock.touch()
+
+        def shut(*_, **__):
+            raise PermissionError(13, "Permission denied", str(lock))
+
+        monkeypatch.setattr("filelock.FileLock.acquire", shut)
+    before = (faces / "00.png").read_bytes()
+    assert len(load(faces)) == 12 and (faces / "00.png").read_bytes() == before
+    assert "Going on without the lock" in capsys.readouterr().err
+
+
 def test_two_jobs_at_once_build_one_cache(faces, cache, tmp_path):
     log = tmp_path / "decoded"
     job = f"""

@@ -1,0 +1,49 @@
+"""Locks among processes. They are the operating system's, so that a lock goes with its process, however that ends."""
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+POLL = 0.2  # seconds between two attempts
+UNKNOWN = {getattr(errno, name, None) for name in ("ENOSYS", "ENOLCK", "EOPNOTSUPP", "ENOTSUP")}
+
+
+class Held(Exception):
+    """Another process has the lock."""
+
+
+@contextmanager
+def hold(path: Path, patience: float = -1, on_wait: Callable[[], object] = lambda: None) -> Iterator[bool]:
+    """Hold the lock file ``path`` in the block. Yields False where the file system knows no locks.
+
+    Held if another process has it for longer than ``patience`` seconds (-1: no end); ``on_wait`` is called before a
+    wait. OSError if the file is not one to lock: a link, which is not followed, or one that another user has shut.
+    """
+    # For everyone, whatever the umask: what counts is who may write in the folder.
+    lock = FileLock(path, mode=0o666, thread_local=False, poll_interval=POLL, fallback_to_soft=False)
+    try:
+        _acquire(lock, patience, on_wait)
+    except Timeout:
+        raise Held(path) from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in UNKNOWN:
+            raise
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):  # Windows deletes no open file; a leftover is in nobody's way
+            path.unlink()
+        lock.release()
+
+
+def _acquire(lock: FileLock, patience: float, on_wait: Callable[[], object]) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire(timeout=patience)
