@@ -9,11 +9,13 @@ be passed on.
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mindiffusion import sampling
 from mindiffusion.checkpoints.models import Model, model_name, open_model
 from mindiffusion.checkpoints.weights import AVERAGED, read_weights
 from mindiffusion.reports.grid_picture import save_grid
@@ -22,7 +24,7 @@ from mindiffusion.runtime.distributed import Ranks, process_group
 from mindiffusion.runtime.errors import run_script
 from mindiffusion.runtime.precision import resolve_precision
 from mindiffusion.runtime.terminal import work_bar
-from mindiffusion.sampling import add_sampler_flags, chosen_sampler, draw_from_network, num_batches, num_evaluations
+from mindiffusion.sampling import add_sampler_flags, chosen_sampler, num_batches, num_evaluations
 from mindiffusion.sharing.export import export
 from mindiffusion.unet import SIZE_MULTIPLE
 
@@ -104,17 +106,13 @@ def draw(args: argparse.Namespace, ranks: Ranks, model: Model, first: int, count
         print(f"this network has been trained on t >= {model.t_stop} only: showing x0_hat there")
     evaluations = num_evaluations(args.sampler.process(model.net, model.betas, model.n_T), model.t_stop)
     with work_bar(num_batches(count, args.batch_size) * evaluations, "sampling", ranks.is_main) as bar:
-        return draw_from_network(
-            model.net,
+        return sampling.draw(
+            replace(model, image_size=args.image_size or model.image_size),
             args.sampler,
-            model.image_size if args.image_size is None else args.image_size,
             count,
             first,
             seed=args.seed,
             batch_size=args.batch_size,
-            betas=model.betas,
-            n_T=model.n_T,
-            t_stop=model.t_stop,
             device=ranks.device,
             precision=resolve_precision(args.precision, ranks.device),
             compiled=args.compile,

@@ -13,7 +13,7 @@ from mindiffusion.dpm_solver import DPMSolver
 from mindiffusion.experts import ExpertNaiveUnet
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
-from mindiffusion.sampling import Sampler, draw_images
+from mindiffusion.sampling import Sampler, draw, draw_images
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
@@ -30,5 +30,6 @@ __all__ = [
     "Sampler",
     "SoftCurriculumDDPM",
     "SparseNaiveUnet",
+    "draw",
     "draw_images",
 ]

@@ -2,18 +2,22 @@
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mindiffusion.ddim import DDIM
-from mindiffusion.ddpm import DDPM
+from mindiffusion.ddpm import DDPM, eval_mode
 from mindiffusion.dpm_solver import SPACINGS, DPMSolver
 from mindiffusion.experts import ByTime, ExpertNaiveUnet
+from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format, set_backend_flags
 from mindiffusion.runtime.rng import BlockNoise
+from mindiffusion.runtime.signals import StopSignals
 
 SAMPLERS = ("ddim", "dpm", "ddpm")
 
@@ -105,6 +109,48 @@ def chosen_sampler(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
         parser.error(str(error))
 
 
+class Drawable(NamedTuple):
+    """What images are drawn from; so is anything with these attributes, like checkpoints.models.Model.
+
+    ``net`` predicts the noise; ``image_size`` in pixels; ``betas`` and ``n_T`` of its process; ``t_stop``: the lowest
+    timestep it has been trained on, 0 for all.
+    """
+
+    net: nn.Module
+    image_size: int
+    betas: tuple[float, float] = (1e-4, 0.02)
+    n_T: int = 1000
+    t_stop: int = 0
+
+
+def draw(
+    model: Drawable,
+    sampler: Sampler,
+    count: int,
+    first: int = 0,
+    seed: int = 0,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    precision: str = "fp32",
+    compiled: bool = False,
+    on_step: Callable[[], object] | None = None,
+) -> Tensor:
+    """Images ``first`` .. ``first + count - 1`` that ``model``, whose network is moved to ``device``, draws as
+    ``sampler`` says: (count, C, image_size, image_size) float32 on the CPU.
+
+    Each is a function of the seed and its number alone (and of the kind of device, whose noise it is), up to rounding,
+    which depends on the batch size. ``on_step()`` is called after each of the ``num_batches(count, batch_size) *
+    num_evaluations(...)`` evaluations; an exception of it ends the drawing.
+    """
+    device = torch.device(device)
+    set_backend_flags(precision, device)
+    net = model.net.to(device)
+    process = sampler.process(denoiser(net, precision, device, compiled), model.betas, model.n_T).to(device)
+    shape = (net.in_channels, model.image_size, model.image_size)
+    with eval_mode(net):
+        return draw_images(process, shape, count, first, seed, batch_size, model.t_stop, sampler.clip_x0, on_step)
+
+
 def draw_images(
     process: DDPM,
     shape: tuple[int, int, int],
@@ -114,13 +160,9 @@ def draw_images(
     batch_size: int = 256,
     t_stop: int = 0,
     clip_x0: bool = True,
-    on_step: Callable[[], None] | None = None,
+    on_step: Callable[[], object] | None = None,
 ) -> Tensor:
-    """Images ``first`` .. ``first + count - 1`` of ``process``, (count, *shape) float32 on the CPU.
-
-    Each is a function of the seed and its number alone (and of the kind of device, whose noise it is), up to rounding,
-    which depends on the batch size. ``t_stop`` and ``on_step`` as in DDPM.sample.
-    """
+    """Images ``first`` .. ``first + count - 1`` of ``process``, (count, *shape) float32 on the CPU: see ``draw``."""
     device = process.sqrtab.device
     done = [torch.empty(0, *shape)]
     for start in range(first, first + count, batch_size):
@@ -138,38 +180,34 @@ def draw_images(
     return torch.cat(done)
 
 
-def draw_from_network(
-    net: nn.Module,
-    sampler: Sampler,
-    image_size: int,
-    count: int,
-    first: int = 0,
-    seed: int = 0,
-    batch_size: int = 256,
-    betas: tuple[float, float] = (1e-4, 0.02),
-    n_T: int = 1000,
-    t_stop: int = 0,
-    device: torch.device | str = "cpu",
-    precision: str = "fp32",
-    compiled: bool = False,
-    on_step: Callable[[int], None] | None = None,
-) -> Tensor:
-    """Images ``first`` .. ``first + count - 1`` that ``net``, which is moved to ``device``, draws as ``sampler`` says:
-    (count, C, image_size, image_size) float32 on the CPU, see ``draw_images``.
+class _Interrupted(Exception):
+    """Drawing was given up because of a signal."""
 
-    ``on_step(1)`` is called after each of the ``num_batches(count, batch_size) * num_evaluations(...)`` evaluations.
+
+def draw_together(
+    ranks: Ranks, model: Drawable, sampler: Sampler, count: int, stop: StopSignals | None = None, **how: Any
+) -> Tensor | None:
+    """Images 0 .. ``count - 1``, of which each rank draws its share and gets all. ``how``: as ``draw``'s.
+
+    All ranks get None if a signal came to one of them, which then leaves off at the next step.
     """
-    device = torch.device(device)
-    set_backend_flags(precision, device)
-    net.to(device, memory_format=memory_format(precision, device, compiled))
-    process = sampler.process(denoiser(net, precision, device, compiled), betas, n_T).to(device)
-    shape = (net.in_channels, image_size, image_size)
-    step = (lambda: on_step(1)) if on_step else None
-    return draw_images(process, shape, count, first, seed, batch_size, t_stop, sampler.clip_x0, step)
+
+    def check() -> None:
+        if stop and stop.received:
+            raise _Interrupted
+
+    first, mine = ranks.share(count)
+    images = torch.empty(0)
+    with suppress(_Interrupted):
+        images = draw(model, sampler, mine, first, device=ranks.device, **({"on_step": check} | how))
+    ranks.barrier()  # shares differ in size
+    if stop and ranks.any(stop.received):
+        return None
+    return ranks.gather(images)
 
 
 def num_batches(count: int, batch_size: int) -> int:
-    """Into how many batches ``draw_images`` splits ``count`` images."""
+    """Into how many batches ``draw`` splits ``count`` images."""
     return -(-count // batch_size)
 
 

@@ -1,7 +1,7 @@
 """Rows of the table: a model's samples and answers, a folder of images, and real images as the best that can be."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from mindiffusion.evaluation.likelihood import timestep_strata
 from mindiffusion.evaluation.metrics import OF_NETWORKS, OF_SAMPLES, Row, Settings, network_row, sample_row, to_bytes
 from mindiffusion.evaluation.subjects import RealImages, Subject
 from mindiffusion.runtime.precision import set_backend_flags
-from mindiffusion.sampling import Sampler, draw_from_network, num_batches, num_evaluations
+from mindiffusion.sampling import Sampler, num_batches, num_evaluations
+from mindiffusion.sampling import draw as draw_images
 
 WEIGHTS = {"both": ("ema", "raw"), "ema": ("ema",), "raw": ("raw",)}
 Tick = Callable[[int], None]  # told how many images a network has just been asked about
@@ -96,20 +97,16 @@ def measure_model(work: Work, subject: Subject, real: RealImages, tick: Tick) ->
 def draw(work: Work, model: Model, tick: Tick) -> Tensor:
     """What sample.py draws, down to t = 0, rounded to 8 bits as in its PNGs: uint8 (N, 3, S, S)."""
     share = work.n_samples / num_batches(work.n_samples, work.batch_size)
-    images = draw_from_network(
-        model.net,
+    images = draw_images(
+        replace(model, image_size=work.image_size),
         work.sampler,
-        work.image_size,
         work.n_samples,
         seed=work.settings.seed,
         batch_size=work.batch_size,
-        betas=model.betas,
-        n_T=model.n_T,
-        t_stop=model.t_stop,
         device=work.device,
         precision=work.precision,
         compiled=work.compiled,
-        on_step=lambda _: tick(round(share)),
+        on_step=lambda: tick(round(share)),
     )
     set_backend_flags("fp32", work.device)  # bf16 samples switch TF32 on; what is measured of them is fp32
     return to_bytes(images)

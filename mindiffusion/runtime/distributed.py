@@ -49,6 +49,11 @@ class Ranks:
         share = total // self.world_size
         return slice(self.rank * share, (self.rank + 1) * share)
 
+    def share(self, total: int) -> tuple[int, int]:
+        """(first, count) of this rank's part of ``total`` items, which need not divide: the first ranks get more."""
+        least, more = divmod(total, self.world_size)
+        return self.rank * least + min(self.rank, more), least + (self.rank < more)
+
     def barrier(self) -> None:
         """Wait, for up to a day, until every rank is here."""
         if self.world_size > 1:

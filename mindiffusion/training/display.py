@@ -3,7 +3,6 @@
 Nothing here touches what training computes, and nothing ends a run but a signal and a disk that takes no more files.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -12,18 +11,20 @@ from mindiffusion.config import TrainConfig
 from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.reports.bands import NUM_BANDS, BandFile
 from mindiffusion.reports.grid_picture import save_grid
-from mindiffusion.reports.grids import BATCH, average_blocks, draw_samples, readable_block
+from mindiffusion.reports.grids import average_blocks, readable_block
 from mindiffusion.reports.recovery_log import RecoveryFile
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.files import CannotWrite
 from mindiffusion.runtime.gpu import describe
 from mindiffusion.runtime.optional import advice, installed
 from mindiffusion.runtime.signals import StopSignals
-from mindiffusion.sampling import denoiser
+from mindiffusion.sampling import Drawable, draw_together
 from mindiffusion.training.acceleration import memory_explained
 from mindiffusion.training.log import Log
 from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
+
+BATCH = 64  # samples of a grid that a rank draws at a time
 
 
 def grid_caption(config: TrainConfig, stage: int, epoch: int, t_stop: int, block: int = 1) -> list[str]:
@@ -62,7 +63,6 @@ class Display:
         self.band_file = BandFile(
             self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed, config.micro_batch_size
         )
-        self._denoiser: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def begin(self, next_step: int) -> None:
         """Forget what was measured after more than ``next_step`` steps: they will be done again."""
@@ -85,19 +85,19 @@ class Display:
         if run.config.num_samples and not run.ranks.from_main(grid.exists):
             advice = grid_memory_advice(run.config, run.ranks)
             with run.meter.paused(), memory_explained(run.config, run.ranks, advice):
-                samples = draw_samples(run.config, run.ranks, self._predictor(), run.diffusion.t_stop, stop)
+                samples = self._draw(stop)
                 if samples is None:
                     self.saver.stop(done, run.ranks.any(stop.received))
                 run.ranks.from_main(lambda: self._write_grid(grid, samples, stage, epoch, done))
         with run.meter.paused():
             run.ranks.from_main(lambda: self._show(done, grid, new, last_of_stage))
 
-    def _predictor(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """The network for sampling, in the precision of the run."""
-        if self._denoiser is None:
-            run = self.run
-            self._denoiser = denoiser(run.sampling_net, run.config.precision, run.ranks.device, compiled=False)
-        return self._denoiser
+    def _draw(self, stop: StopSignals) -> Tensor | None:
+        """The samples of a grid: images 0, 1, ... of the run's seed, which sample.py draws again from a checkpoint."""
+        run, config = self.run, self.run.config
+        model = Drawable(run.sampling_net, config.image_size, config.betas, config.n_T, run.diffusion.t_stop)
+        how = {"seed": config.seed, "batch_size": BATCH, "precision": config.precision}
+        return draw_together(run.ranks, model, config.grid_sampler, config.num_samples, stop, **how)
 
     def _measure_bands(self, position: dict[str, int]) -> bool:
         """A row of bands.csv, unless it is there; ``position`` has what is done, under the names of row_file.COUNTS.

@@ -1,29 +1,50 @@
-"""Grids of many samples: drawn in parts, and a lack of memory names what to change."""
+"""Many samples: drawn in parts, shared by ranks, and a lack of memory names what to change."""
 
 import torch
+from torch import nn
 
 from mindiffusion.config import Stage, TrainConfig
-from mindiffusion.reports import grids
-from mindiffusion.reports.grids import draw_samples
 from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.sampling import Drawable, Sampler, draw_together
 from mindiffusion.training.display import grid_memory_advice
 
-CONFIG = TrainConfig("c", (Stage(0, 1, "all", 1),), num_samples=5, sample_steps=2)
 
+class Same(nn.Module):
+    """Predicts that all of x is noise."""
 
-def test_samples_drawn_in_parts_are_the_same(monkeypatch):
-    sizes = []
+    in_channels = 1
 
-    def network(x, t):
-        sizes.append(len(x))
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def forward(self, x, t):
+        assert not self.training
+        self.sizes.append(len(x))
         return x
 
-    whole = draw_samples(CONFIG, Ranks(), network, 0)
-    monkeypatch.setattr(grids, "BATCH", 2)
-    assert torch.equal(draw_samples(CONFIG, Ranks(), network, 0), whole)
-    assert sizes == [5, 5, 2, 2, 2, 2, 1, 1]
+
+class Alone(Ranks):
+    """A rank that does not wait for the others and has nothing of them."""
+
+    def barrier(self):
+        pass
+
+    def gather(self, part):
+        return part
+
+
+def test_samples_drawn_in_parts_are_the_same_and_those_of_any_share_of_ranks():
+    net = Same().train()
+    model = Drawable(net, 32)
+    whole = draw_together(Ranks(), model, Sampler(steps=2), 5)
+    assert torch.equal(draw_together(Ranks(), model, Sampler(steps=2), 5, batch_size=2), whole)
+    assert net.sizes == [5, 5, 2, 2, 2, 2, 1, 1] and net.training
+    parts = [draw_together(Alone(rank, 0, 3), model, Sampler(steps=2), 5) for rank in range(3)]
+    assert torch.equal(torch.cat(parts), whole) and whole.shape == (5, 1, 32, 32)
 
 
 def test_a_lack_of_memory_names_the_number_of_samples():
-    advice = grid_memory_advice(CONFIG, Ranks())
+    config = TrainConfig("c", (Stage(0, 1, "all", 1),), num_samples=5)
+    advice = grid_memory_advice(config, Ranks())
     assert "--num-samples 2" in advice and "--resume" in advice and "--micro-batch-size" not in advice

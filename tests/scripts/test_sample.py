@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import load_script
+from helpers import checkpoints, contents, launch, load_script
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from mindiffusion.checkpoints.models import Model
 from mindiffusion.checkpoints.weights import Weights
+from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import BlockNoise
@@ -109,3 +110,18 @@ def test_the_caption_tells_which_weights_were_drawn_with():
     for kind, words in (("averaged", "averaged weights"), ("raw", "last weights")):
         weights = Weights(Path("x.pt"), {}, {"config": {}}, kind)
         assert sample.caption(args, Model(weights, None, 32, (1e-4, 0.02), 1000, 0))[0] == f"x, {words}"
+
+
+def test_sample_py_draws_the_grid_of_a_run_again(tmp_path, monkeypatch):
+    run = "train_celeba_c_32"
+    launch(run, tmp_path, "--num-samples", "3", "--sample-steps", "2", "--seed", "5", "--sampler", "dpm")
+    for stage, model in ((1, "stage1.pt"), (5, "")):
+        grid = read_grid(next(contents(run, tmp_path).glob(f"stage{stage}_*.png"))).samples
+        out = tmp_path / f"again{stage}.png"
+        argv = [str(checkpoints(run, tmp_path) / model), "-o", str(out), "-n", "3", "--steps", "2", "--sampler", "dpm"]
+        monkeypatch.setattr(sys, "argv", ["sample.py", *argv, "--seed", "5", "--device", "cpu"])
+        load_script("sample").main()
+        again = read_grid(out).samples
+        if stage == 1:  # shown at the resolution that can be read: in mean colours
+            grid, again = grid[:, ::32, ::32], again.reshape(3, 1, 32, 1, 32, 3).mean((2, 4)).round()
+        assert len(again) == 3 and abs(again.astype(int) - grid).max() <= (stage == 1)

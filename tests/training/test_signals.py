@@ -8,14 +8,14 @@ import time
 import faults
 import pytest
 from helpers import ROOT, SCRIPTS, assert_same_run, checkpoints, contents, exit_code, write_pngs
+from torch import nn
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
-from mindiffusion.config import Stage, parse_config
-from mindiffusion.reports.grids import draw_samples
 from mindiffusion.runtime import signals
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import Stopped, stopping_at_once
 from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.sampling import Drawable, Sampler, draw_together
 
 C = SCRIPTS[1]
 GRIDS = ("--num-samples", "2", "--sample-steps", "3")
@@ -131,16 +131,17 @@ def test_nothing_that_forgives_errors_forgives_a_signal(tmp_path, monkeypatch):
 
 
 def test_a_grid_is_given_up_at_the_next_step():
-    config = parse_config("", ["--num-samples", "2", "--sample-steps", "5"], variant="", stages=[Stage(0, 1, "all", 1)])
-    seen = []
-    stop = StopSignals()
+    seen, stop = [], StopSignals()
 
-    def network(x, t):
-        seen.append(t)
-        stop.received = 15 if len(seen) == 2 else 0
-        return x
+    class Network(nn.Module):
+        in_channels = 3
 
-    assert draw_samples(config, Ranks(), network, 0, stop) is None
+        def forward(self, x, t):
+            seen.append(t)
+            stop.received = 15 if len(seen) == 2 else 0
+            return x
+
+    assert draw_together(Ranks(), Drawable(Network(), 32), Sampler(steps=5), 2, stop) is None
     assert len(seen) == 2
 
 
