@@ -14,7 +14,7 @@ from mindiffusion.runtime.precision import memory_format, set_backend_flags
 from mindiffusion.training import acceleration
 from mindiffusion.training.ema import Ema
 from mindiffusion.training.run import Run
-from mindiffusion.training.step import graphed, make_step
+from mindiffusion.training.step import make_step
 from mindiffusion.unet import NaiveUnet
 
 
@@ -28,7 +28,6 @@ def make_bare_step(options: SimpleNamespace, device: torch.device):
         global_batch_size=options.batch_size,
         precision=options.precision,
         compile=options.compile,
-        cuda_graph=getattr(options, "cuda_graph", False),
     )
     config = acceleration.resolve_auto(config, 10**9, device)
     set_backend_flags(config.precision, device)
@@ -38,9 +37,9 @@ def make_bare_step(options: SimpleNamespace, device: torch.device):
     diffusion = CurriculumDDPM(net).to(device)
     run = Run.__new__(Run)  # without folders, data and logs
     run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, config.ema_decay)
-    run.optimizer = acceleration.make_optimizer(net, config.lr, device, config.cuda_graph)
+    run.optimizer = acceleration.make_optimizer(net, config.lr)
     loss = acceleration.maybe_compile(config, diffusion, net, ranks)
-    step = graphed(make_step(config, ranks, run, loss, None, None, None), config, ranks, run)
+    step = make_step(config, ranks, run, loss, None, None, None)
     shape = (config.global_batch_size, 3, config.image_size, config.image_size)
     x, eps = (torch.randn(shape, device=device).contiguous(memory_format=layout) for _ in range(2))
     t = torch.randint(1, 1001, (len(x),), device=device)

@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 from mindiffusion.runtime.gpu import describe, why_unusable  # noqa: E402
 
 TAIL = 40  # lines of a command's output in the report
-LESS = ("going on uncompiled", "--cuda-graph is off", "is left out")  # it ended, but not on the path that is checked
-TELLING = ("self-check", "cuda-graph", "uncompiled", "warning", "error")  # what a run says about itself
+LESS = ("going on uncompiled", "is left out")  # it ended, but not on the path that is checked
+TELLING = ("self-check", "uncompiled", "warning", "error")  # what a run says about itself
 PROBE = """
 import torch
 from mindiffusion.runtime.gpu import probe
@@ -80,11 +80,11 @@ def checks(args: argparse.Namespace, on_gpu: bool) -> list[tuple[str, Callable[[
     tests = ["-m", "pytest", "-m", "cuda", "-v", "-rs", "--durations=0", "tests/gpu", "tests/data"]
     race = ["benchmarks/throughput.py", "--output-dir", str(args.output_dir / "throughput"), "--contenders"]
     race += ["a,d,e,e_cs,e_cr,f"] if on_gpu else ["a,d", "--quick"]
-    graph = ["train_celeba_cs_32.py", *train, "--cuda-graph"]
+    graph = ["train_celeba_cs_32.py", *train, "--compile", "reduce-overhead"]
     return [
         ("GPU probe", lambda: probed(on_gpu)),
         ("training CS, default path", lambda: command(["train_celeba_cs_32.py", *train], telling=True)),
-        ("training CS with --cuda-graph", lambda: command(graph, telling=True) if on_gpu else no_gpu()),
+        ("training CS with --compile reduce-overhead", lambda: command(graph, telling=True) if on_gpu else no_gpu()),
         ("tests marked cuda", lambda: command(tests, GPU_REHEARSAL="" if on_gpu else "1")),
         ("throughput", lambda: (SKIPPED, "--no-throughput") if args.no_throughput else command(race)),
     ]
@@ -128,7 +128,7 @@ def report(results: list[Result], on_gpu: bool) -> str:
     lines = ["# GPU check" if on_gpu else "# GPU check: a rehearsal, without a GPU", "", *machine(), ""]
     if not on_gpu:
         lines += [
-            "Nothing below says anything about a GPU. Left out: the probe, the compiled and recorded step on a GPU, "
+            "Nothing below says anything about a GPU. Left out: the probe, both modes of --compile on a GPU, "
             "resuming from CPU to GPU and back, NCCL, bf16 on a GPU, GPU speeds. What ran shows that these checks "
             "themselves run.",
             "",

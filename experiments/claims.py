@@ -111,9 +111,7 @@ class StudyTable:
 
     def checkpoints(self, cell: str) -> dict[int, Path]:
         """{seed: the checkpoint that was evaluated}."""
-        newest = {seed: next(run.glob("checkpoints_*/latest.pt"), None) for seed, run in self.run_folders(cell).items()}
-        joined = {seed: run / "experts.pt" for seed, run in self.run_folders(cell).items()}
-        return {seed: path if path.exists() else newest[seed] for seed, path in joined.items()}
+        return {seed: next(run.glob("checkpoints_*/latest.pt"), None) for seed, run in self.run_folders(cell).items()}
 
     def improvement(self, cell: str, control: str, metric: str = PRIMARY, checkpoint: str = FINAL) -> Interval:
         """By how many percent ``cell`` is below (better than) ``control``, paired by seed."""

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from experiments.calls import ROOT, BudgetUsed, Caller
 from experiments.collect import run_metrics
-from experiments.join_experts import join_files
 from experiments.spec import Cell, Study, all_constants, patient_epochs
 from experiments.tables import FINAL, commit, read_csv, run_of
 from mindiffusion.data.images import SYNTHETIC
@@ -61,7 +60,7 @@ class Harness:
         study = self.study
         synthetic = study.data_path == SYNTHETIC
         about = [cell.script, all_constants(cell), self._flags(cell), self.images[cell.name], synthetic]
-        about += [cell.paced_by, cell.experts, cell.trained_as, study.eval_images, study.evaluate]
+        about += [cell.paced_by, None, cell.trained_as, study.eval_images, study.evaluate]
         about += [study.evaluate_stages if cell.name in study.stage_cells else None]
         return blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=6).hexdigest()
 
@@ -161,10 +160,6 @@ class Harness:
         common += ["--eval-images", self.study.eval_images] if self.study.eval_images else []
         stages = [checkpoints / f"stage{k + 1}.pt" for k in range(len(cell.stages))]
         last = checkpoints / "latest.pt"
-        if cell.experts:
-            stage, border = cell.experts
-            folder.mkdir(parents=True, exist_ok=True)
-            last = join_files(folder / "experts.pt", last, checkpoints / f"{stage}.pt", border)
         calls = [([last], [FINAL], self.study.evaluate, "evaluation")]
         if cell.name in self.study.stage_cells:
             calls.append((stages, [path.stem for path in stages], self.study.evaluate_stages, "evaluation_stages"))

@@ -44,7 +44,6 @@ def _ramp(ranges: tuple[tuple[float, float], ...], full_epochs: int, epochs: int
 class Cell:
     """One variant: a training script, its stages, constants of the script that are replaced (name: value, in types that
     JSON has), and flags of its own. ``paced_by`` names an earlier cell whose loss decides when this one's stages end.
-    ``experts`` (name of a stage's checkpoint, border): in the evaluation that one answers for t >= border * n_T.
     ``trained_as`` names an earlier cell that trains the same: its run is evaluated, and nothing is trained."""
 
     name: str
@@ -53,7 +52,6 @@ class Cell:
     constants: dict[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     paced_by: str = ""
-    experts: tuple[str, float] | None = None
     trained_as: str = ""
 
 
@@ -106,8 +104,7 @@ def plan_text(study: Study) -> str:
     lines = [f"{len(study.cells)} cells x seeds {list(study.seeds)}, {study.images:,} images each, {study.data_path}"]
     for cell in study.cells:
         stages = " ".join(f"[{low:g},{high:g}]x{epochs}" for low, high, epochs in cell.stages)
-        experts = ["experts above {1} from {0}".format(*cell.experts)] if cell.experts else []
-        own = " ".join([*(f"{k}={v}" for k, v in cell.constants.items()), *cell.flags, *experts])
+        own = " ".join([*(f"{k}={v}" for k, v in cell.constants.items()), *cell.flags])
         lines.append(f"  {cell.name:<24}{cell.script:<22}{stages}  {own}")
     return "\n".join(lines)
 

@@ -10,7 +10,6 @@ from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
 from mindiffusion.dpm_solver import DPMSolver
-from mindiffusion.experts import ExpertNaiveUnet
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.sampling import Sampler, draw, draw_images
@@ -23,7 +22,6 @@ __all__ = [
     "DDPM",
     "CurriculumDDPM",
     "DPMSolver",
-    "ExpertNaiveUnet",
     "NaiveUnet",
     "PreconditionedNaiveUnet",
     "RegNaiveUnet",

@@ -29,6 +29,9 @@ DEMO = {
 }
 DEMO_EPOCHS = (1, 2, 2, 2, 2)
 
+# --compile: torch.compile's own modes. "reduce-overhead" lets it record what it compiled as CUDA graphs.
+COMPILE_MODES = ("default", "reduce-overhead")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -90,13 +93,13 @@ class TrainConfig:
     output_dir: str = flag(".", "folder that gets contents_*/ and checkpoints_*/")
     device: str = flag("auto", "where to train", choices=("auto", "cpu", "cuda"))
     micro_batch_size: int = flag(0, "images per forward pass and process, to save memory; 0 = all at once", type=int)
-    compile: bool | None = flag(
+    compile: str | None = flag(  # None: see resolve_auto; "": off
         None,
-        "torch.compile the step; default: on CUDA, and on a CPU in runs of more than about 15 minutes",
-        action=argparse.BooleanOptionalAction,
-    )
-    cuda_graph: bool = flag(
-        False, "record the step as one CUDA graph, and check it (one GPU; nobody has run it yet)", action="store_true"
+        "torch.compile the step, in this mode of it; default: on CUDA, and on a CPU in runs of more than about 15 "
+        "minutes; --no-compile: off",
+        nargs="?",
+        const=COMPILE_MODES[0],
+        choices=COMPILE_MODES,
     )
     num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
     sampler: str = flag("ddim", "of sample grids; ddpm takes every step", choices=SAMPLERS)
@@ -166,6 +169,10 @@ class TrainConfig:
             raise UserError(f"--image-size is {self.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}.")
         if self.n_feat < NORM_GROUPS or self.n_feat % NORM_GROUPS:
             raise UserError(f"--n-feat is {self.n_feat}; it must be a positive multiple of {NORM_GROUPS}.")
+        if self.compile == "reduce-overhead" and self.micro_batch_size:
+            raise UserError(
+                "--compile reduce-overhead keeps no gradients for --micro-batch-size: leave one of them out."
+            )
         if not 0 < self.lr < float("inf"):
             raise UserError(f"--lr is {self.lr}; it must be a positive number.")
         if not 0 <= self.ema_decay < 1:
@@ -280,6 +287,14 @@ def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:
         if item.default not in ("", None):
             text += f" (default: {SWITCH.get(str(item.default), item.default)})"
         parser.add_argument(_flag_name(item.name), default=argparse.SUPPRESS, help=text, **options)
+    parser.add_argument(
+        "--no-compile",
+        dest="compile",
+        action="store_const",
+        const="",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
     return parser
 
 

@@ -126,8 +126,7 @@ class DDPM(nn.Module):
         with the clipped estimate.
         """
         t = torch.full((len(x),), step / self.n_T, device=x.device)
-        at = getattr(self.eps_model, "at", None)  # experts: who answers at one time is known without the device
-        eps = (at(step / self.n_T) if at else self.eps_model)(x, t).float()
+        eps = self.eps_model(x, t).float()
         x0 = (x - self.sqrtmab[step] * eps) / self.sqrtab[step]
         if clip_x0:
             x0 = x0.clamp(-1.0, 1.0)

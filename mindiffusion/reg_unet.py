@@ -71,17 +71,17 @@ class RegNaiveUnet(NaiveUnet):
         with torch.set_grad_enabled(self.method == "loss"):
             return self.get_group_l1_penalty(self.lam)
 
-    def after_step(self, lr: float | Tensor) -> None:
+    def after_step(self, lr: float) -> None:
         """Call after each optimizer step of learning rate ``lr``: the proximal step, if that is the method."""
         if self.method == "proximal" and self.lam:
             self.proximal_step(lr * self.lam)
 
     @torch.no_grad()
-    def proximal_step(self, threshold: float | Tensor) -> None:
+    def proximal_step(self, threshold: float) -> None:
         """W_c *= max(0, 1 - threshold / ||W_c||_2), in place: the proximal operator of threshold * Group L1 (Parikh and
         Boyd 2014, section 6.5.4). With threshold = lr * lam, after the optimizer's step, it replaces the penalty in
         the loss; groups below the threshold become exact zeros, which Adam's rescaled penalty never gives."""
-        if not isinstance(threshold, Tensor) and threshold == 0:
+        if threshold == 0:
             return
         for _, layer, axis in self.get_conv_layers():
             norms = _group_norms(layer.weight, axis)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM, eval_mode
 from mindiffusion.dpm_solver import SPACINGS, DPMSolver
-from mindiffusion.experts import ByTime, ExpertNaiveUnet
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format, set_backend_flags
@@ -221,11 +220,8 @@ def denoiser(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """``net`` for sampling, on its ``device``: (x_t, t / n_T) -> noise in ``precision``, "fp32" or "bf16".
 
-    With ``compiled`` it is compiled; what cannot be compiled runs as it is. Of experts the answer is a ``ByTime``.
+    With ``compiled`` it is compiled; what cannot be compiled runs as it is.
     """
-    if isinstance(net, ExpertNaiveUnet):
-        high, low = (denoiser(part, precision, device, compiled) for part in (net.high, net.low))
-        return ByTime(float(net.border), high, low)
     function: Callable[[Tensor, Tensor], Tensor] = net
     if compiled:
         keep_compiled_code()

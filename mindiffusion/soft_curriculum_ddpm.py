@@ -36,7 +36,7 @@ class SoftCurriculumDDPM(DDPM):
         if not 0.0 <= power <= 1.0:
             raise ValueError(f"the power of the weight is {power}; it must lie in [0, 1].")
         weight = self.inverse_c_out_squared**power
-        self.loss_weight.copy_(weight / weight[1:].mean())  # in place: a recorded step reads it
+        self.loss_weight.copy_(weight / weight[1:].mean())  # in place: a compiled step reads it
 
     def loss(self, eps: Tensor, eps_hat: Tensor, t: Tensor) -> Tensor:
         """The mean over images of w_t times the mean squared error, a scalar."""

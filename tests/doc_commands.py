@@ -42,7 +42,7 @@ QUICK = {
         *("--no-compile", "--precision", "fp32"),
     ],
 }
-AS_IT_IS = ("experiments.ledger", "experiments.summary", "experiments.join_experts", "compare.py")
+AS_IT_IS = ("experiments.ledger", "experiments.summary", "compare.py")
 
 
 def commands(page: str) -> list[list[str]]:

@@ -10,7 +10,6 @@ from experiments.spec import Cell, Stages, Study, uniform
 STAGES: Stages = ((0.8, 1, 2), (0.6, 1, 4), (0.4, 1, 6), (0.2, 1, 8), (0, 1, 12))  # the brief's 5:10:15:20:30
 EQUAL: Stages = ((0, 1, 6), (0, 1, 6), (0, 1, 6), (0, 1, 7), (0, 1, 7))
 FIXED = {"SPARSITY_SCHEDULE": [0.8] * 5}
-KEPT = ("stage4", 0.6)  # the network of 160,000 images answers for t >= 0.6 T: the most that not forgetting could give
 
 STUDY = Study(
     cells=(
@@ -25,8 +24,6 @@ STUDY = Study(
         Cell("CS_random", "train_celeba_cs_32", STAGES, {"REGROWTH_METHOD": "random"}),
         Cell("CS_fixed_bottleneck", "train_celeba_cs_32", STAGES, FIXED),
         Cell("CS_fixed_level", "train_celeba_cs_32", STAGES, {**FIXED, "MASK_SCOPE": "level"}),
-        Cell("uniform_experts", "train_celeba_32", uniform(STAGES), experts=KEPT, trained_as="uniform"),
-        Cell("C_experts", "train_celeba_c_32", STAGES, experts=KEPT, trained_as="C"),
     ),
     seeds=(0, 1, 10),  # 0 to choose P and S, the others to confirm
     images=256_000,

@@ -3,8 +3,7 @@
 Schema, format version 1 (a dict, saved by torch.save, loaded with weights_only=True):
     format          "mindiffusion-checkpoint"
     format_version  1
-    network         class of the network: "NaiveUnet", "SparseNaiveUnet", "RegNaiveUnet", "PreconditionedNaiveUnet"; or
-                    "ExpertNaiveUnet", of a file that experts.join made
+    network         class of the network: "NaiveUnet", "SparseNaiveUnet", "RegNaiveUnet", "PreconditionedNaiveUnet"
     model           state dict of the network
     ema             state dict of the averaged network, or None when it is off
     optimizer       state dict of Adam

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from mindiffusion.checkpoints.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
 from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
-from mindiffusion.experts import ExpertNaiveUnet
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.runtime.files import open_regular, read_text
@@ -97,15 +96,12 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
     return Weights(path, {name: value for name, value in state.items() if name in names}, None)
 
 
-def build_network(weights: Weights) -> NaiveUnet | ExpertNaiveUnet:
+def build_network(weights: Weights) -> NaiveUnet:
     """The network that the weights are of, with the weights in it, on the CPU, in eval mode."""
     checkpoint = weights.checkpoint or {"network": "NaiveUnet", "config": {}}
-    prefix = _prefix(checkpoint["network"])
-    n_feat, in_channels = weights.state[prefix + FIRST_WEIGHT].shape[:2]
-    out_channels = weights.state[prefix + LAST_WEIGHT].shape[0]
-    if prefix:
-        net = ExpertNaiveUnet(in_channels, out_channels, n_feat)
-    elif checkpoint["network"] == "SparseNaiveUnet":
+    n_feat, in_channels = weights.state[FIRST_WEIGHT].shape[:2]
+    out_channels = weights.state[LAST_WEIGHT].shape[0]
+    if checkpoint["network"] == "SparseNaiveUnet":
         net = SparseNaiveUnet(in_channels, out_channels, n_feat, mask_scope=checkpoint["config"]["mask_scope"])
     elif checkpoint["network"] == "RegNaiveUnet":
         net = RegNaiveUnet(in_channels, out_channels, n_feat)
@@ -157,8 +153,7 @@ def _read_export(folder: Path, raw: bool) -> Weights:
             raise ValueError(f"its format is {about['format']} {about['format_version']}")
         open_regular(folder / EXPORT_WEIGHTS).close()  # a pipe would be waited for
         state = load_file(folder / EXPORT_WEIGHTS)  # maps the file: no tensor reaches beyond its end
-        prefix = _prefix(about["network"])
-        if missing := {prefix + FIRST_WEIGHT, prefix + LAST_WEIGHT} - set(state):
+        if missing := {FIRST_WEIGHT, LAST_WEIGHT} - set(state):
             raise ValueError(f"it has no {missing.pop()}")
     except Exception as error:  # missing, damaged, of another kind: safetensors has errors of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -166,11 +161,6 @@ def _read_export(folder: Path, raw: bool) -> Weights:
     if raw and about["weights"] == AVERAGED:
         raise BadCheckpoint(f"{folder} holds the averaged weights only: leave --raw-weights out.")
     return Weights(folder, state, about if about["config"] else None, about["weights"])
-
-
-def _prefix(network: str) -> str:
-    """Of the names of one NaiveUnet's parameters in the state of a network of this class."""
-    return "low." if network == "ExpertNaiveUnet" else ""
 
 
 def _strip(name: str) -> str:

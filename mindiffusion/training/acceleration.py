@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mindiffusion.config import TrainConfig
+from mindiffusion.config import COMPILE_MODES, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError, first_line, is_out_of_memory
 from mindiffusion.runtime.gpu import describe
@@ -33,21 +33,18 @@ def resolve_auto(config: TrainConfig, num_images: int, device: torch.device) -> 
     return replace(
         config,
         precision=resolve_precision(config.precision, device, pays),
-        compile=pays if config.compile is None else config.compile,
+        compile=(COMPILE_MODES[0] if pays else "") if config.compile is None else config.compile,
     )
 
 
-def make_optimizer(net: nn.Module, lr: float, device: torch.device, capturable: bool = False) -> torch.optim.Adam:
-    """Adam in one kernel. ``capturable``, on CUDA, lets a CUDA graph contain its step."""
-    return torch.optim.Adam(net.parameters(), lr=lr, fused=True, capturable=capturable and device.type == "cuda")
+def make_optimizer(net: nn.Module, lr: float) -> torch.optim.Adam:
+    """Adam in one kernel."""
+    return torch.optim.Adam(net.parameters(), lr=lr, fused=True)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
     """Go on from ``state``, which may have been saved on another kind of device."""
-    capturable = [group["capturable"] for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
-    for group, value in zip(optimizer.param_groups, capturable, strict=True):
-        group["capturable"] = value
     lay_out_moments(optimizer)
 
 
@@ -63,7 +60,7 @@ def lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
 def lay_out(net: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
     """Bring the weights, their average and the moments into the layout that ``config`` wants, in place."""
     device = next(net.parameters()).device
-    layout = memory_format(config.precision, device, config.compile)
+    layout = memory_format(config.precision, device, bool(config.compile))
     for each in filter(None, (net, average)):
         each.to(memory_format=layout)
     lay_out_moments(optimizer)
@@ -83,7 +80,7 @@ def maybe_compile(config: TrainConfig, diffusion: nn.Module, net: nn.Module, ran
         print(f"compiling the step (one to two minutes; kept in {folder}) ...", file=sys.stderr, flush=True)
     verdict, reason, compiled = GOOD, "", diffusion
     try:
-        compiled = torch.compile(diffusion, dynamic=False)
+        compiled = torch.compile(diffusion, dynamic=False, mode=config.compile)
         reason = compiled_differs(config, ranks, compiled, diffusion, net)
         verdict = BAD if reason else GOOD
     except Exception as error:  # no C++ compiler, no Triton, an unsupported device: each fails in its own way

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class Ema:
@@ -23,13 +23,9 @@ class Ema:
         return 1.0 - min(self.decay, (1 + num_updates) / (10 + num_updates))
 
     @torch.no_grad()
-    def update(self, weight: float | Tensor) -> None:
-        """Follow the network one step. ``weight`` is 1 - d: a number, or a scalar on the device, which a CUDA graph
-        reads anew at each replay."""
+    def update(self, weight: float) -> None:
+        """Follow the network one step. ``weight`` is 1 - d."""
         mine, theirs = self._pairs
-        if isinstance(weight, Tensor):
-            torch._foreach_add_(mine, torch._foreach_mul(torch._foreach_sub(theirs, mine), weight))
-        else:
-            torch._foreach_lerp_(mine, theirs, weight)
+        torch._foreach_lerp_(mine, theirs, weight)
         for copied, original in self._buffers:
             copied.copy_(original)

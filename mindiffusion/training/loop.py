@@ -18,7 +18,6 @@ from mindiffusion.runtime.precision import memory_format, set_backend_flags
 from mindiffusion.runtime.rng import make_generator
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.training.acceleration import lay_out, maybe_compile, memory_explained, resolve_auto
-from mindiffusion.training.checked_graph import CheckedGraph
 from mindiffusion.training.display import Display
 from mindiffusion.training.log import Log
 from mindiffusion.training.plan import describe_plan
@@ -26,7 +25,7 @@ from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
 from mindiffusion.training.schedule import Schedule
 from mindiffusion.training.self_check import check_ranks_agree, check_same_settings, describe_machine
-from mindiffusion.training.step import Step, check_graph, graphed, make_step, settle_order
+from mindiffusion.training.step import Step, make_step, settle_order
 from mindiffusion.training.time_estimate import describe_time, images_per_second
 
 GO_ON = "Or choose another --output-dir. Then go on with --resume."
@@ -51,7 +50,6 @@ def train(
     UserError for what the user can mend, Stopped after a signal, with everything saved.
     """
     check_batch(config, ranks.world_size)
-    check_graph(config, ranks)
     if config.dry_run:
         if ranks.is_main:
             _print_plan(config, ranks, net)
@@ -114,7 +112,7 @@ def _checked_loss(run: Run) -> nn.Module:
     ``run.config`` and the layout of the weights follow. On a GPU one line says what was found."""
     loss = maybe_compile(run.config, run.diffusion, run.net, run.ranks)
     if run.config.compile and loss is run.diffusion:
-        run.config = replace(run.config, compile=False)
+        run.config = replace(run.config, compile="")
         lay_out(run.net, run.ema.net if run.ema else None, run.optimizer, run.config)
     if run.ranks.device.type == "cuda":
         run.say(describe_machine(run.config, run.ranks))
@@ -136,17 +134,14 @@ def _train_stages(
     images = device_images(run.data, ranks.device)
     # Re-enter the epoch of the last step done, which may have been killed before its grid was drawn.
     here = schedule.position(max(next_step - 1, 0))
-    train_step = graphed(step_function, config, ranks, run)
     for stage in range(here.stage, len(config.stages)):
         start_stage(stage)
         log.announce(stage)
-        if isinstance(train_step, CheckedGraph):
-            train_step.renew()
         for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
             order = schedule.order(epoch).to(images.device)
             for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
                 batch = draw_batch(config, ranks, schedule, images, run.diffusion, order, step)
-                measured = train_step(*batch, run.ema_weight(step), schedule.lr(step))
+                measured = step_function(*batch, run.ema_weight(step), schedule.lr(step))
                 log.finish_step(step + 1, *measured)
                 saver.finish_step(step + 1, stop)
             check_ranks_agree(ranks, run.net, f"at the end of epoch {epoch + 1}")

@@ -39,7 +39,7 @@ class Run:
         self.net = net
         self.diffusion = diffusion
         self.ema: Ema | None = None
-        self.optimizer = make_optimizer(net, config.lr, ranks.device, config.cuda_graph)
+        self.optimizer = make_optimizer(net, config.lr)
         self.meter = IntervalMeter(ranks)
         self.saved_step = -1
         self.saved_path: Path | None = None
@@ -94,7 +94,7 @@ class Run:
             "data": self.data.fingerprint,
         }
 
-    def optimizer_step(self, lr: float | Tensor) -> Tensor:
+    def optimizer_step(self, lr: float) -> Tensor:
         """Step Adam at this learning rate and clear the gradients; returns the L2 norm of the whole gradient, a scalar
         on the device."""
         for group in self.optimizer.param_groups:

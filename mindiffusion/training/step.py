@@ -1,4 +1,4 @@
-"""One optimizer step as a plain function of tensors: the same on a CPU, on a GPU, and recorded as a CUDA graph."""
+"""One optimizer step as a plain function of tensors: the same on a CPU and on a GPU."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -8,10 +8,7 @@ from torch import Tensor, nn
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import autocast
-from mindiffusion.training.checked_graph import CheckedGraph
-from mindiffusion.training.cuda_graph import CudaRecorder
 from mindiffusion.training.run import Run
 from mindiffusion.training.self_check import random_batch
 
@@ -33,9 +30,7 @@ def make_step(
     Nothing in it waits for the device or draws random numbers, and what it changes it changes in place.
     """
 
-    def step(
-        x: Tensor, t: Tensor, eps: Tensor, ema_weight: float | Tensor, lr: float | Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def step(x: Tensor, t: Tensor, eps: Tensor, ema_weight: float, lr: float) -> tuple[Tensor, Tensor, Tensor]:
         mse, reg = backward_pass(config, ranks, ddp, (x, t, eps), penalty)
         if after_backward:
             after_backward(ranks.average_)
@@ -47,38 +42,6 @@ def make_step(
         return mse, reg, grad_norm
 
     return step
-
-
-def graphed(step: Step, config: TrainConfig, ranks: Ranks, run: Run) -> Step:
-    """``step``, or with --cuda-graph a CheckedGraph of it, which must be renewed at each stage."""
-    if not config.cuda_graph:
-        return step
-
-    def on_failure(reason: str) -> None:
-        forget_gradients(run.net)  # they were recorded, not computed
-        run.say(f"--cuda-graph is off from here on: {reason}")
-
-    return CheckedGraph(step, lambda: mutable_state(run), ranks.device, CudaRecorder(ranks.device), on_failure)
-
-
-def check_graph(config: TrainConfig, ranks: Ranks) -> None:
-    """UserError if --cuda-graph was asked for where there can be none."""
-    if config.cuda_graph and (ranks.device.type != "cuda" or ranks.world_size > 1):
-        raise UserError("--cuda-graph needs one CUDA GPU and one process: leave it out.")
-
-
-def mutable_state(run: Run) -> dict[str, list[Tensor]]:
-    """All tensors that a step changes."""
-    average = run.ema.net if run.ema else None
-    adam = run.optimizer.state.values()
-    return {
-        "weights": list(run.net.parameters()),
-        "first moments": [state["exp_avg"] for state in adam],
-        "second moments": [state["exp_avg_sq"] for state in adam],
-        "step counts": [state["step"] for state in adam],
-        "average": list(average.parameters()) if average else [],
-        "buffers": [*run.net.buffers(), *(average.buffers() if average else [])],
-    }
 
 
 def forget_gradients(net: nn.Module) -> None:

@@ -27,7 +27,7 @@ def test_on_a_cpu_the_report_says_that_it_is_a_rehearsal_and_what_was_left_out(m
     code, report = run(monkeypatch, tmp_path, [("passed", "trained"), ("passed", "tests"), ("passed", "speeds")])
     assert code == 0
     assert "a rehearsal, without a GPU" in report and "Left out:" in report
-    assert "| GPU probe | skipped |" in report and "| training CS with --cuda-graph | skipped |" in report
+    assert "| GPU probe | skipped |" in report and "| training CS with --compile reduce-overhead | skipped |" in report
     assert "trained" in report and "speeds" in report
 
 

@@ -2,25 +2,21 @@
 
 import csv
 import shutil
-import sys
 
 import pytest
 import torch
-from helpers import ROOT, launch, load_script, write_pngs
+from helpers import ROOT, launch, write_pngs
 from PIL import Image
 
 from experiments import (
     c8_unlocking_costs_colour,
     candidate_ddpm,
     color_drift,
-    join_experts,
     side_by_side,
     tables,
     weighted_ddpm,
 )
-from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.ddpm import DDPM
-from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 
@@ -168,74 +164,3 @@ def test_a_network_that_answers_zero_is_blind_to_colour(study, monkeypatch):
     assert c8_unlocking_costs_colour.blindness(checkpoint, images) == pytest.approx(1.0, abs=0.1)
     monkeypatch.setattr(c8_unlocking_costs_colour, "build_network", lambda weights: lambda x, t: x)  # black: x is noise
     assert c8_unlocking_costs_colour.blindness(checkpoint, images) < 0.01
-
-
-# --- experts ----------------------------------------------------------------------------------------------------------
-
-
-def joined(study, border="0.4"):
-    """The experts of the last and the third stage of the study's run."""
-    folder = next(study.glob("runs/C/seed0/checkpoints_*"))
-    paths = folder / "latest.pt", folder / "stage3.pt"
-    join_experts.main([*map(str, paths), "--above", border, "-o", str(study / "experts.pt")])
-    return study / "experts.pt", *paths
-
-
-@torch.no_grad()
-def test_each_expert_answers_for_its_noise_levels_alone(study):
-    experts, low, high = (build_network(read_weights(path)) for path in joined(study))
-    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    t = torch.tensor([0.4, 0.399, 1.0, 0.001])
-    assert torch.allclose(experts(x, t)[[0, 2]], high(x[[0, 2]], t[[0, 2]]), atol=1e-6)
-    assert torch.allclose(experts(x, t)[[1, 3]], low(x[[1, 3]], t[[1, 3]]), atol=1e-6)
-    assert torch.equal(experts(x, t[:1].expand(4)), high(x, t[:1].expand(4)))
-    assert not torch.allclose(low(x, t), high(x, t), atol=1e-3)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.allclose(experts(x, t)[0], high(x, t)[0].float(), atol=0.1)
-
-
-def test_experts_are_measured_and_sampled_like_any_checkpoint_and_not_resumed(study, tmp_path, monkeypatch, capsys):
-    path = joined(study)[0]
-    options = [
-        "--data-path",
-        "synthetic",
-        "--n-samples",
-        "4",
-        "--n-loss-images",
-        "4",
-        "--steps",
-        "3",
-        "--resamples",
-        "0",
-    ]
-    evaluate = load_script("evaluate")
-    evaluate.main(
-        [str(path), *options, "--metrics", "loss", "color", "--output-dir", str(tmp_path / "e"), "--no-plots"]
-    )
-    assert "raw_loss_band10" in (tmp_path / "e" / "evaluation.csv").read_text()
-    sample = load_script("sample")
-    pictures = []
-    monkeypatch.setattr(sys, "argv", ["sample.py", str(path), "--export", str(tmp_path / "model")])
-    sample.main()
-    for source in (path, tmp_path / "model"):
-        output = tmp_path / f"{len(pictures)}.png"
-        monkeypatch.setattr(sys, "argv", ["sample.py", str(source), "-n", "2", "--steps", "2", "-o", str(output)])
-        sample.main()
-        pictures.append(read_grid(output).samples)
-    assert (pictures[0] == pictures[1]).all()
-    with pytest.raises(UserError, match="ExpertNaiveUnet, to be sampled from"):
-        launch("train_celeba_c_32", tmp_path / "new", "--resume", str(path))
-
-
-def test_experts_that_do_not_belong_together_are_refused(study, tmp_path):
-    path, low, _ = joined(study)
-    with pytest.raises(UserError, match="there already"):
-        joined(study)
-    path.unlink()
-    with pytest.raises(UserError, match="between 0 and 1"):
-        joined(study, "1.5")
-    launch("train_celeba_cs_32", tmp_path / "cs")
-    other = next((tmp_path / "cs").glob("checkpoints_*")) / "latest.pt"
-    with pytest.raises(UserError, match="holds a SparseNaiveUnet"):
-        join_experts.main([str(low), str(other), "--above", "0.4", "-o", str(path)])
-    assert not path.exists()

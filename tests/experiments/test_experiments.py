@@ -111,7 +111,7 @@ STUDY = Study(
     cells=(
         Cell("CS", "train_celeba_cs_32", STAGES),
         Cell("C", "train_celeba_c_32", STAGES),
-        Cell("C_experts", "train_celeba_c_32", STAGES, experts=("stage4", 0.6), trained_as="C"),
+        Cell("C_again", "train_celeba_c_32", STAGES, trained_as="C"),
     ),
     seeds=(0,),
     images=40,
@@ -145,13 +145,11 @@ def test_a_study_trains_on_the_first_images_and_answers_a_claim(finished):
     rows = list(csv.DictReader((study / "results.csv").read_text().splitlines()))
     assert tuple(rows[0]) == tables.RESULT_COLUMNS
     assert {(row["cell"], row["seed"], row["checkpoint"], row["images"]) for row in rows} == {
-        (cell, "0", "final", "40") for cell in ("CS", "C", "C_experts")
+        (cell, "0", "final", "40") for cell in ("CS", "C", "C_again")
     }
-    assert not (study / "runs" / "C_experts" / "seed0" / "checkpoints_c_32").exists()
+    assert not (study / "runs" / "C_again" / "seed0" / "checkpoints_c_32").exists()
     losses = {row["cell"]: row["value"] for row in rows if row["metric"] == "loss_band1"}
-    assert losses["C"] == losses["C_experts"]  # the last stage's network answers for low noise, stage 4's for high
-    losses = {row["cell"]: row["value"] for row in rows if row["metric"] == "loss_band10"}
-    assert losses["C"] != losses["C_experts"]
+    assert losses["C"] == losses["C_again"]
     assert {"color_error", "loss", "raw_loss_band10"} <= {row["metric"] for row in rows}
 
     command = [sys.executable, "-m", "experiments.c3_clean_channels", str(study)]
@@ -187,7 +185,7 @@ def test_a_study_goes_on_from_tables_without_the_folders_of_its_runs(finished, t
     run_study.main([*common, "--cells", "CS", "--", str(tmp_path / "monday")])
     before = tables.read_csv(tmp_path / "tables" / "results.csv")
     assert {row["cell"] for row in before} == {"CS"} and not (tmp_path / "monday" / "results.csv").exists()
-    copy_runs(finished / "study", tmp_path / "tuesday", "C", "C_experts")
+    copy_runs(finished / "study", tmp_path / "tuesday", "C", "C_again")
 
     capsys.readouterr()
     run_study.main([*common, str(tmp_path / "tuesday")])
@@ -196,7 +194,7 @@ def test_a_study_goes_on_from_tables_without_the_folders_of_its_runs(finished, t
     after = tables.read_csv(tmp_path / "tables" / "results.csv")
     assert [row for row in after if row["cell"] == "CS"] == before
     runs = tables.read_csv(tmp_path / "tables" / "runs.csv")
-    assert [row["cell"] for row in runs] == ["C", "CS", "C_experts"]
+    assert [row["cell"] for row in runs] == ["C", "CS", "C_again"]
     assert not (tmp_path / "tuesday" / "runs" / "CS").exists()
 
     with pytest.raises(UserError, match="other settings than the spec's"):

@@ -11,7 +11,7 @@ from experiments.claims import StudyTable, interval
 from mindiffusion.runtime.errors import UserError
 
 RESULTS = ROOT / "docs" / "results"
-FROM_TABLES = ("c1", "c2", "c4", "c6", "c7", "c9")  # the others look into checkpoints
+FROM_TABLES = ("c1", "c2", "c4", "c6", "c7")  # the others look into checkpoints
 TABLES = sorted(path for path in RESULTS.glob("*/c*.csv") if path.stem in FROM_TABLES)
 
 

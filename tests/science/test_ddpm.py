@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.ddpm import BUFFERS, DDPM, ddpm_schedules, noise_like
-from mindiffusion.experts import ExpertNaiveUnet
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sampling import Sampler, num_evaluations
@@ -251,9 +250,3 @@ def test_a_network_made_for_another_number_of_steps_is_refused():
 def test_a_sampler_outside_its_ranges_is_refused(wrong):
     with pytest.raises(UserError, match=r"must lie|choose from"):
         Sampler(**wrong)
-
-
-@pytest.mark.parametrize("border", [2.0, 0.0])
-def test_a_border_of_experts_outside_0_to_1_is_refused(border):
-    with pytest.raises(UserError, match="between 0 and 1"):
-        ExpertNaiveUnet(3, 3, 8, border=border)

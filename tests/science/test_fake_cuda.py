@@ -1,15 +1,12 @@
 """Forward, sampling and evaluation on fake CUDA tensors (PyTorch's FakeTensorMode), which need no GPU: what meets a CPU
 tensor on its way, or asks for a number that only the GPU knows, fails there."""
 
-import copy
-
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mindiffusion.ddim import DDIM
 from mindiffusion.ddpm import DDPM
-from mindiffusion.experts import ExpertNaiveUnet
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.reports import bands
@@ -73,35 +70,6 @@ def test_sampling_stays_on_the_gpu_and_asks_it_for_nothing(kind, fake, monkeypat
 def test_the_training_loss_stays_on_the_gpu(fake):
     loss = on_gpu(DDPM(NaiveUnet(3, 3, 8)))(torch.randn(4, 3, 32, 32))
     assert loss.device == GPU and loss.shape == ()
-
-
-# --- experts ----------------------------------------------------------------------------------------------------------
-
-
-def test_experts_are_sampled_from_without_asking_the_gpu_who_answers():
-    with torch.no_grad():
-        net = ExpertNaiveUnet(3, 3, 8, border=0.5)
-        asked = []
-        for name in ("high", "low"):
-            part = getattr(net, name)
-            part.register_forward_pre_hook(lambda _, args, name=name: asked.append((name, float(args[1][0]))))
-        for eps_model in (net, denoiser(net, "fp32", torch.device("cpu"), compiled=False)):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(torch.Tensor, "all", lambda *_: pytest.fail("asks the device"))
-                patch.setattr(torch.Tensor, "any", lambda *_: pytest.fail("asks the device"))
-                DDIM(eps_model, steps=4).sample(1, (3, 32, 32))
-        times = sorted({round(t, 3) for _, t in asked})
-        assert len(asked) == 8 and len(times) == 4
-        assert all(name == ("high" if t >= 0.5 else "low") for name, t in asked)
-        assert {name for name, _ in asked} == {"high", "low"}
-
-
-def test_the_border_of_experts_stays_where_it_can_be_read():
-    net = copy.deepcopy(ExpertNaiveUnet(3, 3, 8, border=0.25)).to("meta")
-    assert net.high.out.weight.device.type == "meta"
-    assert float(net.border) == 0.25 and net.at(0.25) is net.high and net.at(0.2499) is net.low
-    net.load_state_dict({"border": torch.tensor(0.75, dtype=torch.float64)}, strict=False)
-    assert net.at(0.5) is net.low
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ def parse(*argv):
         (["--init-from", ""], "--init-from has an empty path"),
         (["--seed", str(2**64)], r"--seed is 18446744073709551616; it must lie below 2\*\*63"),
         (["--sampler", "ddpm", "--sample-eta", "1"], "DDPM takes every step"),
+        (["--compile", "reduce-overhead", "--micro-batch-size", "4"], "leave one of them out"),
     ],
 )
 def test_bad_values_are_named(argv, message):
@@ -75,7 +76,9 @@ def test_bad_values_are_named(argv, message):
         parse(*argv)
 
 
-@pytest.mark.parametrize("argv", [["--crop", "139"], ["--precision", "fp8"], ["--seed", "x"], ["--what"]])
+@pytest.mark.parametrize(
+    "argv", [["--crop", "139"], ["--compile", "graphs"], ["--precision", "fp8"], ["--seed", "x"], ["--what"]]
+)
 def test_bad_words_exit_with_code_2(argv, capsys):
     with pytest.raises(SystemExit) as end:
         parse(*argv)
@@ -103,6 +106,20 @@ def test_a_dotenv_of_another_encoding_is_a_user_error(tmp_path):
     (tmp_path / ".env").write_bytes("CELEBA_PATH=/fotos/münchen".encode("latin-1"))
     with pytest.raises(UserError, match=r"\.env cannot be read.*UTF-8"):
         parse()
+
+
+@pytest.mark.parametrize(
+    ("argv", "mode"),
+    [
+        ([], None),
+        (["--compile"], "default"),
+        (["--compile", "reduce-overhead"], "reduce-overhead"),
+        (["--no-compile"], ""),
+    ],
+)
+def test_compile_takes_a_mode_and_the_last_word_counts(argv, mode):
+    assert parse(*argv).compile == mode
+    assert parse("--compile", *argv).compile == (mode if argv else "default")
 
 
 def test_flags_win_over_demo_and_demo_over_constants():

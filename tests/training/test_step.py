@@ -25,7 +25,7 @@ VARIANTS = ("c", "cs", "cr", "cr-proximal")
 
 
 def make_config(**changes) -> TrainConfig:
-    values = {"n_feat": 8, "global_batch_size": 4, "lr": 1e-2, "precision": "fp32", "compile": False, **changes}
+    values = {"n_feat": 8, "global_batch_size": 4, "lr": 1e-2, "precision": "fp32", "compile": "", **changes}
     return TrainConfig(variant="c", stages=STAGES, **values)
 
 
@@ -153,8 +153,8 @@ def test_a_cpu_gets_bf16_and_compilation_in_long_runs_only(has_bf16, monkeypatch
     assert decided(acceleration.LONG_RUN // 4, image_size=64) == fast
     assert decided(4096, n_feat=16) == ("fp32", False)  # the demo
     assert decided(10 * acceleration.LONG_RUN, images_per_epoch=64) == ("fp32", False)  # short epochs of much data
-    assert decided(acceleration.LONG_RUN, precision="fp32", compile=False) == ("fp32", False)
-    assert decided(24, precision="bf16", compile=True) == ("bf16", True)
+    assert decided(acceleration.LONG_RUN, precision="fp32", compile="") == ("fp32", "")
+    assert decided(24, precision="bf16", compile="default") == ("bf16", "default")
 
 
 def test_cpu_support_is_read_from_the_instruction_sets(monkeypatch):
@@ -186,7 +186,7 @@ def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(monk
     monkeypatch.setattr(torch, "compile", fail)
     net = make_net("cs")
     diffusion = CurriculumDDPM(net)
-    assert maybe_compile(make_config(compile=True), diffusion, net, Ranks()) is diffusion
+    assert maybe_compile(make_config(compile="default"), diffusion, net, Ranks()) is diffusion
     lines = capsys.readouterr().err.splitlines()
     assert lines[1] == "going on uncompiled: cannot compile here: no C++ compiler found"
     assert str(tmp_path) in lines[0]
@@ -196,7 +196,7 @@ def test_the_trial_of_the_compiled_step_leaves_no_gradients(monkeypatch, tmp_pat
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)
     net = make_net("cs")
-    maybe_compile(make_config(compile=True), CurriculumDDPM(net), net, Ranks())
+    maybe_compile(make_config(compile="default"), CurriculumDDPM(net), net, Ranks())
     assert net.mask_probe.grad is None
     assert all(parameter.grad is None for parameter in net.parameters())
 
