@@ -106,7 +106,7 @@ def cache(args, scratch: str) -> list[dict]:
 def checkpoint(args, scratch: str) -> list[dict]:
     """The state of a run written as latest.pt is, as a share of the default interval of ten minutes."""
     net = NaiveUnet(3, 3, args.n_feat).to(DEVICE)
-    optimizer = acceleration.make_optimizer(net, 1e-4, DEVICE)
+    optimizer = acceleration.make_optimizer(net, 1e-4)
     sum(p.sum() for p in net.parameters()).backward()
     optimizer.step()
     content = {"model": net.state_dict(), "ema": net.state_dict(), "optimizer": optimizer.state_dict()}

@@ -23,7 +23,7 @@ def trained(layout, optimizer_state=None, steps=2):
     """A network in ``layout`` and its Adam after some steps; both begin the same."""
     torch.manual_seed(0)
     net = NaiveUnet(3, 3, 8).to(memory_format=layout)
-    optimizer = make_optimizer(net, 1e-2, CPU)
+    optimizer = make_optimizer(net, 1e-2)
     if optimizer_state:
         load_optimizer(optimizer, copy.deepcopy(optimizer_state))
     generator = torch.Generator().manual_seed(0)

@@ -9,10 +9,9 @@ from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
-from mindiffusion.training import acceleration, self_check
+from mindiffusion.training import self_check
 from mindiffusion.training.acceleration import maybe_compile, memory_advice, memory_explained
 from mindiffusion.training.self_check import describe_machine
-from mindiffusion.unet import NaiveUnet
 
 STAGES = (Stage(0, 1, "all", 1),)
 
@@ -158,15 +157,3 @@ def test_gpus_of_several_kinds_are_warned_of(monkeypatch):
     assert "2 x NVIDIA H100" in line and "A100" in line and "draw different noise" in line
     monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: kinds[:1] * 2)
     assert "warning" not in describe_machine(config(), Ranks(world_size=2))
-
-
-def test_adam_is_capturable_only_for_a_graph():
-    """Otherwise PyTorch warns in every run that it is, and is not captured."""
-    net, gpu = NaiveUnet(3, 3, 8), torch.device("cuda", 0)
-    with pytest.MonkeyPatch.context() as patch:
-        made = []
-        patch.setattr(torch.optim, "Adam", lambda parameters, **options: made.append(options["capturable"]))
-        acceleration.make_optimizer(net, 1e-3, gpu)
-        acceleration.make_optimizer(net, 1e-3, gpu, capturable=True)
-        acceleration.make_optimizer(net, 1e-3, torch.device("cpu"), capturable=True)
-    assert made == [False, True, False]

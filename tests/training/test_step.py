@@ -58,7 +58,7 @@ def train(variant: str, config: TrainConfig, wrap=lambda step: step) -> tuple[Na
     net, ranks = make_net(variant), Ranks()
     run = Run.__new__(Run)  # without folders, data and logs, which a step does not touch
     run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, 0.9)
-    run.optimizer = acceleration.make_optimizer(net, config.lr, CPU)
+    run.optimizer = acceleration.make_optimizer(net, config.lr)
     diffusion = CurriculumDDPM(net)
     penalty = net.penalty if variant.startswith("cr") else None
     after_step = net.after_step if variant.startswith("cr") else None
@@ -142,17 +142,17 @@ def test_a_cpu_gets_bf16_and_compilation_in_long_runs_only(has_bf16, monkeypatch
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has_bf16)
     config = make_config(precision="auto", compile=None, n_feat=32)
 
-    def decided(images: int, **changes) -> tuple[str, bool]:
+    def decided(images: int, **changes) -> tuple[str, str]:
         result = resolve_auto(TrainConfig(**{**vars(config), **changes}), images, CPU)
         return result.precision, result.compile
 
-    fast = ("bf16" if has_bf16 else "fp32", True)
+    fast = ("bf16" if has_bf16 else "fp32", "default")
     assert decided(acceleration.LONG_RUN) == fast
-    assert decided(acceleration.LONG_RUN - 1) == ("fp32", False)
-    assert decided(acceleration.LONG_RUN, n_feat=16) == ("fp32", False)
+    assert decided(acceleration.LONG_RUN - 1) == ("fp32", "")
+    assert decided(acceleration.LONG_RUN, n_feat=16) == ("fp32", "")
     assert decided(acceleration.LONG_RUN // 4, image_size=64) == fast
-    assert decided(4096, n_feat=16) == ("fp32", False)  # the demo
-    assert decided(10 * acceleration.LONG_RUN, images_per_epoch=64) == ("fp32", False)  # short epochs of much data
+    assert decided(4096, n_feat=16) == ("fp32", "")  # the demo
+    assert decided(10 * acceleration.LONG_RUN, images_per_epoch=64) == ("fp32", "")  # short epochs of much data
     assert decided(acceleration.LONG_RUN, precision="fp32", compile="") == ("fp32", "")
     assert decided(24, precision="bf16", compile="default") == ("bf16", "default")
 
