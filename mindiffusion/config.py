@@ -28,9 +28,7 @@ DEMO = {
     "sample_steps": 25,
 }
 DEMO_EPOCHS = (1, 2, 2, 2, 2)
-
-# --compile: torch.compile's own modes. "reduce-overhead" lets it record what it compiled as CUDA graphs.
-COMPILE_MODES = ("default", "reduce-overhead")
+COMPILE_MODES = ("default", "reduce-overhead")  # torch.compile's own; the second records CUDA graphs
 
 
 @dataclass(frozen=True)
@@ -95,8 +93,7 @@ class TrainConfig:
     micro_batch_size: int = flag(0, "images per forward pass and process, to save memory; 0 = all at once", type=int)
     compile: str | None = flag(  # None: see resolve_auto; "": off
         None,
-        "torch.compile the step, in this mode of it; default: on CUDA, and on a CPU in runs of more than about 15 "
-        "minutes; --no-compile: off",
+        "torch.compile the step, in this mode; default: on CUDA, and on a CPU in runs of more than about 15 minutes",
         nargs="?",
         const=COMPILE_MODES[0],
         choices=COMPILE_MODES,
@@ -170,9 +167,7 @@ class TrainConfig:
         if self.n_feat < NORM_GROUPS or self.n_feat % NORM_GROUPS:
             raise UserError(f"--n-feat is {self.n_feat}; it must be a positive multiple of {NORM_GROUPS}.")
         if self.compile == "reduce-overhead" and self.micro_batch_size:
-            raise UserError(
-                "--compile reduce-overhead keeps no gradients for --micro-batch-size: leave one of them out."
-            )
+            raise UserError("--compile reduce-overhead cannot sum gradients: leave --micro-batch-size out.")
         if not 0 < self.lr < float("inf"):
             raise UserError(f"--lr is {self.lr}; it must be a positive number.")
         if not 0 <= self.ema_decay < 1:
@@ -287,14 +282,7 @@ def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:
         if item.default not in ("", None):
             text += f" (default: {SWITCH.get(str(item.default), item.default)})"
         parser.add_argument(_flag_name(item.name), default=argparse.SUPPRESS, help=text, **options)
-    parser.add_argument(
-        "--no-compile",
-        dest="compile",
-        action="store_const",
-        const="",
-        default=argparse.SUPPRESS,
-        help=argparse.SUPPRESS,
-    )
+    parser.add_argument("--no-compile", dest="compile", action="store_const", const="", default=argparse.SUPPRESS)
     return parser
 
 

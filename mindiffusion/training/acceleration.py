@@ -43,8 +43,10 @@ def make_optimizer(net: nn.Module, lr: float) -> torch.optim.Adam:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Go on from ``state``, which may have been saved on another kind of device."""
-    optimizer.load_state_dict(state)
+    """Go on from ``state``, which may have been saved on another kind of device: the options stay the optimizer's own."""
+    saved, own = state["param_groups"], optimizer.state_dict()["param_groups"]
+    groups = [{**mine, "params": theirs["params"]} for theirs, mine in zip(saved, own, strict=True)]
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
     lay_out_moments(optimizer)
 
 
@@ -60,7 +62,7 @@ def lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
 def lay_out(net: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
     """Bring the weights, their average and the moments into the layout that ``config`` wants, in place."""
     device = next(net.parameters()).device
-    layout = memory_format(config.precision, device, bool(config.compile))
+    layout = memory_format(config.precision, device, config.compile)
     for each in filter(None, (net, average)):
         each.to(memory_format=layout)
     lay_out_moments(optimizer)

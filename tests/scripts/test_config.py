@@ -68,7 +68,7 @@ def parse(*argv):
         (["--init-from", ""], "--init-from has an empty path"),
         (["--seed", str(2**64)], r"--seed is 18446744073709551616; it must lie below 2\*\*63"),
         (["--sampler", "ddpm", "--sample-eta", "1"], "DDPM takes every step"),
-        (["--compile", "reduce-overhead", "--micro-batch-size", "4"], "leave one of them out"),
+        (["--compile", "reduce-overhead", "--micro-batch-size", "4"], "leave --micro-batch-size out"),
     ],
 )
 def test_bad_values_are_named(argv, message):

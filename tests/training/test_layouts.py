@@ -78,7 +78,7 @@ def test_a_step_that_fell_back_to_eager_goes_on_in_the_eager_layout(monkeypatch)
     net, optimizer = trained(torch.channels_last)
     average = copy.deepcopy(net)
     before = copy.deepcopy(optimizer.state_dict())
-    config = TrainConfig("c", (Stage(0, 1, "all", 1),), n_feat=8, precision="fp32", compile=False)
+    config = TrainConfig("c", (Stage(0, 1, "all", 1),), n_feat=8, precision="fp32", compile="")
     assert memory_format("fp32", CPU) == torch.contiguous_format
     lay_out(net, average, optimizer, config)
     for each in (net, average):
