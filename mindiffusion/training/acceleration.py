@@ -43,7 +43,7 @@ def make_optimizer(net: nn.Module, lr: float) -> torch.optim.Adam:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Go on from ``state``, which may have been saved on another kind of device: the options stay the optimizer's own."""
+    """Go on from ``state``, which may have been saved on another kind of device. Its options stay its own."""
     saved, own = state["param_groups"], optimizer.state_dict()["param_groups"]
     groups = [{**mine, "params": theirs["params"]} for theirs, mine in zip(saved, own, strict=True)]
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
