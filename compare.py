@@ -9,11 +9,11 @@ import argparse
 from pathlib import Path
 
 from mindiffusion.reports.recovery_log import recovery_table
-from mindiffusion.reports.run_record import evaluation_file, find_contents, read_record
+from mindiffusion.reports.run_record import find_contents, read_record
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output, write_atomically
 from mindiffusion.sharing.compare_page import build_page, titles
-from mindiffusion.sharing.evaluation_html import find_evaluations
+from mindiffusion.sharing.evaluations import evaluation_file, find_evaluations
 from mindiffusion.sharing.page_pictures import Pictures
 
 
@@ -47,11 +47,11 @@ def main(argv: list[str] | None = None) -> None:
     evaluations = [table_of(path) for path in args.evaluation or ()] or find_evaluations([r.folder for r in records])
     prepare_output(args.output.parent, [args.output], args.overwrite)
     pictures = Pictures("png") if args.lossless else Pictures("jpeg", args.jpeg) if args.jpeg else Pictures()
-    page = build_page(records, evaluations, pictures)
+    page = build_page(records, evaluations, pictures, named=bool(args.evaluation))
     write_atomically(args.output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     for record, title in zip(records, titles(records), strict=True):
-        if rows := record.recovery():
-            print(f"{title}: {recovery_table(rows)}\n")
+        if record.recovery["stage"]:
+            print(f"{title}: {recovery_table(record.recovery)}\n")
     runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
     print(f"{runs} in {args.output}, {len(page) / 1e6:.1f} MB: open it in a browser")
     if evaluations:

@@ -56,6 +56,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--compile", action="store_true", help="compile first: pays from about 15 minutes of sampling on"
     )
     parser.add_argument("--export", type=Path, metavar="DIR", help="draw nothing: write the model with its card to DIR")
+    parser.add_argument("--licence", default="", metavar="TEXT", help="with --export: of the model, for its card")
     parser.add_argument("--half", action="store_true", help="with --export: weights in half precision, half the size")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is there already")
     args = parser.parse_args(argv)
@@ -64,6 +65,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--export draws nothing: leave {flags} out.")
     if args.half and not args.export:
         parser.error("--half is for --export: samples are drawn in --precision.")
+    if args.licence and not args.export:
+        parser.error("--licence is for the card of --export: leave it out.")
     args.sampler = chosen_sampler(parser, args)
     for name in ("num_samples", "batch_size"):
         if getattr(args, name) < 1:
@@ -78,7 +81,7 @@ def main() -> None:
     args = parse_args()
     if args.export:
         weights = read_weights(args.checkpoint, raw=args.raw_weights)
-        export(weights, args.export, args.raw_weights, args.overwrite, args.half)
+        export(weights, args.export, args.raw_weights, args.overwrite, args.half, args.licence)
         print(f"model, configuration and model card in {args.export}/: sample with python sample.py {args.export}")
         return
     with process_group(args.device) as ranks:

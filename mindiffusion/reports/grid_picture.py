@@ -5,9 +5,11 @@ read back exactly. Where they lie is kept in the PNG itself, as text under the k
 """
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from mindiffusion.data.images import ImageData
 from mindiffusion.runtime.errors import UserError, first_line
-from mindiffusion.runtime.files import write_atomically
+from mindiffusion.runtime.files import open_regular, write_atomically
 
 COLUMNS = 8
 CELL = 128  # pixels of the picture that an image is enlarged to, if it is not larger
@@ -25,7 +27,7 @@ TITLE_SIZE, TEXT_SIZE = 19, 17  # of the letters
 PAPER, INK, QUIET = (255, 255, 255), (27, 31, 36), (89, 99, 110)
 LAYOUT_KEY = "mindiffusion-grid"
 REAL_LABEL = "real images, for comparison"
-OLD_GAP = 2  # of the grids of earlier versions, which were not enlarged
+MOST_PIXELS = 50_000_000  # of a picture that is read: 256 images of 512 pixels, and room
 
 
 @dataclass(frozen=True)
@@ -68,21 +70,27 @@ def save_grid(path: Path, samples: Tensor, data: ImageData | None = None, captio
 
 
 def read_grid(path: Path) -> Grid:
-    """The images of a file that ``save_grid`` wrote, in this version or an earlier one, exactly as they were drawn.
-
-    UserError if the file is no such grid.
-    """
+    """The images of a file that ``save_grid`` wrote, exactly as they were drawn. UserError if it is no such grid."""
     try:
-        with Image.open(path) as picture:
-            text = getattr(picture, "text", {}).get(LAYOUT_KEY)
+        with open_regular(path) as file, _opened(file) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError(f"it is of {picture.width} x {picture.height} pixels")
+            picture.load()
+            layout = Layout(**json.loads(picture.text[LAYOUT_KEY]))
+            _check_layout(layout, picture.width, picture.height)
             pixels = np.asarray(picture.convert("RGB"))
-        layout = Layout(**json.loads(text)) if text else _old_layout(*pixels.shape[:2])
         groups = [_cut(pixels, layout, group) for group in range(len(layout.counts))]
-    except (OSError, ValueError, TypeError, KeyError, SyntaxError) as error:  # the last is Pillow's, of a damaged PNG
+    except Exception as error:  # what a damaged or a made-up PNG raises in Pillow is of many types
         raise UserError(
             f"{path} is no sample grid of this program, or is damaged ({first_line(error)}): move it away."
         ) from error
     return Grid(groups[0], groups[1] if len(groups) > 1 else np.empty((0, *groups[0].shape[1:]), np.uint8))
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is looked at before it is unpacked
+        return Image.open(file, formats=("PNG",))
 
 
 def contact_sheet(images: np.ndarray, columns: int = COLUMNS, scale: int = 1, gap: int = 1) -> Image.Image:
@@ -143,12 +151,14 @@ def _cut(pixels: np.ndarray, layout: Layout, group: int) -> np.ndarray:
     return np.stack(images) if images else np.empty((0, layout.size, layout.size, 3), np.uint8)
 
 
-def _old_layout(height: int, width: int) -> Layout:
-    """Of a grid that is not enlarged: rows of samples, the last row of real images."""
-    step, rest = divmod(width - OLD_GAP, COLUMNS)
-    rows = (height - OLD_GAP) // step if step > OLD_GAP else 0
-    if rest or rows < 1 or (height - OLD_GAP) % step:
-        raise ValueError("no rows of eight images")
-    counts = (COLUMNS,) if rows == 1 else ((rows - 1) * COLUMNS, COLUMNS)
-    tops = tuple(OLD_GAP + step * row for row in ((0,) if rows == 1 else (0, rows - 1)))
-    return Layout(step - OLD_GAP, 1, OLD_GAP, OLD_GAP, tops, counts)
+def _check_layout(layout: Layout, width: int, height: int) -> None:
+    """ValueError unless the images that it tells of lie within a picture of this size."""
+    numbers = (layout.size, layout.scale, layout.left, layout.gap, *layout.tops, *layout.counts)
+    if not all(type(number) is int and 0 <= number <= max(width, height) for number in numbers):
+        raise ValueError("its layout is none")
+    inside = layout.size * layout.scale > 0 and len(layout.tops) >= len(layout.counts) > 0
+    for group, count in enumerate(layout.counts if inside else ()):
+        last, widest = layout.corner(group, max(count - 1, 0)), layout.corner(group, min(count, COLUMNS) - 1)
+        inside &= widest[0] + layout.size * layout.scale <= width and last[1] + layout.size * layout.scale <= height
+    if not inside:
+        raise ValueError("its images lie outside of it")

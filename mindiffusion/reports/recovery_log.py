@@ -37,9 +37,9 @@ def read_recovery(path: Path) -> list[dict[str, str]]:
     return read_rows(path, COLUMNS)[0]
 
 
-def recovery_table(rows: list[dict[str, str]]) -> str:
-    """The rows as a table for a terminal: a column per stage, in per cent."""
-    lines = ["recovered after stage   " + "".join(f"{row['stage']:>8}" for row in rows)]
+def recovery_table(recovery: dict[str, list[float]]) -> str:
+    """The columns of a recovery.csv as a table for a terminal: a column per stage, in per cent."""
+    lines = ["recovered after stage   " + "".join(f"{stage:>8.0f}" for stage in recovery["stage"])]
     for name, label in (("coarse", "coarse features (M1)"), ("fine", "fine features (M2)")):
-        lines.append(f"{label:<24}" + "".join(f"{float(row[name]):>8.0%}" for row in rows))
+        lines.append(f"{label:<24}" + "".join(f"{share:>8.0%}" for share in recovery[name]))
     return "\n".join(lines)

@@ -1,31 +1,39 @@
 """What a run left in its contents folder, read back for figures, comparison pages and model cards."""
 
-import csv
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mindiffusion.checkpoints.foreign import checked_config, checked_data
 from mindiffusion.reports.bands import COLUMNS as BAND_COLUMNS
-from mindiffusion.reports.bands import band_names, read_bands
-from mindiffusion.reports.metrics_log import read_metrics
-from mindiffusion.reports.recovery_log import read_recovery
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.reports.bands import OLD_NAMES, band_names
+from mindiffusion.reports.metrics_log import COLUMNS as METRIC_COLUMNS
+from mindiffusion.reports.recovery_log import COLUMNS as RECOVERY_COLUMNS
+from mindiffusion.reports.row_file import read_rows
+from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import read_text
 
-GRID_NAME = re.compile(r"stage(\d+)_epoch(\d+)\.png")
-EVALUATIONS = ("evaluation.json", "evaluation.csv")  # the first that is there is read: it has the intervals
+GRID_NAME = re.compile(r"stage(\d{1,4})_epoch(\d{1,9})\.png", re.ASCII)
+FILES = (  # name, columns, what earlier versions called them
+    ("metrics.csv", METRIC_COLUMNS, {}),
+    ("bands.csv", BAND_COLUMNS, OLD_NAMES),
+    ("recovery.csv", RECOVERY_COLUMNS, {}),
+)
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The files of one run. ``metrics`` and ``bands`` hold one list of numbers per column, in order of ``images``."""
+    """The files of one run. ``metrics``, ``bands`` and ``recovery`` hold one list of numbers per column; the last is
+    empty unless the run was on synthetic data. ``notes``: what is wrong with the files."""
 
     folder: Path
     config: dict[str, Any]
     metrics: dict[str, list[float]]
     bands: dict[str, list[float]]
+    recovery: dict[str, list[float]]
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -56,16 +64,16 @@ class RunRecord:
     @property
     def stages_begun(self) -> int:
         """How many stages have a row in metrics.csv."""
-        return int(max(self.metrics["stage"], default=0))
+        return min(int(max(self.metrics["stage"], default=0)), len(self.config["stages"]))
 
     def grids(self) -> list[tuple[int, int, Path]]:
-        """(stage, epoch, file) of each sample grid, both counted from 1, in order of epochs."""
-        found = ((GRID_NAME.fullmatch(path.name), path) for path in self.folder.iterdir())
-        return sorted(((int(m[1]), int(m[2]), path) for m, path in found if m), key=lambda grid: grid[1])
-
-    def recovery(self) -> list[dict[str, str]]:
-        """The rows of recovery.csv, one per finished stage; none unless the run was on synthetic data."""
-        return read_recovery(self.folder / "recovery.csv")
+        """(stage, epoch, file) of each sample grid, both counted from 1, in order of epochs; those alone that are of a
+        stage and an epoch that the run has."""
+        found = [(GRID_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
+        numbered = [(int(match[1]), int(match[2]), path) for match, path in found if match]
+        stages, epochs = len(self.config["stages"]), sum(stage["epochs"] for stage in self.config["stages"])
+        kept = [grid for grid in numbered if 1 <= grid[0] <= stages and 1 <= grid[1] <= epochs]
+        return sorted(kept, key=lambda grid: grid[1])
 
     def band_loss(self) -> list[float]:
         """The mean over all bands of timesteps, at each row of ``bands``."""
@@ -77,21 +85,19 @@ def read_record(folder: Path) -> RunRecord:
     """Read a contents folder. UserError if it is not one."""
     try:
         config = json.loads(read_text(folder / "config.json"))
-        config["variant"], config["stages"], config["data"]["images"], config["global_batch_size"]  # as used above
-        metrics = _columns(read_metrics(folder / "metrics.csv"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        config = {**checked_config(config), "data": checked_data(config.get("data"))}
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"{folder} is not the contents folder of a run: {type(error).__name__}: {error}. Name a contents_*_32 "
+            f"{folder} is not the contents folder of a run: config.json: {first_line(error)}. Name a contents_*_32 "
             "folder, with the config.json and metrics.csv that the run wrote."
         ) from error
-    try:
-        bands = read_bands(folder / "bands.csv")
-        bands = {name: [float(row[name]) for row in bands] for name in BAND_COLUMNS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / 'bands.csv'} is damaged: {type(error).__name__}: {error}. Move it away to go on without it."
-        ) from error
-    return RunRecord(folder, config, metrics, bands)
+    tables, notes = [], []
+    for name, columns, old_names in FILES:
+        rows, good = read_rows(folder / name, columns, old_names)
+        tables.append({column: [float(row[column]) for row in rows] for column in columns})
+        if not good:
+            notes.append(f"{name} is not as the run wrote it: what cannot be read of it is left out.")
+    return RunRecord(folder, config, *tables, tuple(notes))
 
 
 def find_contents(path: Path) -> Path:
@@ -107,34 +113,3 @@ def find_contents(path: Path) -> Path:
     if len(inside) > 1:
         raise UserError(f"{path} holds several runs: name one of {', '.join(map(str, inside))}.")
     return inside[0] if inside else path
-
-
-def evaluation_file(folder: Path) -> Path | None:
-    """The evaluation table in a folder, if there is one."""
-    return next((folder / name for name in EVALUATIONS if (folder / name).is_file()), None)
-
-
-def read_evaluation(path: Path) -> list[dict[str, Any]]:
-    """The rows of an evaluation table: what evaluate.py wrote, or any CSV or JSON list of rows with a ``name``. Values
-    are plain, or of evaluation.json {"value", "low", "high"}. UserError if the file is neither."""
-    try:
-        if path.suffix == ".json":
-            rows = json.loads(read_text(path))
-            rows = [_flat(row) for row in rows["results"]] if isinstance(rows, dict) else rows
-        else:
-            rows = list(csv.DictReader(read_text(path).splitlines()))
-        if not all(isinstance(row, dict) and "name" in row for row in rows):
-            raise ValueError("there are rows without a name")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is no evaluation table: {error}. Name what evaluate.py wrote.") from error
-    return rows
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A result of evaluation.json as one level: its name, what the reference was to it, and its metrics."""
-    return {"name": row["name"], **({"reference": row["reference"]} if "reference" in row else {}), **row["metrics"]}
-
-
-def _columns(rows: list[dict[str, str]]) -> dict[str, list[float]]:
-    names = rows[0] if rows else ("stage",)
-    return {name: [float(row[name]) for row in rows] for name in names}

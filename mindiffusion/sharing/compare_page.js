@@ -3,11 +3,12 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const { runs, curves } = data;
 const $ = (id) => document.getElementById(id);
-const DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4", "4 4"];
+const COLOURS = 7, DASHES = ["", "7 3", "2 3", "9 3 2 3", "14 4", "5 5", "9 2 2 2 2 2"];
+const dash = (index) => DASHES[(index + Math.floor(index / COLOURS)) % DASHES.length];
 const MARGIN = { left: 56, top: 14, bottom: 34 };
 const positions = [...new Set(runs.flatMap((run) => run.grids.map((grid) => grid.images)))].sort((a, b) => a - b);
 const end = Math.max(1, ...runs.map((run) => run.borders[run.borders.length - 1]));
-const colour = (index) => `--colour: var(--run${index % 6})`;
+const colour = (index) => `--colour: var(--run${index % COLOURS})`;
 const count = (number) => Math.round(number).toLocaleString("en-US");
 const short = (n, digits = 3) => {
   const [unit, name] = n >= 1e6 ? [1e6, "M"] : n >= 1e3 ? [1e3, "k"] : [1, ""];
@@ -139,7 +140,7 @@ function drawChart(svg, lines, xHigh, xLabel, log, marginRight) {
   for (const line of lines) {
     const inside = line.points.filter((point) => !log || point[1] > 0);
     const path = inside.map((point, i) => `${i ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`).join("");
-    add("path", { class: "curve", d: path, style: `${colour(line.index)}; stroke-width: ${Math.max(1.5, 5 - 1.2 * line.index)}`, "stroke-dasharray": DASHES[line.index % 6] });
+    add("path", { class: "curve", d: path, style: `${colour(line.index)}; stroke-width: ${Math.max(1.6, 4 - 0.5 * line.index)}`, "stroke-dasharray": dash(line.index) });
   }
   return { x, y, right, bottom, add };
 }
@@ -257,7 +258,7 @@ $("play").addEventListener("click", () => {
 });
 $("metric").addEventListener("change", () => { pickLog(); drawCurves(); ask(); });
 $("log").addEventListener("change", () => { drawCurves(); ask(); });
-$("all").addEventListener("change", () => $("config").classList.toggle("all", $("all").checked));
+if ($("all")) $("all").addEventListener("change", () => $("config").classList.toggle("all", $("all").checked));
 for (const kind of ["pointerdown", "pointermove"]) $("curves").querySelector("svg").addEventListener(kind, follow);
 if (data.real) $("real").src = data.real; else $("real-images").hidden = true;
 for (const { image } of cards) image.addEventListener("load", sizeImages);

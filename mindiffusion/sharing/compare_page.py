@@ -6,15 +6,17 @@ JSON in the page.
 
 import json
 import math
-from html import escape
+import re
 from pathlib import Path
 from typing import Any
 
 from mindiffusion.config import identity_fields
 from mindiffusion.reports.bands import band_names
 from mindiffusion.reports.run_record import RunRecord
+from mindiffusion.runtime.plain_text import for_html, plain
 from mindiffusion.sharing.evaluation_html import evaluation_section
 from mindiffusion.sharing.page_pictures import Pictures
+from mindiffusion.sharing.page_table import page_table
 from mindiffusion.sharing.recovery_section import recovery_section
 
 MOST_POINTS = 1500  # of a curve; more cannot be seen
@@ -36,39 +38,50 @@ NOISE_FIELDS = (  # what decides how a grid is drawn
     *("seed", "num_samples", "image_size", "n_T", "betas"),
     *("sampler", "sample_steps", "sample_eta", "ema_decay"),
 )
+PLACES = ("data_path", "output_dir", "resume", "init_from")  # they stay in the run's own config.json
 SCIENCE = identity_fields()  # what decides what is learned, with the data; the rest is place and machine
 
 
-def build_page(records: list[RunRecord], evaluations: list[Path], pictures: Pictures | None = None) -> str:
-    """The page as text. ``pictures``: how the grids are embedded, by default in few bytes, see page_pictures.py."""
+def build_page(
+    records: list[RunRecord], evaluations: list[Path], pictures: Pictures | None = None, named: bool = True
+) -> str:
+    """The page as text. ``pictures``: how the grids are embedded, by default in few bytes, see page_pictures.py.
+    ``named``: whether the user named the files of ``evaluations``, or they were only found."""
     here = Path(__file__).parent
-    named = list(zip(records, titles(records), strict=True))
-    pictures = (pictures or Pictures()).fit([path for record in records for *_, path in record.grids()])
+    names = titles(records)
+    paths = [path for record in records for *_, path in record.grids()]
+    pictures = (pictures or Pictures()).fit(paths)
     data = {
-        "runs": [_run_data(record, title, pictures) for record, title in named],
-        "real": pictures.real([path for record in records for *_, path in record.grids()]),
+        "runs": [_run_data(record, title, pictures) for record, title in zip(records, names, strict=True)],
+        "real": pictures.real(paths),
         "curves": [dict(zip(("key", "label", "log", "note"), curve, strict=True)) for curve in CURVES],
         "bands": len(band_names()),
     }
+    text = json.dumps(data, allow_nan=False)  # within a script: no tag, no comment may begin there
     parts = {
         "STYLE": (here / "compare_page.css").read_text(encoding="utf-8"),
         "SCRIPT": (here / "compare_page.js").read_text(encoding="utf-8"),
-        "TITLE": escape(" · ".join(titles(records))),
-        "NOTES": "".join(f'<p class="note">{escape(note)}</p>' for note in notes(records)),
-        "RECOVERY": "".join(recovery_section(record, title) for record, title in named),
-        "CONFIG": config_table(records),
-        "EVALUATION": "".join(evaluation_section(path) for path in evaluations),
-        "DATA": json.dumps(data, allow_nan=False).replace("</", "<\\/"),  # no end tag may lie within a script
+        "TITLE": for_html(heading(names), 1000),
+        "NOTES": "".join(f'<p class="note">{for_html(note, 1000)}</p>' for note in notes(records)),
+        "RECOVERY": "".join(recovery_section(record, title) for record, title in zip(records, names, strict=True)),
+        "CONFIG": config_section(records, names),
+        "EVALUATION": evaluation_section(records, names, evaluations, named),
+        "DATA": text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"),
     }
     page = (here / "compare_page.html").read_text(encoding="utf-8")
-    for name, text in parts.items():
-        page = page.replace(f"<!--{name}-->", text)
-    return page
+    return re.sub(r"<!--([A-Z]+)-->", lambda match: parts[match[1]], page)
+
+
+def heading(names: list[str]) -> str:
+    """What the page is."""
+    return (
+        f"{len(names)} training runs compared: {', '.join(names)}" if len(names) > 1 else f"A training run: {names[0]}"
+    )
 
 
 def notes(records: list[RunRecord]) -> list[str]:
-    """What makes a comparison of these grids unfair."""
-    found = []
+    """What makes a comparison of these grids unfair, and what is wrong with the runs' files."""
+    found = [f"{record.folder.name}: {note}" for record in records for note in record.notes]
     for field in NOISE_FIELDS:
         values = [json.dumps(record.config.get(field)) for record in records]
         if len(set(values)) > 1:
@@ -78,28 +91,39 @@ def notes(records: list[RunRecord]) -> list[str]:
     return found
 
 
-def config_table(records: list[RunRecord]) -> str:
-    """All fields, a column per run: those that differ first, and highlighted where they decide what is learned."""
+def config_section(records: list[RunRecord], names: list[str]) -> str:
+    """All fields but places, a column per run: those that differ first, and highlighted where they decide what is
+    learned. Of one run nothing differs, and all is shown."""
     flat = [_flatten(record.config) for record in records]
-    names = list(dict.fromkeys(name for config in flat for name in config))
-    differing = [name for name in names if len({json.dumps(config.get(name)) for config in flat}) > 1]
+    fields = list(dict.fromkeys(name for config in flat for name in config))
+    differing = [name for name in fields if len({json.dumps(config.get(name)) for config in flat}) > 1]
     differing.sort(key=lambda name: not _is_science(name))
-    head = "".join(f"<th>{escape(title)}</th>" for title in titles(records))
-    rows = []
-    for name in [*differing, *(name for name in names if name not in differing)]:
-        kind = "same" if name not in differing else "science" if _is_science(name) else "place"
-        cells = "".join(f"<td>{escape(_cell(config.get(name)))}</td>" for config in flat)
-        rows.append(f'<tr class="{kind}"><th>{escape(name)}</th>{cells}</tr>')
-    return f"<table><thead><tr><th>field</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    rows, kinds = [], []
+    for name in [*differing, *(name for name in fields if name not in differing)]:
+        rows.append((name, [_cell(config.get(name)) for config in flat]))
+        kinds.append("same" if name not in differing else "science" if _is_science(name) else "place")
+    if len(records) == 1:
+        return f"<h2>Configuration</h2>{page_table(names, rows)}"
+    label = '<label><input id="all" type="checkbox"> show what is the same, too</label>'
+    words = "differences first; highlighted if they decide what is learned"
+    return f"<h2>Configuration <small>{words}</small></h2>{label}{page_table(names, rows, kinds)}"
 
 
 def titles(records: list[RunRecord]) -> list[str]:
-    """The variants' names; with the folder around them where two runs are of one variant (two seeds, say)."""
-    plain = [record.title for record in records]
+    """The variants' names; where two runs are of one variant (two seeds, say), with the folder where their paths part,
+    the only part of a path on the page."""
+    plain_titles = [plain(record.title, 40) for record in records]
     return [
-        f"{title} in {record.folder.resolve().parent.name}" if plain.count(title) > 1 else title
-        for title, record in zip(plain, records, strict=True)
+        f"{title} in {plain(_parting(record, records), 40)}" if plain_titles.count(title) > 1 else title
+        for title, record in zip(plain_titles, records, strict=True)
     ]
+
+
+def _parting(record: RunRecord, records: list[RunRecord]) -> str:
+    """The first folder of a run's path that those of the others of its variant do not all have."""
+    alike = [other.folder.resolve().parts for other in records if other.title == record.title]
+    mine = record.folder.resolve().parts
+    return next((part for part, *others in zip(mine, *alike, strict=False) if set(others) != {part}), mine[-1])
 
 
 def _run_data(record: RunRecord, title: str, pictures: Pictures) -> dict[str, Any]:
@@ -126,7 +150,7 @@ def _run_data(record: RunRecord, title: str, pictures: Pictures) -> dict[str, An
         for i, images in enumerate(record.bands.get("images", []))
     ]
     return {
-        "name": str(record.folder),
+        "name": plain(record.folder.resolve().name, 60),
         "title": title,
         "epochs": sum(stage["epochs"] for stage in record.config["stages"]),
         "borders": record.stage_borders,
@@ -148,22 +172,19 @@ def _finite(value: float) -> float | None:
 
 
 def _flatten(config: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if name == "data":
-            flat |= {f"data.{key}": item for key, item in value.items()}
-        else:
-            flat[name] = value
-    return flat
+    kept = {name: value for name, value in config.items() if name not in (*PLACES, "data")}
+    return kept | {f"data.{key}": item for key, item in config["data"].items()}
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    if isinstance(value, list) and value and isinstance(value[0], dict):  # stages
-        return "; ".join(f"{s['name']}: t {s['t_min']:g} to {s['t_max']:g}, {s['epochs']} epochs" for s in value)
+    if isinstance(value, dict):
+        numbers = [f"{name} {_cell(item)}" for name, item in value.items() if name not in ("name", "epochs")]
+        named = f"{value.get('name', '')}: " if "name" in value else ""
+        return named + ", ".join(numbers + ([f"{value['epochs']} epochs"] if "epochs" in value else []))
     if isinstance(value, list):
-        return ", ".join(_cell(item) for item in value) or "none"
+        return ("; " if any(isinstance(item, dict) for item in value) else ", ").join(map(_cell, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value) or "none"
 
 

@@ -1,58 +1,55 @@
-"""Evaluation tables on the page: the main metrics with intervals and their direction, all metrics folded away."""
+"""The evaluation on the page: a row per measure, a column per run, and one of real images if they were measured too."""
 
-from html import escape
 from pathlib import Path
-from typing import Any
 
-from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.terminal_table import HIGHER, LOWER, MAIN, rounded
-from mindiffusion.reports.run_record import evaluation_file, read_evaluation
+from mindiffusion.reports.run_record import RunRecord
+from mindiffusion.runtime.plain_text import for_html
+from mindiffusion.sharing.evaluations import ALIKE, REAL, Answer, Result, of_run, read_evaluation
+from mindiffusion.sharing.page_table import page_table
 
 ARROWS = {LOWER: "↓", HIGHER: "↑"}
-WORDS = ("name", "reference")  # columns that are no metrics
+WORDS = "± is half the 95 % interval over images, not over seeds. ↓ lower is better, ↑ higher is better."
 
 
-def find_evaluations(folders: list[Path]) -> list[Path]:
-    """The evaluation tables in the folders of runs, in the folders around them, and in ``evaluation*`` beside them; of
-    copies the first."""
-    around = dict.fromkeys(folder.resolve().parent for folder in folders)
-    beside = [place for home in around for place in sorted(home.glob("evaluation*")) if place.is_dir()]
-    places = dict.fromkeys([*(folder.resolve() for folder in folders), *around, *beside])
-    found = [path for place in places if (path := evaluation_file(place))]
-    return list({path.read_bytes(): path for path in reversed(found)}.values())[::-1]
-
-
-def evaluation_section(path: Path) -> str:
-    """One evaluation file: its main columns, and the whole table to unfold."""
-    rows = read_evaluation(path)
-    names = list(dict.fromkeys(name for row in rows for name in row if name not in WORDS))
+def evaluation_section(records: list[RunRecord], titles: list[str], files: list[Path], named: bool) -> str:
+    """What the evaluation ``files`` say of the runs: each run has a column, and what was measured on other weights is
+    said and not shown. ``named``: whether the user named the files. Empty if there are none."""
+    if not files:
+        return ""
+    results = [result for path in files for result in read_evaluation(path)]
+    answers = [of_run(record, title, results, named) for record, title in zip(records, titles, strict=True)]
+    shown = [answer.result for answer in answers if answer.result]
+    real = [r for r in results if r.about.get("kind") == REAL and r.source in [s.source for s in shown]][:1]
+    heads, columns = [*titles, *(r.name for r in real)], [*answers, *(Answer(r, "real images") for r in real)]
+    names = list(dict.fromkeys(name for each in columns if each.result for name in each.result.metrics))
     main = [name for name in MAIN if name in names] or names
-    title = f"<h2>Evaluation <small>{escape(path.name)} in {escape(path.resolve().parent.name)}</small></h2>"
-    words = "<p>± is half the 95 % interval over images, not over seeds. ↓ lower is better, ↑ higher is better.</p>"
+    first = [("measured on", [each.words for each in columns])]
+    if any("reference" in result.about for result in shown):
+        first.append(("real images were", [_reference(each.result) for each in columns]))
+    notes = "".join(f'<p class="note">{for_html(note)}</p>' for note in _unlike(shown))
+    table = page_table(heads, first + [_row(name, columns) for name in main])
     folded = ""
     if len(main) < len(names):
-        everything = _table(rows, names)
-        folded = f'<details><summary>all {len(names)} metrics</summary><div class="scroll">{everything}</div></details>'
-    table = f'<div class="scroll">{_table(rows, main)}</div>'
-    return f'<section class="evaluation">{title}{words}{table}{folded}</section>'
+        everything = page_table(heads, [_row(name, columns) for name in names])
+        folded = f"<details><summary>all {len(names)} metrics</summary>{everything}</details>"
+    return f'<section class="evaluation"><h2>Evaluation</h2><p>{WORDS}</p>{notes}{table}{folded}</section>'
 
 
-def _table(rows: list[dict[str, Any]], metrics: list[str]) -> str:
-    words = [word for word in WORDS if any(word in row for row in rows)]
-    titles = {"name": "name", "reference": "real images were"}
-    heads = [titles[word] for word in words] + [f"{name} {ARROWS.get(MAIN.get(name), '')}".strip() for name in metrics]
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_cell(row.get(column)))}</td>" for column in [*words, *metrics]) + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+def _row(name: str, columns: list[Answer]) -> tuple[str, list[str]]:
+    cells = [rounded(each.result.metrics.get(name)) if each.result else "-" for each in columns]
+    return f"{name} {ARROWS.get(MAIN.get(name), '')}".strip(), cells
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, dict):
-        unknown = float("nan")
-        return rounded(Estimate(*(unknown if value.get(k) is None else value[k] for k in ("value", "low", "high"))))
-    if value is None or value == "":
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _reference(result: Result | None) -> str:
+    return str(result.about.get("reference") or "-") if result else "-"
+
+
+def _unlike(results: list[Result]) -> list[str]:
+    """The settings in which the measurements differ."""
+    found = []
+    for name in ALIKE:
+        values = list(dict.fromkeys(str(result.settings[name]) for result in results if name in result.settings))
+        if len(values) > 1:
+            found.append(f"The runs were not measured alike: {name} is {', '.join(values)}.")
+    return found

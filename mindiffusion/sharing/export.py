@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from mindiffusion.checkpoints.find import EXPORT_WEIGHTS
+from mindiffusion.checkpoints.foreign import checked_config, checked_data
 from mindiffusion.checkpoints.weights import EXPORT_CONFIG, EXPORT_FORMAT, EXPORT_VERSION, Weights, build_network
 from mindiffusion.config import identity_fields
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import write_errors_explained
 from mindiffusion.runtime.optional import require
 from mindiffusion.sharing.model_card import model_card
 
 
-def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: bool = False) -> None:
-    """Write ``folder``, whole or not at all; the weights as float16 if ``half``.
+def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: bool = False, licence: str = "") -> None:
+    """Write ``folder``, whole or not at all; the weights as float16 if ``half``; ``licence``: for the card.
 
     UserError if it is there, unless ``overwrite`` and it is an export, if safetensors is not installed, if the weights
     fit no network, or if it cannot be written.
@@ -47,7 +48,7 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: boo
             state = {name: value.contiguous() for name, value in net.state_dict().items()}
             (temporary / EXPORT_WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
             (temporary / EXPORT_CONFIG).write_text(json.dumps(about, indent=2) + "\n")
-            (temporary / "README.md").write_text(model_card(weights, about, net))
+            (temporary / "README.md").write_text(model_card(weights, about, net, licence), encoding="utf-8")
             for path in temporary.iterdir():
                 _sync(path)
             _replace_folder(temporary, folder)
@@ -56,17 +57,21 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: boo
 
 
 def describe(weights: Weights, raw: bool) -> dict[str, Any]:
-    """What config.json says."""
+    """What config.json says. UserError if the checkpoint says of itself what no model has."""
     about: dict[str, Any] = {"format": EXPORT_FORMAT, "format_version": EXPORT_VERSION}
     checkpoint = weights.checkpoint
     if checkpoint is None or not checkpoint["config"]:
         empty = {"config": {}, "data": {}, "next_epoch": 0, "next_step": 0}
         return {**about, "network": "NaiveUnet", "weights": "original", **empty}
     averaged = checkpoint.get("weights") == "averaged" or (checkpoint.get("ema") is not None and not raw)
-    config = {name: checkpoint["config"][name] for name in identity_fields() if name in checkpoint["config"]}
-    kept = {name: checkpoint[name] for name in ("data", "next_epoch", "next_step")}
+    try:
+        config = {k: v for k, v in checked_config(checkpoint["config"]).items() if k in identity_fields()}
+        data = checked_data(checkpoint["data"])
+        done = {name: int(checkpoint[name]) for name in ("next_epoch", "next_step")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{weights.path} is no model of this program: {first_line(error)}.") from error
     kind = {"network": checkpoint["network"], "weights": "averaged" if averaged else "raw"}
-    return {**about, **kind, "config": config, **kept}
+    return {**about, **kind, "config": config, "data": data, **done}
 
 
 def _replaceable(folder: Path) -> bool:

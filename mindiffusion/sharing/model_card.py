@@ -1,18 +1,27 @@
 """The README.md of an exported model: what it is, what it was trained on, how it did, and what may be done with it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from mindiffusion.checkpoints.weights import Weights
+from mindiffusion.checkpoints.checkpoint import LATEST
+from mindiffusion.checkpoints.foreign import stages_of
+from mindiffusion.checkpoints.models import model_name
+from mindiffusion.checkpoints.weights import Weights, weights_digest
+from mindiffusion.config import TrainConfig
 from mindiffusion.data.synthetic import SYNTHETIC
-from mindiffusion.reports.run_record import RunRecord, evaluation_file, read_evaluation, read_record
+from mindiffusion.evaluation.terminal_table import rounded
+from mindiffusion.reports.run_record import RunRecord, read_record
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.plain_text import for_markdown, plain
+from mindiffusion.sharing.evaluations import DOUBT, Result, find_evaluations, of_weights, read_evaluation
 
-CELEBA_LICENCE = """The code is MIT. CelebA is for non-commercial research only (https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html),
-and so are models trained on it. The faces are of real people who were not asked: do not use samples to identify or to
-deceive anybody."""
+LICENCE = """The code is MIT. The licence of the images decides about the weights, and this program does not know it.
+CelebA, which the experiments of this repository use, is for non-commercial research only
+(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html), and so are models trained on it; its faces are of real people who
+were not asked: do not use samples to identify or to deceive anybody."""
 SYNTHETIC_LICENCE = "MIT, like the code: no photographs were used."
 VARIANTS = {
     "": "uniform timesteps (the control)",
@@ -25,29 +34,30 @@ VARIANTS = {
 }
 
 # Of an evaluation, which has some sixty columns, what a reader of a card wants to know.
-MAIN = ("name", "reference", "swd", "bpd", "face_rate", "color_error", "loss", "fid", "kid")
+MAIN = ("swd", "bpd", "face_rate", "color_error", "loss", "fid", "kid")
+MOST_COLUMNS = 8  # of a table with none of them
 
 
-def model_card(weights: Weights, about: dict[str, Any], net: nn.Module) -> str:
-    """Markdown, with the header that model hubs read."""
-    config = about["config"]
+def model_card(weights: Weights, about: dict[str, Any], net: nn.Module, licence: str = "") -> str:
+    """Markdown, with the header that model hubs read. ``licence``: what the user says of it."""
+    config = {**TrainConfig.defaults(), **about["config"]} if about["config"] else {}
     parameters = sum(p.numel() for p in net.parameters())
-    title = VARIANTS.get(config.get("variant"), config.get("variant")) if config else "original minDiffusion checkpoint"
+    variant = config.get("variant")
+    title = VARIANTS.get(variant, for_markdown(variant)) if config else "original minDiffusion checkpoint"
     synthetic = about["data"].get("kind") == SYNTHETIC
-    licence = "mit" if synthetic else "other\nlicense_name: celeba-non-commercial-research"
-    header = f"---\nlicense: {licence}\ntags: [diffusion, ddpm]\n---\n"
+    known = re.sub(r"[^\w.-]+", "-", plain(licence).lower()) or ("mit" if synthetic else "unknown")
     size = config.get("image_size", 32)
     kind = f"{type(net).__name__} with {parameters:,} parameters, n_feat {net.n_feat}"
-    intro = f"A DDPM of {size}x{size} images, {title}. {kind}."
+    words = for_markdown(licence) + "." if licence else SYNTHETIC_LICENCE if synthetic else LICENCE
     sections = [
-        f"{header}\n# DDPM: {title}",
-        intro + f" The weights are {_weights_text(about['weights'])}.",
+        f"---\nlicense: {known}\ntags: [diffusion, ddpm]\n---\n\n# DDPM: {title}",
+        f"A DDPM of {size}x{size} images, {title}. {kind}. The weights are {_weights_text(about['weights'])}.",
         "```bash\npython sample.py THIS_FOLDER -o samples.png\n```",
         "## Data\n\n" + _data_text(about["data"], config),
-        *(["## Schedule\n\n" + _schedule_text(about)] if config else []),
+        *(["## Schedule\n\n" + _schedule_text(about, config)] if config else []),
         *([f"## Channels\n\n{_births_text(net)}"] if hasattr(net, "channel_birth_stage") else []),
         "## Metrics\n\n" + _metrics_text(weights, about),
-        "## Licence\n\n" + (SYNTHETIC_LICENCE if synthetic else CELEBA_LICENCE),
+        "## Licence\n\n" + words,
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -62,30 +72,25 @@ def _data_text(data: dict[str, Any], config: dict[str, Any]) -> str:
         return "Not known: the imported file says nothing about it. The original minDiffusion publishes CelebA models."
     if data["kind"] == SYNTHETIC:
         return f"{data['images']:,} synthetic two-feature images, drawn with seed {data['seed']}."
-    return (
-        f"{data['images']:,} images from a folder, crop `{config['crop']}`, fingerprint `{data['files']}`. "
-        "The experiments of this repository use CelebA."
-    )
+    crop, files = for_markdown(config["crop"]), for_markdown(data.get("files"))
+    return f"{data['images']:,} images from a folder, crop {crop}, fingerprint {files}."
 
 
-def _schedule_text(about: dict[str, Any]) -> str:
-    config = about["config"]
-    total = sum(stage["epochs"] for stage in config["stages"])
-    lines = ["| stage | t/T | epochs | masked channels | lambda | power of the weight |", "|---|---|---|---|---|---|"]
-    powers = config.get("weight_schedule")  # checkpoints from before it have none
-    for index, stage in enumerate(config["stages"]):
-        sparsity = f"{config['sparsity_schedule'][index]:.0%}" if config["sparsity_schedule"] else "-"
-        lam = f"{config['lambda_schedule'][index]:.3g}" if config["lambda_schedule"] else "-"
-        power = f"{powers[index]:g}" if powers else "-"
-        times = f"{stage['t_min']:g} to {stage['t_max']:g}"
-        lines.append(f"| {stage['name']} | {times} | {stage['epochs']} | {sparsity} | {lam} | {power} |")
+def _schedule_text(about: dict[str, Any], config: dict[str, Any]) -> str:
+    """A row per stage, a column per value that stages have; then how far the training went."""
+    stages = stages_of(config)
+    names = list(dict.fromkeys(name for stage in stages for name in stage))
+    rows = [names, ["---"] * len(names)]
+    rows += [[_cell(stage.get(name)) for name in names] for stage in stages]
     images = about["next_step"] * config["global_batch_size"]
+    total = sum(stage["epochs"] for stage in stages)
     rest = (
-        f"Trained for {about['next_epoch']} of {total} epochs, {images:,} images, in {config['precision']}. "
-        f"Adam, lr {config['lr']:g}, global batch {config['global_batch_size']}, EMA decay {config['ema_decay']:g}, "
-        f"seed {config['seed']}; T = {config['n_T']}, betas {config['betas'][0]:g} to {config['betas'][1]:g}."
+        f"Trained for {about['next_epoch']} of {total} epochs, {images:,} images, in "
+        f"{for_markdown(config['precision'])}. Adam, lr {config['lr']:g}, global batch {config['global_batch_size']}, "
+        f"EMA decay {config['ema_decay']:g}, seed {config['seed']}; T = {config['n_T']}, betas "
+        f"{config['betas'][0]:g} to {config['betas'][1]:g}."
     )
-    return "\n".join(lines) + "\n\n" + rest
+    return _table(rows) + "\n\n" + rest
 
 
 def _births_text(net: nn.Module) -> str:
@@ -99,23 +104,60 @@ def _births_text(net: nn.Module) -> str:
 
 
 def _metrics_text(weights: Weights, about: dict[str, Any]) -> str:
-    """What metrics.csv, bands.csv and an evaluation table say of this checkpoint, if they are where runs put them."""
+    """What metrics.csv, bands.csv and evaluations say of these very weights, if they are where runs put them."""
     record = _record_of(weights.path)
-    steps = record.metrics.get("step", []) if record else []
-    rows = [index for index, step in enumerate(steps) if step <= about["next_step"]]
-    if record is None or not rows:
-        return "None are on record beside the weights."
-    last = rows[-1]
-    text = (
-        f"Training mse at step {steps[last]:,.0f}: {record.metrics['mse'][last]:.4g}, over the timesteps of stage "
-        f"{record.metrics['stage'][last]:.0f}."
+    parts = [*([_training_text(record, about["next_step"])] if record else []), *_evaluation_text(weights, record)]
+    return "\n\n".join(filter(None, parts)) or "None are on record beside the weights."
+
+
+def _training_text(record: RunRecord, step: int) -> str:
+    """The losses of the run up to this step."""
+    rows = [index for index, each in enumerate(record.metrics["step"]) if each <= step]
+    if not rows:
+        return ""
+    at = {name: values[rows[-1]] for name, values in record.metrics.items()}
+    text = f"Training mse at step {at['step']:,.0f}: {at['mse']:.4g}, over the timesteps of stage {at['stage']:.0f}."
+    bands = [loss for each, loss in zip(record.bands["step"], record.band_loss(), strict=True) if each <= step]
+    return text + (f" Over all timesteps, on a fixed batch of training images: {bands[-1]:.4g}." if bands else "")
+
+
+def _evaluation_text(weights: Weights, record: RunRecord | None) -> list[str]:
+    """The table of what was measured on these weights, with what must be known about it; empty if there is none. What
+    has no digest counts as theirs if these are the newest weights of the run."""
+    folder = weights.path.resolve().parent
+    files = find_evaluations([record.folder if record else folder])
+    results = [result for path in files for result in _read(path)]
+    newest = record is not None and weights.path.name == LATEST
+    names = {model_name(weights), record.title} if newest else ()
+    answer = of_weights(
+        results,
+        {weights_digest(weights.state)},
+        lambda result: newest and (result.name in names or result.source.resolve().parent == record.folder.resolve()),
     )
-    measured = zip(record.bands["step"], record.band_loss(), strict=True)
-    bands = [loss for step, loss in measured if step <= about["next_step"]]
-    if bands:
-        text += f" Over all timesteps, on a fixed batch of training images: {bands[-1]:.4g}."
-    table = evaluation_file(record.folder)
-    return "\n\n".join([text, *([_table(read_evaluation(table))] if table else [])])
+    if not answer.result:
+        return []
+    metrics = answer.result.metrics
+    columns = [name for name in MAIN if name in metrics] or list(metrics)[:MOST_COLUMNS]
+    cells = [rounded(metrics[name]) for name in columns]
+    reference = answer.result.about.get("reference")
+    words = f"Measured on {answer.words}" if answer.words != DOUBT else f"An evaluation: {DOUBT}"
+    words += f"; the real images were {for_markdown(reference)}." if reference else "."
+    return [words, _table([list(map(for_markdown, columns)), ["---"] * len(columns), cells])]
+
+
+def _table(lines: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else for_markdown(value)
+
+
+def _read(path: Path) -> list[Result]:
+    try:
+        return read_evaluation(path)
+    except UserError:  # a card can do without a table that is none
+        return []
 
 
 def _record_of(checkpoint: Path) -> RunRecord | None:
@@ -125,17 +167,3 @@ def _record_of(checkpoint: Path) -> RunRecord | None:
         return read_record(contents) if contents != folder else None
     except UserError:  # a checkpoint that was moved away from its run
         return None
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    columns = list(rows[0]) if rows else []
-    if len(columns) > len(MAIN):
-        columns = [column for column in MAIN if column in columns]
-    lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, dict):  # with its interval
-        value = value["value"]
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

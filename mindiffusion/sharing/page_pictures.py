@@ -8,12 +8,13 @@ import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
-from mindiffusion.reports.grid_picture import contact_sheet, read_grid
+from mindiffusion.reports.grid_picture import COLUMNS, contact_sheet, read_grid
 
 BUDGET = 4.5e6  # bytes in the page, so that four runs of 80 epochs are sent by mail and opened at once
 QUALITIES = (90, 80, 70, 60, 50, 40, 30)  # tried in this order
+LONGEST = 16_000  # pixels of a picture, which WebP allows: the images that do not fit below are left out
 TRIED = 24  # grids to judge a quality by
 
 
@@ -38,17 +39,19 @@ class Pictures:
 
     def embed(self, path: Path) -> str:
         """The samples of a grid file as a data URL. UserError if it is no grid."""
-        return self._url(contact_sheet(read_grid(path).samples))
+        return self._url(read_grid(path).samples)
 
     def real(self, paths: list[Path]) -> str:
         """The real images of the last grid that has some, as a data URL; "" if none has."""
         for path in reversed(paths):
             images = read_grid(path).real
             if len(images):
-                return self._url(contact_sheet(images))
+                return self._url(images)
         return ""
 
-    def _url(self, sheet: Image.Image) -> str:
+    def _url(self, images: np.ndarray) -> str:
+        rows = max(1, LONGEST // (images.shape[1] + 1))
+        sheet = contact_sheet(images[: rows * COLUMNS])
         options = {"webp": {"quality": self.quality, "method": 4}, "jpeg": {"quality": self.quality, "subsampling": 0}}
         buffer = io.BytesIO()
         sheet.save(buffer, self.kind.upper(), **options.get(self.kind, {"optimize": True}))

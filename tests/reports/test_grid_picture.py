@@ -1,14 +1,16 @@
-"""Grids as pictures: every pixel can be read back, words have their place, and older grids are still read."""
+"""Grids as pictures: every pixel can be read back, words have their place, what is no grid is refused."""
+
+import json
 
 import numpy as np
 import pytest
 import torch
 from helpers import contents, launch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from mindiffusion.config import Stage, TrainConfig
 from mindiffusion.data.images import ImageData
-from mindiffusion.reports.grid_picture import CELL, contact_sheet, read_grid, save_grid
+from mindiffusion.reports.grid_picture import CELL, LAYOUT_KEY, contact_sheet, read_grid, save_grid
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.training.display import grid_caption
 
@@ -46,17 +48,35 @@ def test_pixels_become_squares_and_words_change_no_pixel_of_an_image(tmp_path):
     assert len(read_grid(tmp_path / "captioned.png").real) == 0
 
 
-def test_grids_of_earlier_versions_are_read_too(tmp_path):
-    images = pixels(40)
-    from torchvision.utils import make_grid, save_image
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 0},
+        {"size": 10**9},
+        {"scale": "4"},
+        {"counts": [10**12]},
+        {"counts": [9]},
+        {"counts": []},
+        {"tops": []},
+        {"left": -1},
+        {"counts": [[1]]},
+        {"more": 1},
+    ],
+)
+def test_a_layout_that_does_not_fit_its_picture_is_refused(change, tmp_path):
+    save_grid(tmp_path / "grid.png", as_floats(pixels(8)))
+    with Image.open(tmp_path / "grid.png") as picture:
+        about = PngImagePlugin.PngInfo()
+        about.add_text(LAYOUT_KEY, json.dumps(json.loads(picture.text[LAYOUT_KEY]) | change))
+        picture.save(tmp_path / "made_up.png", pnginfo=about)
+    with pytest.raises(UserError, match=r"made_up\.png is no sample grid"):
+        read_grid(tmp_path / "made_up.png")
 
-    save_image(make_grid(images / 255, nrow=8, pad_value=1.0), tmp_path / "old.png")
-    grid = read_grid(tmp_path / "old.png")
-    assert np.array_equal(grid.samples, images[:32].permute(0, 2, 3, 1).numpy())
-    assert np.array_equal(grid.real, images[32:].permute(0, 2, 3, 1).numpy())
-    Image.new("RGB", (101, 57)).save(tmp_path / "other.png")
-    with pytest.raises(UserError, match=r"other\.png is no sample grid"):
-        read_grid(tmp_path / "other.png")
+
+def test_a_picture_of_absurd_size_is_refused_before_it_is_unpacked(tmp_path):
+    Image.new("1", (13_300, 13_300)).save(tmp_path / "huge.png")
+    with pytest.raises(UserError, match=r"it is of 13300 x 13300 pixels"):
+        read_grid(tmp_path / "huge.png")
 
 
 def test_a_grid_that_is_cut_off_is_named(tmp_path):

@@ -14,11 +14,12 @@ from mindiffusion.checkpoints.weights import read_weights
 from mindiffusion.reports.bands import read_bands
 from mindiffusion.reports.metrics_log import read_metrics
 from mindiffusion.reports.recovery_log import read_recovery
-from mindiffusion.reports.run_record import read_evaluation, read_record
+from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime import files
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import open_regular, read_text
+from mindiffusion.sharing.evaluations import read_evaluation
 
 ASIDE = {
     "config.json": read_record,

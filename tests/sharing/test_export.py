@@ -1,17 +1,20 @@
 """sample.py --export: a folder that samples as its checkpoint does, and says what it is."""
 
 import json
+import shutil
 import sys
 
 import pytest
 import torch
-from helpers import checkpoints, contents, launch, load_script
+from helpers import checkpoints, launch, load_script
 
-from mindiffusion.checkpoints.weights import build_network, read_weights
+from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from mindiffusion.checkpoints.weights import build_network, read_weights, weights_digest
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime import optional
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.sharing.evaluations import DOUBT
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
 
@@ -28,7 +31,6 @@ def trained(tmp_path_factory):
     for name in NAMES:
         folder = tmp_path_factory.mktemp(name)
         launch(name, folder)
-        (contents(name, folder) / "evaluation.csv").write_text("name,FID\nours,12.5\n")
         paths[name] = checkpoints(name, folder) / "latest.pt"
     return paths
 
@@ -109,15 +111,49 @@ def test_the_card_and_the_config_say_what_matters_and_no_path_of_this_machine(tr
     for text in (
         "license: mit",
         "24 synthetic",
-        "| stage3_expand | 0.4 to 1 | 1 | - | 2.5e-05 |",
+        "| name | epochs | t_min | t_max | lam |",
+        "| stage3_expand | 1 | 0.4 | 1 | 2.5e-05 |",
         "5 of 5 epochs, 120 images",
         "Training mse at step 15",
         "Over all timesteps",
-        "| ours | 12.5 |",
     ):
         assert text in card
     for text in (card, config):
         assert str(tmp_path.parent) not in text and "data_path" not in text and "output_dir" not in text
+
+
+def test_the_card_shows_what_was_measured_on_these_very_weights(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained["train_celeba_c_32"].parents[1], run)
+    rows = []
+    for number, name in enumerate(("latest.pt", "stage1.pt")):
+        digest = weights_digest(read_weights(run / "checkpoints_c_32" / name).state)
+        about = {"weights_digest": digest, "step": 15 - 12 * number, "reference": "held *out*"}
+        rows.append({"name": f"row {number}", **about, "metrics": {"swd": 101 + number}})
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "evaluation.json").write_text(json.dumps({"settings": {}, "results": rows}))
+    for number, name in enumerate(("latest.pt", "stage1.pt", "stage2.pt")):
+        sample(run / "checkpoints_c_32" / name, "--export", tmp_path / name)
+        card = (tmp_path / name / "README.md").read_text()
+        assert (f"| {101 + number} |" in card) == (number < 2)
+        assert card.count("Measured on") == (number < 2)
+    assert "Training mse at step 6" in card and "2 of 5 epochs" in card
+    (run / "evaluation" / "evaluation.json").write_text('[{"name": "C", "swd": 5.5}]')
+    for name, shown in (("latest.pt", 1), ("stage1.pt", 0)):
+        sample(run / "checkpoints_c_32" / name, "--export", tmp_path / name, "--overwrite")
+        assert (tmp_path / name / "README.md").read_text().count(DOUBT) == shown
+
+
+def test_words_of_a_checkpoint_are_plain_in_its_card(trained, tmp_path):
+    content = load_checkpoint(trained["train_celeba_c_32"])
+    evil = "a | b\n# <script>\x1b[0m [x](http://evil)"
+    content["config"]["variant"] = content["config"]["stages"][0]["name"] = evil
+    kept = {name: value for name, value in content.items() if name not in ("format", "format_version", "checksum")}
+    save_checkpoint(tmp_path / "a.pt", kept)
+    sample(tmp_path / "a.pt", "--export", tmp_path / "model", "--licence", evil)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "<script" not in card and "\x1b" not in card and "](" not in card and card.count("license:") == 1
+    assert r"a \| b \# &lt;script\>?\[0m \[x\]\(http\://evil\)" in card
 
 
 def test_an_export_is_whole_or_absent(trained, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from PIL import Image
 from test_compare import fake_run
 
 import compare
-from mindiffusion.reports.recovery_log import read_recovery, recovery_table
+from mindiffusion.reports.recovery_log import recovery_table
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.sharing.compare_page import build_page
 
@@ -29,7 +29,7 @@ def measured(tmp_path):
 
 
 def test_the_table_has_a_column_per_stage(measured):
-    table = [line.split() for line in recovery_table(measured.recovery()).splitlines()]
+    table = [line.split() for line in recovery_table(measured.recovery).splitlines()]
     assert table[0][-2:] == ["1", "2"]
     assert table[1] == ["coarse", "features", "(M1)", "12%", "88%"]
     assert table[2] == ["fine", "features", "(M2)", "0%", "61%"]
@@ -41,8 +41,8 @@ def test_the_page_shows_samples_and_shares_after_each_stage(measured):
     assert "Recovered in the samples: CS" in section and "t/T 0.8 to 1" in section
     assert re.findall(r'value="([\d.]+)"></meter> (\d+%)', section) == [
         ("0.1234", "12%"),
-        ("0.8800", "88%"),
         ("0.0000", "0%"),
+        ("0.8800", "88%"),
         ("0.6061", "61%"),
     ]
     pictures = [Image.open(io.BytesIO(base64.b64decode(text))) for text in re.findall(r"base64,([^\"]+)", section)]
@@ -52,7 +52,7 @@ def test_the_page_shows_samples_and_shares_after_each_stage(measured):
 
 def test_a_run_on_a_folder_has_no_recovery_on_its_page(tmp_path):
     record = read_record(fake_run(tmp_path / "contents_c_32", "c", 1))
-    assert record.recovery() == []
+    assert record.recovery["stage"] == []
     assert 'class="recovery"' not in build_page([record], [])
 
 
@@ -71,6 +71,6 @@ def test_the_last_commands_of_make_demo_print_the_table_and_name_the_page(tmp_pa
     monkeypatch.setattr(sys, "argv", ["compare.py", folder, "-o", output])
     compare.main()
     said = capsys.readouterr().out
-    assert recovery_table(read_recovery(tmp_path / folder / "recovery.csv")) in said
+    assert recovery_table(read_record(tmp_path / folder).recovery) in said
     assert f"1 run in {output}" in said
     assert (tmp_path / output).read_text().count("<meter") == 10  # two features after five stages
