@@ -2,32 +2,47 @@
 
 Draw images from a model: a run's folder (its newest good checkpoint), a checkpoint file, a folder that --export made,
 or a bare state dict of the original minDiffusion. The output is a grid, enlarged and with a caption, if its name ends
-in .png, else a folder that gets one PNG per image, of the images' own size. `torchrun --nproc_per_node=4 sample.py ...`
-shares the work: image i depends on the seed and i alone. With --export DIR the model is written to a folder instead, to
-be passed on.
+in .png, else a folder that gets one PNG per image, of the images' own size, as they are drawn: the same command again
+goes on with those that are missing. `torchrun --nproc_per_node=4 sample.py ...` shares the work: image i depends on the
+seed and i alone. With --export DIR the model is written to a folder instead, to be passed on.
 """
 
 import argparse
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from mindiffusion import sampling
 from mindiffusion.checkpoints.models import Model, model_name, open_model
-from mindiffusion.checkpoints.weights import AVERAGED, read_weights
+from mindiffusion.checkpoints.weights import AVERAGED, read_weights, weights_digest
 from mindiffusion.reports.grid_picture import save_grid
-from mindiffusion.reports.sample_files import prepare_samples, save_images
+from mindiffusion.reports.sample_files import (
+    MOST,
+    MOST_OF_GRID,
+    claimed,
+    is_grid,
+    prepare_folder,
+    prepare_grid,
+    ranges,
+    save_images,
+)
 from mindiffusion.runtime.distributed import Ranks, process_group
-from mindiffusion.runtime.errors import run_script
+from mindiffusion.runtime.errors import Stopped, UserError, run_script
 from mindiffusion.runtime.precision import resolve_precision
 from mindiffusion.runtime.terminal import work_bar
-from mindiffusion.sampling import add_sampler_flags, chosen_sampler, num_batches, num_evaluations
+from mindiffusion.sampling import (
+    add_sampler_flags,
+    chosen_sampler,
+    draw,
+    draw_together,
+    num_batches,
+    num_evaluations,
+)
 from mindiffusion.sharing.export import export
 from mindiffusion.unet import SIZE_MULTIPLE
 
+LARGEST = 1024  # pixels per side
 # Flags that --export has no use for.
 OF_SAMPLES = (
     *("output", "num_samples", "sampler", "steps", "eta", "spacing", "noise_above", "seed", "batch_size"),
@@ -68,11 +83,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.licence and not args.export:
         parser.error("--licence is for the card of --export: leave it out.")
     args.sampler = chosen_sampler(parser, args)
-    for name in ("num_samples", "batch_size"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least 1.")
-    if args.image_size is not None and (args.image_size < 1 or args.image_size % SIZE_MULTIPLE):
-        parser.error(f"--image-size is {args.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}.")
+    most = MOST_OF_GRID if args.output.suffix == ".png" else MOST
+    for name, limit in (("num_samples", most), ("batch_size", MOST)):
+        if not 1 <= getattr(args, name) <= limit:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must lie in 1..{limit} here.")
+    if args.image_size is not None and (not 1 <= args.image_size <= LARGEST or args.image_size % SIZE_MULTIPLE):
+        parser.error(
+            f"--image-size is {args.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}, {LARGEST} at most."
+        )
     return args
 
 
@@ -84,43 +102,82 @@ def main() -> None:
         export(weights, args.export, args.raw_weights, args.overwrite, args.half, args.licence)
         print(f"model, configuration and model card in {args.export}/: sample with python sample.py {args.export}")
         return
-    with process_group(args.device) as ranks:
-        mine = torch.arange(args.num_samples).tensor_split(ranks.world_size)[ranks.rank].tolist()
-        first = mine[0] if mine else 0
-        model = open_model(args.checkpoint, raw=args.raw_weights)
-        ranks.from_main(lambda: prepare_samples(args.output, args.overwrite))
-        began = time.monotonic()
-        images = draw(args, ranks, model, first, len(mine))
-        ranks.barrier()
-        seconds = time.monotonic() - began
-        if args.output.suffix == ".png":
-            images = ranks.gather(images)
-            ranks.from_main(lambda: save_grid(args.output, images, caption=caption(args, model)))
-        else:
-            save_images(args.output, images, first)
-            ranks.barrier()
+    with process_group(args.device) as ranks, ExitStack() as claim:
+        model = sized(open_model(args.checkpoint, raw=args.raw_weights), args.image_size)
+        args.precision = resolve_precision(args.precision, ranks.device)
         if ranks.is_main:
-            print(f"{args.num_samples} images in {args.output}, {args.num_samples / seconds:.1f} images/s")
+            print(about(model), flush=True)
+        ranks.from_main(lambda: claim.enter_context(claimed(args.output)))
+        began = time.monotonic()
+        drawn = write_grid(args, ranks, model) if is_grid(args.output) else fill_folder(args, ranks, model)
+        if ranks.is_main:
+            before = f", {there:,} of them from before" if (there := args.num_samples - drawn) else ""
+            speed = f"{drawn / (time.monotonic() - began):.1f} images/s"
+            print(f"{args.num_samples:,} images in {args.output}{before}, {speed}")
 
 
-def draw(args: argparse.Namespace, ranks: Ranks, model: Model, first: int, count: int) -> Tensor:
-    """Images ``first`` .. ``first + count - 1`` of the model, (count, C, S, S) on the CPU, with a bar on rank 0."""
-    if model.t_stop and ranks.is_main:
-        print(f"this network has been trained on t >= {model.t_stop} only: showing x0_hat there")
-    evaluations = num_evaluations(args.sampler.process(model.net, model.betas, model.n_T), model.t_stop)
-    with work_bar(num_batches(count, args.batch_size) * evaluations, "sampling", ranks.is_main) as bar:
-        return sampling.draw(
-            replace(model, image_size=args.image_size or model.image_size),
-            args.sampler,
-            count,
-            first,
-            seed=args.seed,
-            batch_size=args.batch_size,
-            device=ranks.device,
-            precision=resolve_precision(args.precision, ranks.device),
-            compiled=args.compile,
-            on_step=bar.update,
-        )
+def write_grid(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
+    """Draw the images, together, and make a picture of them. Returns their number."""
+    ranks.from_main(lambda: prepare_grid(args.output, args.overwrite))
+    steps = num_batches(ranks.share(args.num_samples)[1], args.batch_size) * evaluations(args, model)
+    with work_bar(steps, "sampling", ranks.is_main) as bar:
+        images = draw_together(ranks, model, args.sampler, args.num_samples, on_step=bar.update, **how(args))
+    ranks.from_main(lambda: save_grid(args.output, images, caption=caption(args, model)))
+    return args.num_samples
+
+
+def fill_folder(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
+    """Draw the images that are missing in the folder, and write each batch as soon as it is drawn. Returns how many
+    were missing."""
+    asked = {
+        "weights": weights_digest(model.weights.state),
+        "sampler": args.sampler.describe(),
+        **{"seed": args.seed, "image_size": model.image_size},
+        **{"precision": args.precision, "device": ranks.device.type},
+    }
+    missing = ranks.from_main(lambda: prepare_folder(args.output, asked, args.num_samples, args.overwrite))
+    first, count = ranks.share(len(missing))
+    batches = ranges(missing[first : first + count], args.batch_size)
+    try:
+        with work_bar(len(batches) * evaluations(args, model), "sampling", ranks.is_main) as bar:
+            for start, size in batches:
+                images = draw(model, args.sampler, size, start, device=ranks.device, on_step=bar.update, **how(args))
+                save_images(args.output, images, start)
+    except Stopped as stopped:
+        raise Stopped(
+            f"stopped; what was drawn is in {args.output}. The same command goes on.", stopped.exit_code
+        ) from None
+    ranks.barrier()
+    return len(missing)
+
+
+def how(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that all images are drawn with."""
+    return {
+        **{"seed": args.seed, "batch_size": args.batch_size},
+        **{"precision": args.precision, "compiled": args.compile},
+    }
+
+
+def evaluations(args: argparse.Namespace, model: Model) -> int:
+    """How often the network is asked about each batch."""
+    return num_evaluations(args.sampler.process(model.net, model.betas, model.n_T), model.t_stop)
+
+
+def sized(model: Model, image_size: int | None) -> Model:
+    """The model, to draw images of this size. UserError if it is known to have been trained on another."""
+    known = model.weights.checkpoint and model.weights.checkpoint["config"].get("image_size")
+    if image_size and known and image_size != known:
+        raise UserError(f"the model was trained on {known}x{known} images and knows no others: drop --image-size.")
+    return replace(model, image_size=image_size) if image_size else model
+
+
+def about(model: Model) -> str:
+    """Which file is used, and what is to be known about its network."""
+    checkpoint = model.weights.checkpoint
+    step = f", step {checkpoint['next_step']:,}" if checkpoint else ""
+    stop = f"; trained on t >= {model.t_stop} only: showing x0_hat there" if model.t_stop else ""
+    return f"model: {model.weights.path}{step}{stop}"
 
 
 def caption(args: argparse.Namespace, model: Model) -> list[str]:

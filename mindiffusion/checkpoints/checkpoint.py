@@ -175,13 +175,14 @@ def has_run(folder: Path) -> bool:
 
 
 def find_newest(folder: Path) -> Found | None:
-    """The newest good checkpoint: latest.pt, then previous.pt, then the stages' from last to first.
+    """The newest good checkpoint by its step, of latest.pt, previous.pt and the stages'.
 
     Each bad one on the way is named in a warning. None if there is no checkpoint at all; UserError if all are bad:
     to start over must then be the user's decision.
     """
     stages = sorted(folder.glob("stage*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
     candidates = [path for path in (folder / LATEST, folder / PREVIOUS, *stages) if path.exists()]
+    candidates.sort(key=_step_of, reverse=True)  # of the same step in the order above
     bad: list[Path] = []
     for path in candidates:
         try:
@@ -194,6 +195,17 @@ def find_newest(folder: Path) -> Found | None:
             f"none of the {len(candidates)} checkpoints in {folder} is good. Use --overwrite to start anew."
         )
     return None
+
+
+def _step_of(path: Path) -> int:
+    """The step that a checkpoint would do next, without reading its tensors. One that does not tell counts as newest,
+    so that it is looked at, and named."""
+    try:
+        _refuse_inflating(path)
+        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["next_step"]
+    except Exception:  # load_checkpoint will say why
+        return sys.maxsize
+    return step if isinstance(step, int) else sys.maxsize
 
 
 def set_aside(bad: Iterable[Path]) -> None:

@@ -3,7 +3,7 @@
 - a run's folder of checkpoints or of contents (``checkpoints_c_32``, ``contents_c_32``): its newest good checkpoint;
 - the output folder of a single run, which holds those two: the same;
 - a checkpoint file, or a bare state dict of the original minDiffusion;
-- a folder that ``sample.py --export`` made.
+- a folder that ``sample.py --export`` made, or the model.safetensors in it.
 """
 
 from pathlib import Path
@@ -37,6 +37,8 @@ def is_model(path: Path) -> bool:
 
 
 def _file_of(path: Path) -> Path | None:
+    if path.name == EXPORT_WEIGHTS and path.is_file():
+        return path.parent
     if path.is_file() or _is_export(path):
         return path
     folder = _checkpoints_of(path) if path.is_dir() else None

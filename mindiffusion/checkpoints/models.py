@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mindiffusion.checkpoints.checkpoint import LATEST, PREVIOUS
-from mindiffusion.checkpoints.weights import Weights, build_network, read_weights
+from mindiffusion.checkpoints.checkpoint import LATEST, PREVIOUS, BadCheckpoint
+from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, build_network, check_finite, read_weights
 from mindiffusion.config import Stage
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.runtime.plain_text import plain
@@ -31,16 +31,24 @@ class Model:
 
 def open_model(path: Path, raw: bool = False) -> Model:
     """The model that ``path`` names, with its averaged weights, or with ``raw`` the last ones. UserError as
-    ``read_weights``."""
-    return model_of(read_weights(path, raw=raw))
+    ``read_weights`` and ``check_finite``."""
+    weights = read_weights(path, raw=raw)
+    check_finite(weights)
+    return model_of(weights)
 
 
 def model_of(weights: Weights) -> Model:
-    """The model that these weights are of."""
+    """The model that these weights are of. BadCheckpoint if they are of no network for images."""
     config = weights.checkpoint["config"] if weights.checkpoint else {}
+    net = build_network(weights)
+    channels, out = net.in_channels, len(weights.state[LAST_WEIGHT])
+    if channels != out or channels not in (1, 3):
+        raise BadCheckpoint(
+            f"{weights.path} has a network of {channels} channels in and {out} out: images have 1 or 3."
+        )
     return Model(
         weights,
-        build_network(weights),
+        net,
         config.get("image_size", 32),
         tuple(config.get("betas", (1e-4, 0.02))),
         config.get("n_T", 1000),

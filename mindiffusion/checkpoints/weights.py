@@ -19,7 +19,7 @@ from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
 
 # minDiffusion saves the state dict of its DDPM, or of DDP around it; here only the network's part is of use.
-PREFIXES = ("module.", "eps_model.", "module.")
+PREFIXES = ("module.", "eps_model.", "_orig_mod.")  # the last is that of torch.compile; in any order, and repeated
 FIRST_WEIGHT, LAST_WEIGHT = "init_conv.main.0.weight", "out.weight"
 
 # What export.py writes into a folder.
@@ -135,9 +135,10 @@ def init_parameters(net: nn.Module, weights: Weights) -> None:
     for name, parameter in parameters.items():
         shape = tuple(weights.state[name].shape) if name in weights.state else "absent"
         if shape != tuple(parameter.shape):
+            only_channels = name == FIRST_WEIGHT and shape[0] == len(parameter)
             raise BadCheckpoint(
                 f"{weights.path} does not fit this network: {name} is {shape} there and {tuple(parameter.shape)} here. "
-                "Check --n-feat."
+                + ("Its images are grey, or have more channels than colours." if only_channels else "Check --n-feat.")
             )
     for name, parameter in parameters.items():
         parameter.copy_(weights.state[name])
@@ -164,6 +165,6 @@ def _read_export(folder: Path, raw: bool) -> Weights:
 
 
 def _strip(name: str) -> str:
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
+    while (rest := name.removeprefix(next(filter(name.startswith, PREFIXES), ""))) != name:
+        name = rest
     return name

@@ -57,10 +57,10 @@ class Grid:
 
 
 def save_grid(path: Path, samples: Tensor, data: ImageData | None = None, caption: Sequence[str] = ()) -> None:
-    """Write samples (N, 3, S, S) in [-1, 1] as a PNG, 8 a row, the lines of ``caption`` above, real images of ``data``
-    below. UserError if it cannot be written."""
+    """Write samples (N, C, S, S), grey or in colour, in [-1, 1] as a PNG, 8 a row, the lines of ``caption`` above, real
+    images of ``data`` below. UserError if it cannot be written."""
     pixels = ((samples.float().clamp(-1, 1) / 2 + 0.5) * 255 + 0.5).clamp(0, 255).to(torch.uint8)  # as save_image
-    groups = [pixels.permute(0, 2, 3, 1).numpy()]
+    groups = [pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()]
     if data is not None:
         groups.append(data.images[:COLUMNS].permute(0, 2, 3, 1).cpu().numpy())
     picture, layout = _compose(groups, caption)

@@ -1,32 +1,78 @@
-"""Samples as files: one PNG with a caption, or a folder with one PNG per image."""
+"""Samples as files: one PNG with a caption, or a folder with one PNG per image, which a later call goes on filling.
 
+Image i is a function of what was asked for and of i, so a folder needs to know no more than what was asked for, which
+stands in samples.json: the numbers that are missing are those still to be drawn.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import prepare_output, write_atomically, write_errors_explained
+from mindiffusion.runtime.files import (
+    prepare_output,
+    read_text,
+    remove_leftovers,
+    write_atomically,
+    write_errors_explained,
+)
+from mindiffusion.runtime.locks import Held, hold
 
+MOST, MOST_OF_GRID = 10**6, 4096  # images of a folder, whose names have six digits, and of a picture
 NUMBERED = "[0-9]" * 6 + ".png"  # what save_images writes, and so what --overwrite deletes
+RECORD = "samples.json"
 
 
-def prepare_samples(output: Path, overwrite: bool) -> None:
-    """Make the folder that ``output`` is or lies in. UserError if samples are there already, unless ``overwrite``, if
-    ``output`` is neither a .png nor a folder, or if it cannot be written."""
+def is_grid(output: Path) -> bool:
+    """Whether ``output`` is a picture, and not a folder. UserError if it is the name of neither."""
     if output.suffix not in ("", ".png"):
         raise UserError(f"--output is {output}; name a .png file for a grid, or a folder for single images.")
-    if output.suffix == ".png":
-        if output.is_dir():
-            raise UserError(f"--output is {output}, a folder with the name of a grid: name another file, or rename it.")
-        prepare_output(output.parent, [output], overwrite)
-        return
-    old = sorted(output.glob("*.png")) if output.is_dir() else []
-    if old and not overwrite:
-        raise UserError(f"{output} holds images already: choose another --output, or replace them with --overwrite.")
-    prepare_output(output, [], overwrite)
-    with write_errors_explained(output):
-        for path in output.glob(NUMBERED):
+    if output.suffix == ".png" and output.is_dir():
+        raise UserError(f"--output is {output}, a folder with the name of a grid: name another file, or rename it.")
+    return output.suffix == ".png"
+
+
+@contextmanager
+def claimed(output: Path) -> Iterator[None]:
+    """Make the folder that ``output`` is or lies in; in the block no other process can claim ``output``. UserError if
+    one has, or if nothing can be written there."""
+    folder = output.parent if is_grid(output) else output
+    prepare_output(folder, [], overwrite=True)
+    with ExitStack() as stack:
+        with write_errors_explained(folder):
+            try:
+                stack.enter_context(hold(folder / f".{output.name}.lock", patience=0))
+            except Held:
+                advice = "wait for it, or choose another --output."
+                raise UserError(f"another sample.py is writing {output}: {advice}") from None
+        yield
+
+
+def prepare_grid(output: Path, overwrite: bool) -> None:
+    """UserError if the picture is there already, unless ``overwrite``."""
+    prepare_output(output.parent, [output], overwrite)
+
+
+def prepare_folder(folder: Path, asked: dict[str, Any], count: int, overwrite: bool) -> list[int]:
+    """Which of the images 0 .. ``count - 1`` of what is ``asked`` for are still to be drawn.
+
+    With ``overwrite`` all of them: images that are there are deleted. UserError, saying where they differ, if those
+    that are there are of something else.
+    """
+    remove_leftovers(folder)
+    there = {path.name for path in folder.glob("*.png")}
+    if there and not overwrite:
+        _check_alike(folder, asked)
+    with write_errors_explained(folder):
+        for path in folder.glob(NUMBERED) if overwrite else ():
             path.unlink()
+            there.discard(path.name)
+    write_atomically(folder / RECORD, lambda temporary: temporary.write_text(json.dumps(asked, indent=2) + "\n"))
+    return [number for number in range(count) if _name(number) not in there]
 
 
 def save_images(folder: Path, images: Tensor, first: int) -> None:
@@ -34,5 +80,33 @@ def save_images(folder: Path, images: Tensor, first: int) -> None:
     from torchvision.utils import save_image  # a second of loading that --help should not wait for
 
     for index, image in enumerate(images, start=first):
-        path = folder / f"{index:06d}.png"
+        path = folder / _name(index)
         write_atomically(path, lambda temporary, image=image: save_image(image.clamp(-1, 1) / 2 + 0.5, temporary))
+
+
+def ranges(numbers: list[int], longest: int) -> list[tuple[int, int]]:
+    """Rising numbers as (first, count) of stretches without a gap, of ``longest`` at most."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        first, count = found[-1] if found else (0, 0)
+        if found and number == first + count and count < longest:
+            found[-1] = (first, count + 1)
+        else:
+            found.append((number, 1))
+    return found
+
+
+def _check_alike(folder: Path, asked: dict[str, Any]) -> None:
+    advice = "choose another --output, or replace them with --overwrite."
+    try:
+        record = json.loads(read_text(folder / RECORD))
+        differing = [name for name in asked if record.get(name) != asked[name]]
+    except (OSError, ValueError, AttributeError):
+        raise UserError(f"{folder} holds images already, and no {RECORD} that tells of what: {advice}") from None
+    if differing:
+        what = ", ".join(f"{name} {record.get(name)!r} there and {asked[name]!r} now" for name in differing)
+        raise UserError(f"{folder} holds images of something else ({what}): {advice}")
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.png"

@@ -17,7 +17,14 @@ from typing import Any
 
 from mindiffusion.checkpoints.find import EXPORT_WEIGHTS
 from mindiffusion.checkpoints.foreign import checked_config, checked_data
-from mindiffusion.checkpoints.weights import EXPORT_CONFIG, EXPORT_FORMAT, EXPORT_VERSION, Weights, build_network
+from mindiffusion.checkpoints.weights import (
+    EXPORT_CONFIG,
+    EXPORT_FORMAT,
+    EXPORT_VERSION,
+    Weights,
+    build_network,
+    check_finite,
+)
 from mindiffusion.config import identity_fields
 from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import write_errors_explained
@@ -29,7 +36,7 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: boo
     """Write ``folder``, whole or not at all; the weights as float16 if ``half``; ``licence``: for the card.
 
     UserError if it is there, unless ``overwrite`` and it is an export, if safetensors is not installed, if the weights
-    fit no network, or if it cannot be written.
+    are no numbers or fit no network, or if it cannot be written.
     """
     require("safetensors", "--export")
     from safetensors.torch import save
@@ -37,6 +44,7 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: boo
     if folder.exists() and not (overwrite and _replaceable(folder)):
         hint = "--overwrite replaces an export only" if overwrite else "choose another folder, or use --overwrite"
         raise UserError(f"{folder} is there already: {hint}.")
+    check_finite(weights)
     net = build_network(weights)
     about = describe(weights, raw) | {"stored": "float16" if half else "float32"}
     if half:

@@ -45,15 +45,31 @@ def test_an_export_and_a_bare_state_dict_are_named_like_any_other(run, tmp_path,
     load_script("sample").main()
     bare = tmp_path / "bare.pth"
     torch.save(read_weights(run).state, bare)
-    for path in (tmp_path / "model", bare):
+    compiled = tmp_path / "compiled.pth"
+    torch.save(
+        {f"module._orig_mod.eps_model.{name}": value for name, value in read_weights(run).state.items()}, compiled
+    )
+    for path in (tmp_path / "model", tmp_path / "model" / "model.safetensors", bare, compiled):
         assert same(path, run)
 
 
 def test_a_damaged_latest_gives_way_to_the_one_before_with_a_warning(run, tmp_path, capsys):
     folder = shutil.copytree(checkpoints(C, run), tmp_path / "checkpoints_c_32")
     (folder / "latest.pt").write_bytes(b"PK damaged")
-    assert find_model(folder).name == "previous.pt"
+    assert find_model(folder).name == "stage5.pt"  # of the same step; previous.pt is older
     assert "Trying an older one" in capsys.readouterr().err
+
+
+def test_the_newest_checkpoint_is_that_of_the_highest_step_whatever_its_name(run, tmp_path, capsys):
+    folder = shutil.copytree(checkpoints(C, run), tmp_path / "checkpoints_c_32")
+    (folder / "latest.pt").unlink()
+    assert find_model(folder).name == "stage5.pt"
+    shutil.copy(folder / "stage2.pt", folder / "latest.pt")  # an old backup, say
+    assert find_newest(folder).path.name == "stage5.pt"
+    damage = (folder / "stage5.pt").read_bytes()
+    (folder / "stage5.pt").write_bytes(damage[: len(damage) // 2] + b"x" + damage[len(damage) // 2 + 1 :])
+    assert find_newest(folder).path.name == "previous.pt"  # the epoch before the last, which is stage 4
+    assert "stage5.pt" in capsys.readouterr().err
 
 
 def test_what_is_no_model_is_told_what_could_be_named(run, tmp_path):
@@ -97,7 +113,7 @@ def test_a_file_that_may_not_be_read_is_told_so_and_gives_way_to_the_one_before(
     monkeypatch.setattr(torch, "load", guarded)
     with pytest.raises(BadCheckpoint, match=r"latest\.pt cannot be read: Permission denied"):
         read_weights(folder / "latest.pt")
-    assert find_model(folder).name == "previous.pt"
+    assert find_model(folder).name == "stage5.pt"  # of the same step; previous.pt is older
     monkeypatch.setattr(Path, "is_file", lambda path: guarded("latest.pt"))
     with pytest.raises(BadCheckpoint, match="cannot be read: Permission denied"):
         find_model(folder)

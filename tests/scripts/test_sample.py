@@ -1,19 +1,22 @@
 """sample.py over several processes and batches: image i depends on the seed and i alone."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import checkpoints, contents, launch, load_script
+from helpers import checkpoints, contents, load_script
+from helpers import launch as train
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from mindiffusion.checkpoints.models import Model
 from mindiffusion.checkpoints.weights import Weights
+from mindiffusion.ddim import DDIM
 from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import Stopped, UserError
 from mindiffusion.runtime.rng import BlockNoise
 from mindiffusion.unet import NaiveUnet
 
@@ -26,23 +29,34 @@ def weights(tmp_path):
     return path
 
 
-def draw(weights, first: int, count: int, *flags: str) -> torch.Tensor:
+@pytest.fixture
+def launch(weights, tmp_path, monkeypatch):
+    """Runs sample.py on the weights; returns the images of its folder, by number."""
+
+    def run(folder: str, *flags: str, model: Path = weights) -> dict[int, torch.Tensor]:
+        argv = ["sample.py", str(model), "-o", str(tmp_path / folder), "--steps", "2", "--device", "cpu", *flags]
+        monkeypatch.setattr(sys, "argv", argv)
+        load_script("sample").main()
+        return {int(path.stem): pil_to_tensor(Image.open(path)) for path in (tmp_path / folder).glob("*.png")}
+
+    return run
+
+
+@pytest.mark.parametrize("flags", [("--steps", "3", "--eta", "0"), ("--steps", "3"), ("--precision", "bf16")])
+def test_shards_and_batches_give_the_images_of_one_process(weights, flags):
     sample = load_script("sample")
     args = sample.parse_args([str(weights), *flags])
-    return sample.draw(args, Ranks(), sample.open_model(args.checkpoint), first, count)
+    model = sample.open_model(args.checkpoint)
 
+    def draw(first: int, count: int, batch_size: int = 256) -> torch.Tensor:
+        return sample.draw(model, args.sampler, count, first, batch_size=batch_size, precision=args.precision)
 
-@pytest.mark.parametrize(
-    "flags", [("--steps", "3"), ("--steps", "3", "--eta", "1"), ("--steps", "2", "--precision", "bf16")]
-)
-def test_shards_and_batches_give_the_images_of_one_process(weights, flags):
-    whole = draw(weights, 0, 5, *flags)
-    first, second = draw(weights, 0, 3, *flags, "--batch-size", "2"), draw(weights, 3, 2, *flags)
+    whole = draw(0, 5)
     torch.testing.assert_close(
-        torch.cat([first, second]), whole, atol=1e-2, rtol=0
+        torch.cat([draw(0, 3, 2), draw(3, 2)]), whole, atol=1e-2, rtol=0
     )  # rounding at t = T is amplified 150-fold
     assert (whole[0] - whole[1]).abs().max() > 0.1
-    assert draw(weights, 5, 0, *flags).shape == (0, 3, 32, 32)
+    assert draw(5, 0).shape == (0, 3, 32, 32)
 
 
 def test_noise_of_an_image_is_the_same_in_every_range_across_blocks():
@@ -53,55 +67,128 @@ def test_noise_of_an_image_is_the_same_in_every_range_across_blocks():
         assert torch.equal(whole.draw(shape)[60:140], part.draw(shape))
 
 
-def test_ranks_write_their_share_of_a_folder_under_global_numbers(weights, tmp_path, monkeypatch, capsys):
-    sample = load_script("sample")
+def test_a_second_call_draws_what_is_missing_alone(launch, tmp_path, monkeypatch, capsys):
+    images = launch("one", "-n", "5", "--batch-size", "2")
+    assert sorted(images) == list(range(5))
+    assert re.search(r"5 images in .*, [\d.]+ images/s", capsys.readouterr().out)
+    for number in (1, 4):
+        (tmp_path / "one" / f"{number:06d}.png").unlink()
+    drawn = []
+    monkeypatch.setattr(BlockNoise, "__init__", noted(BlockNoise.__init__, drawn))
+    again = launch("one", "-n", "6")
+    assert {first + place for first, count in drawn for place in range(count)} == {1, 4, 5}
+    assert "6 images in" in (said := capsys.readouterr().out) and "3 of them from before" in said
+    assert all((images[number].int() - again[number].int()).abs().max() <= 2 for number in images)  # of 255
+    with pytest.raises(UserError, match=r"something else \(seed 0 there and 1 now"):
+        launch("one", "-n", "6", "--seed", "1")
+    assert launch("one", "-n", "6").keys() == again.keys()
 
-    def launch(folder: str, *flags: str) -> list[torch.Tensor]:
-        argv = ["sample.py", str(weights), "-o", str(tmp_path / folder), "-n", "3", "--steps", "2", *flags]
-        monkeypatch.setattr(sys, "argv", [*argv, "--device", "cpu"])
-        sample.main()
-        return [pil_to_tensor(Image.open(path)) for path in sorted((tmp_path / folder).glob("*.png"))]
 
-    images = launch("one")
-    assert len(images) == 3
-    assert "3 images in" in (line := capsys.readouterr().out)
-    assert "images/s" in line
-    sample.save_images(tmp_path, draw(weights, 2, 1, "--steps", "2"), 2)
-    again = pil_to_tensor(Image.open(tmp_path / "000002.png"))
-    torch.testing.assert_close(again, images[2], atol=2, rtol=0)  # of 255
+def noted(init, seen):
+    def note(self, seed, purpose, first, count, *rest):
+        seen.append((first, count))
+        init(self, seed, purpose, first, count, *rest)
+
+    return note
 
 
-def test_what_is_there_is_kept_and_what_cannot_be_written_is_told_before_sampling(weights, tmp_path, monkeypatch):
-    sample = load_script("sample")
+def test_what_was_drawn_before_ctrl_c_is_there(launch, tmp_path, monkeypatch):
+    predict, asked = DDIM.predict, []
 
-    def launch(*flags: str) -> None:
-        argv = ["sample.py", str(weights), "-n", "2", "--steps", "2", "--device", "cpu", *flags]
-        monkeypatch.setattr(sys, "argv", argv)
-        sample.main()
+    def stopped(self, x, step, clip_x0):
+        asked.append(step)
+        if len(asked) == 5:
+            raise Stopped("stopped by signal 2", 130)
+        return predict(self, x, step, clip_x0)
 
+    monkeypatch.setattr(DDIM, "predict", stopped)
+    with pytest.raises(Stopped, match=r"is in .*The same command goes on") as caught:
+        launch("one", "-n", "6", "--batch-size", "2")
+    assert caught.value.exit_code == 130
+    assert sorted(path.name for path in (tmp_path / "one").glob("*.png")) == [f"{n:06d}.png" for n in range(4)]
+    assert len(launch("one", "-n", "6", "--batch-size", "2")) == 6
+
+
+def test_ranks_write_their_share_of_a_folder_under_global_numbers(launch, tmp_path, monkeypatch):
+    images = launch("one", "-n", "3")
+
+    class Last(Ranks):
+        def barrier(self):
+            pass
+
+        def from_main(self, work):
+            return work()
+
+    monkeypatch.setattr("mindiffusion.runtime.distributed.Ranks", lambda **_: Last(1, 1, 2))
+    (mine,) = launch("two", "-n", "3").items()
+    assert mine[0] == 2
+    torch.testing.assert_close(mine[1], images[2], atol=2, rtol=0)  # of 255
+
+
+def test_what_is_there_is_kept_and_what_cannot_be_written_is_told_before_sampling(launch, tmp_path, monkeypatch):
     grid = tmp_path / "grid.png"
-    launch("-o", str(grid))
+    launch("grid.png", "-n", "2")
     before = grid.read_bytes()
-    monkeypatch.setattr(sample, "draw", lambda *args: pytest.fail("sampled in vain"))
-    with pytest.raises(UserError, match="is there already"):
-        launch("-o", str(grid))
+    monkeypatch.setattr(DDIM, "predict", lambda *args: pytest.fail("sampled in vain"))
+    for output, words in (("grid.png", "is there already"), ("grid.png/in/x.png", "cannot write"), ("x.jpg", "name a")):
+        with pytest.raises(UserError, match=words):
+            launch(output, "-n", "2")
     assert grid.read_bytes() == before
-    with pytest.raises(UserError, match="cannot write"):
-        launch("-o", str(grid / "inside" / "x.png"))
-    with pytest.raises(UserError, match=r"name a \.png"):
-        launch("-o", "x.jpg")
+
+
+def test_grey_networks_draw_and_others_are_refused_in_a_sentence(launch, tmp_path):
+    for channels in ((1, 1), (2, 2), (3, 6)):
+        path = tmp_path / f"{channels}.pth"
+        torch.save(NaiveUnet(*channels, 8).state_dict(), path)
+        if channels == (1, 1):
+            assert read_grid(launch_grid(launch, path, tmp_path)).samples.shape == (2, 32, 32, 3)
+            assert launch("grey", "-n", "1", model=path)[0].shape[1:] == (32, 32)
+        else:
+            with pytest.raises(UserError, match="images have 1 or 3"):
+                launch("x", model=path)
+
+
+def launch_grid(launch, path, tmp_path):
+    launch("grey.png", "-n", "2", model=path)
+    return tmp_path / "grey.png"
+
+
+@pytest.mark.parametrize("flags", [(), ("--export", "x")])
+def test_weights_that_are_no_numbers_are_not_drawn_or_passed_on(flags, tmp_path, monkeypatch):
+    state = NaiveUnet(3, 3, 8).state_dict()
+    state["out.bias"][1] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["sample.py", "nan.pth", *flags])
+    with pytest.raises(UserError, match="not numbers"):
+        load_script("sample").main()
+    assert [path.name for path in tmp_path.iterdir()] == ["nan.pth"]
+
+
+def test_a_size_that_the_model_was_not_trained_on_is_refused(launch, tmp_path):
+    run = "train_celeba_c_32"
+    train(run, tmp_path)
+    with pytest.raises(UserError, match="trained on 32x32 images"):
+        launch("x.png", "--image-size", "64", model=checkpoints(run, tmp_path))
+    assert launch("big", "--image-size", "64", "-n", "1")[0].shape == (3, 64, 64)  # a bare file does not know
 
 
 @pytest.mark.parametrize(
     "flags",
-    ["--image-size 40", "--image-size -32", "--image-size 0", "--export x -n 5", "--export x --no-clip --seed 1"],
+    [
+        *("--image-size 40", "--image-size -32", "--image-size 0", f"--image-size {32 * 10**9}"),
+        *("--export x -n 5", "--export x --no-clip --seed 1"),
+        *(f"-n {10**17} -o x", "-n 0", "-n 5000", f"--batch-size {10**17}"),
+    ],
 )
 def test_flags_that_cannot_be_followed_are_refused(flags, capsys):
     with pytest.raises(SystemExit) as end:
         load_script("sample").parse_args(["model", *flags.split()])
     assert end.value.code == 2
     said = capsys.readouterr().err
-    assert "positive multiple of 32" in said or "--export draws nothing: leave -" in said
+    assert any(
+        words in said for words in ("positive multiple of 32", "--export draws nothing: leave -", "must lie in 1..")
+    )
 
 
 def test_the_caption_tells_which_weights_were_drawn_with():
@@ -114,7 +201,7 @@ def test_the_caption_tells_which_weights_were_drawn_with():
 
 def test_sample_py_draws_the_grid_of_a_run_again(tmp_path, monkeypatch):
     run = "train_celeba_c_32"
-    launch(run, tmp_path, "--num-samples", "3", "--sample-steps", "2", "--seed", "5", "--sampler", "dpm")
+    train(run, tmp_path, "--num-samples", "3", "--sample-steps", "2", "--seed", "5", "--sampler", "dpm")
     for stage, model in ((1, "stage1.pt"), (5, "")):
         grid = read_grid(next(contents(run, tmp_path).glob(f"stage{stage}_*.png"))).samples
         out = tmp_path / f"again{stage}.png"
