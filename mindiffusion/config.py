@@ -21,7 +21,7 @@ DEMO = {
     "data_path": SYNTHETIC_DEMO,
     "n_feat": 16,
     "global_batch_size": 8,  # small: the demo is short of optimizer steps
-    "lr": 1e-3,
+    "lr": 2e-3,
     "lr_schedule": "linear",
     "ema_decay": 0.995,
     "num_samples": 32,

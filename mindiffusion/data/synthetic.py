@@ -5,7 +5,9 @@ natural images, whose low frequencies carry most of the energy. As M1 and M2 are
 generated image got its coarse and its fine features right.
 """
 
+import itertools
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,38 +16,79 @@ from torch import Tensor
 from mindiffusion.runtime.rng import make_generator
 
 SYNTHETIC = "synthetic"  # the data_path that asks for the images of the studies
-SYNTHETIC_DEMO = "synthetic-demo"  # and for those of --demo: fewer and bolder patterns
+SYNTHETIC_DEMO = "synthetic-demo"  # and for those of --demo, which a small network learns in minutes
 
 # (vertical frequency, horizontal frequency, RGB direction). The colours were chosen among simple ones so that the four
 # patterns of any signs keep within [-1, 1] and leave room for the stripes.
 COARSE = ((2, 0, (0.5, 1, -0.2)), (1, 0, (1, 0, -1)), (0, 1, (0, 0.5, 1)), (0, 2, (1, -1, 0)))
-# A colour of its own for each pattern leaves room for twice the amplitude.
-COARSE_APART = ((1, 0, (1, 0, 0)), (0, 1, (0, 1, 0)), (0, 2, (0, 0, 1)))
 FINE_FREQUENCY = 16  # half-waves per 32 pixels, so stripes repeat every 4
 # (1 for stripes that alternate from row to row, 1 from column to column, RGB direction)
 FINE = tuple((v, h, rgb) for v, h in ((1, 0), (0, 1)) for rgb in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
-FINE_ALONE = ((1, 0, (1, 1, 1)),)  # a network learns one stripe or the other at a time that chance decides: so one
+
+# The demo's images are 2 x 2 tiles, each of one of eight colours, under stripes whose phase is drawn anew in each of
+# 4 x 4 blocks. All is local: of a pattern that fills the image a small network makes up its mind in each region apart
+# from the others, so that its samples are blends, and at a time that chance and rounding decide.
+TILES, BLOCKS = 2, 4  # to a side
+RED_GREEN_BLUE, WHITE = ((1, 0, 0), (0, 1, 0), (0, 0, 1)), ((1, 1, 1),)
+
+
+def _cosines(size: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Two-dimensional DCT-II basis functions: coarse ones and stripes, which keep their width in pixels and so stay the
+    finest detail at every size."""
+    angle = (torch.arange(size, dtype=torch.float64) + 0.5) * (math.pi / size)
+    stripes = FINE_FREQUENCY * size // 32
+
+    def pattern(v: int, h: int, color: Sequence[float]) -> Tensor:
+        return _outer(color, torch.cos(v * angle), torch.cos(h * angle))
+
+    return [pattern(*each) for each in COARSE], [pattern(v * stripes, h * stripes, rgb) for v, h, rgb in FINE]
+
+
+def _tiles(size: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Tiles with soft edges, in red, green and blue, and blocks of white stripes.
+
+    An edge rises over a quarter of a tile as (1 - cos) / 2. The stripes go + - - +, and the sum of such a rise, as of a
+    constant, over them is 0: so the two are orthogonal.
+    """
+    quarter = size // TILES // 4
+    rise = 0.5 - 0.5 * torch.cos((torch.arange(quarter, dtype=torch.float64) + 0.5) * (math.pi / quarter))
+    tile = torch.cat((rise, torch.ones(2 * quarter, dtype=torch.float64), rise.flip(0)))
+    stripes = torch.cos((torch.arange(size // BLOCKS, dtype=torch.float64) + 0.5) * (FINE_FREQUENCY * math.pi / 32))
+
+    def everywhere(rows: Tensor, columns: Tensor, colors: Sequence[Sequence[float]]) -> list[Tensor]:
+        places = torch.eye(size // len(rows), dtype=torch.float64)
+        return [
+            _outer(color, torch.kron(down, rows), torch.kron(right, columns))
+            for down, right, color in itertools.product(places, places, colors)
+        ]
+
+    return everywhere(tile, tile, RED_GREEN_BLUE), everywhere(stripes, torch.ones_like(stripes), WHITE)
+
+
+def _outer(color: Sequence[float], rows: Tensor, columns: Tensor) -> Tensor:
+    """The product of a colour and two profiles (size,), flattened to (3 * size * size,), of unit norm, float64."""
+    pattern = torch.einsum("c,h,w->chw", torch.tensor(color, dtype=torch.float64), rows, columns).flatten()
+    return pattern / pattern.norm()
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What the sets of images differ in. Pixels are in [-1, 1], and no combination of signs is clipped."""
 
-    coarse: tuple[tuple[int, int, tuple[float, ...]], ...]  # as COARSE
-    fine: tuple[tuple[int, int, tuple[float, ...]], ...]  # as FINE
+    patterns: Callable[[int], tuple[list[Tensor], list[Tensor]]]  # image size -> coarse and fine ones, orthonormal
     coarse_rms: float  # of a pixel, over all coarse patterns
     amplitude_ratio: float  # a1 / a2
 
 
-RECIPES = {SYNTHETIC: Recipe(COARSE, FINE, 0.32, 4), SYNTHETIC_DEMO: Recipe(COARSE_APART, FINE_ALONE, 0.5, 3)}
+RECIPES = {SYNTHETIC: Recipe(_cosines, 0.32, 4), SYNTHETIC_DEMO: Recipe(_tiles, 0.5, 3)}
 
 
 @dataclass(frozen=True)
 class TwoFeatureModel:
     """The patterns and amplitudes of the data, for images of ``image_size`` S.
 
-    ``coarse`` (J, 3·S·S) and ``fine`` (K, 3·S·S) are float32; J is 4 and K is 6, in the demo 3 and 1. All rows together
-    are orthonormal.
+    ``coarse`` (J, 3·S·S) and ``fine`` (K, 3·S·S) are float32; J is 4 and K is 6, in the demo 12 and 16. All rows
+    together are orthonormal.
     """
 
     coarse: Tensor
@@ -53,14 +96,6 @@ class TwoFeatureModel:
     coarse_amplitude: float
     fine_amplitude: float
     image_size: int
-
-
-def _pattern(size: int, vertical: int, horizontal: int, color: tuple[float, ...]) -> Tensor:
-    """A two-dimensional DCT-II basis function in one colour, flattened to (3·size·size,), of unit norm, float64."""
-    angle = (torch.arange(size, dtype=torch.float64) + 0.5) * (math.pi / size)
-    rows, columns, rgb = torch.cos(vertical * angle), torch.cos(horizontal * angle), torch.tensor(color).double()
-    pattern = torch.einsum("c,h,w->chw", rgb, rows, columns).flatten()
-    return pattern / pattern.norm()
 
 
 def is_synthetic(data_path: str | None) -> bool:
@@ -72,15 +107,12 @@ def two_feature_model(image_size: int = 32, name: str = SYNTHETIC) -> TwoFeature
     """The patterns of the set ``name`` of RECIPES, for images of ``image_size`` pixels, a multiple of 32 (else
     ValueError). The same on every call.
 
-    A horizontal flip turns each pattern into itself or its negative, so flipped data are data of other signs.
+    A horizontal flip turns each pattern into itself, its negative or another one: flipped data are data of other signs.
     """
     if image_size <= 0 or image_size % 32:
         raise ValueError(f"image_size must be a multiple of 32, not {image_size}")
     recipe = RECIPES[name]
-    scale = image_size // 32  # stripes keep their width in pixels, so they stay the finest detail at every size
-    stripes = FINE_FREQUENCY * scale
-    coarse = [_pattern(image_size, v, h, rgb) for v, h, rgb in recipe.coarse]
-    fine = [_pattern(image_size, v * stripes, h * stripes, rgb) for v, h, rgb in recipe.fine]
+    coarse, fine = recipe.patterns(image_size)
     amplitude = recipe.coarse_rms * math.sqrt(3 * image_size**2 / len(coarse))
     return TwoFeatureModel(
         torch.stack(coarse).float(),
