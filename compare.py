@@ -14,7 +14,7 @@ from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output, write_atomically
 from mindiffusion.sharing.compare_page import build_page, titles
 from mindiffusion.sharing.evaluations import evaluation_file, find_evaluations
-from mindiffusion.sharing.page_pictures import Pictures
+from mindiffusion.sharing.page_pictures import Pictures, picture_section
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -27,6 +27,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         action="append",
         help="evaluation.json or .csv, or the folder of evaluate.py (default: those in and beside the runs' folders)",
+    )
+    parser.add_argument(
+        "--picture", nargs=2, metavar=("GRID", "CAPTION"), help="open the page with a grid of sample.py"
     )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--lossless", action="store_true", help="the grids' exact pixels, in a page several times larger")
@@ -47,7 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     evaluations = [table_of(path) for path in args.evaluation or ()] or find_evaluations([r.folder for r in records])
     prepare_output(args.output.parent, [args.output], args.overwrite)
     pictures = Pictures("png") if args.lossless else Pictures("jpeg", args.jpeg) if args.jpeg else Pictures()
-    page = build_page(records, evaluations, pictures, named=bool(args.evaluation))
+    opening = picture_section(Path(args.picture[0]), args.picture[1]) if args.picture else ""
+    page = build_page(records, evaluations, pictures, named=bool(args.evaluation), opening=opening)
     write_atomically(args.output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     for record, title in zip(records, titles(records), strict=True):
         if record.recovery["stage"]:

@@ -43,10 +43,15 @@ SCIENCE = identity_fields()  # what decides what is learned, with the data; the 
 
 
 def build_page(
-    records: list[RunRecord], evaluations: list[Path], pictures: Pictures | None = None, named: bool = True
+    records: list[RunRecord],
+    evaluations: list[Path],
+    pictures: Pictures | None = None,
+    named: bool = True,
+    opening: str = "",
 ) -> str:
     """The page as text. ``pictures``: how the grids are embedded, by default in few bytes, see page_pictures.py.
-    ``named``: whether the user named the files of ``evaluations``, or they were only found."""
+    ``named``: whether the user named the files of ``evaluations``, or they were only found.
+    ``opening``: HTML that comes first."""
     here = Path(__file__).parent
     names = titles(records)
     paths = [path for record in records for *_, path in record.grids()]
@@ -63,6 +68,7 @@ def build_page(
         "SCRIPT": (here / "compare_page.js").read_text(encoding="utf-8"),
         "TITLE": for_html(heading(names), 1000),
         "NOTES": "".join(f'<p class="note">{for_html(note, 1000)}</p>' for note in notes(records)),
+        "OPENING": opening,
         "RECOVERY": "".join(recovery_section(record, title) for record, title in zip(records, names, strict=True)),
         "CONFIG": config_section(records, names),
         "EVALUATION": evaluation_section(records, names, evaluations, named),

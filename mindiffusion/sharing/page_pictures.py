@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mindiffusion.reports.grid_picture import COLUMNS, contact_sheet, read_grid
+from mindiffusion.runtime.plain_text import for_html
 
 BUDGET = 4.5e6  # bytes in the page, so that four runs of 80 epochs are sent by mail and opened at once
 QUALITIES = (90, 80, 70, 60, 50, 40, 30)  # tried in this order
@@ -56,3 +57,12 @@ class Pictures:
         buffer = io.BytesIO()
         sheet.save(buffer, self.kind.upper(), **options.get(self.kind, {"optimize": True}))
         return f"data:image/{self.kind};base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def picture_section(path: Path, caption: str) -> str:
+    """HTML of the samples of a grid file at twice their size, under ``caption``. UserError if it is no grid."""
+    buffer = io.BytesIO()
+    contact_sheet(read_grid(path).samples, 2 * COLUMNS, 2, 2).save(buffer, "WEBP", quality=90)
+    source = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    words = for_html(caption, 400)
+    return f'<figure id="opening"><figcaption>{words}</figcaption><img src="{source}" alt="{words}"></figure>'

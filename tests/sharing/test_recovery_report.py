@@ -13,8 +13,10 @@ from PIL import Image
 from test_compare import fake_run
 
 import compare
+import sample
 from mindiffusion.reports.recovery_log import recovery_table
 from mindiffusion.reports.run_record import read_record
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.compare_page import build_page
 
 ROWS = "stage,coarse,fine,outside\n1,0.1234,0.0000,0.5000\n2,0.8800,0.6061,0.0100\n"
@@ -56,21 +58,41 @@ def test_a_run_on_a_folder_has_no_recovery_on_its_page(tmp_path):
     assert 'class="recovery"' not in build_page([record], [])
 
 
-def test_the_last_commands_of_make_demo_print_the_table_and_name_the_page(tmp_path, monkeypatch, capsys):
+def test_the_commands_of_make_demo_draw_faces_and_end_with_a_page_of_all(tmp_path, monkeypatch, capsys):
     dry = subprocess.run(
-        ["make", "--no-print-directory", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", "demo", "DEVICE=cpu"], cwd=ROOT, capture_output=True, text=True
     ).stdout
-    train, page, end = (shlex.split(line) for line in dry.splitlines()[-4:] if line != "echo")
-    assert train[1] == "train_celeba_s_32.py" and "--demo" in train
-    folder, output = page[2], page[page.index("-o") + 1]
-    assert page[1] == "compare.py" and end[0] == "echo" and end[-1].endswith(f" {ROOT / output}")
+    commands = [shlex.split(line) for line in dry.replace("\\\n", " ").splitlines()]
+    (draw,), (train,), (page,) = (
+        [command[1:] for command in commands if name in command]
+        for name in ("sample.py", "train_celeba_s_32.py", "compare.py")
+    )
+    assert "--demo" in train and all(command[-2:] == ["--device", "cpu"] for command in (draw, train))
+    folder, output = page[1], page[page.index("-o") + 1]
+    assert commands[-1][0] == "echo" and commands[-1][-1].endswith(f" {ROOT / output}")
 
     place = tmp_path / train[train.index("--output-dir") + 1]
     launch("train_celeba_s_32", place, "--num-samples", "2", "--sample-steps", "2")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["compare.py", folder, "-o", output])
+    few = ["--steps", "2", "-n", "2"]
+    monkeypatch.setattr(sys, "argv", ["sample.py", str(ROOT / draw[1]), *draw[2:], *few])
+    sample.main()
+    monkeypatch.setattr(sys, "argv", page)
     compare.main()
     said = capsys.readouterr().out
     assert recovery_table(read_record(tmp_path / folder).recovery) in said
     assert f"1 run in {output}" in said
-    assert (tmp_path / output).read_text().count("<meter") == 10  # two features after five stages
+    text = (tmp_path / output).read_text()
+    assert text.count("<meter") == 10  # two features after five stages
+    opening = text.index('<figure id="opening"><figcaption>64 faces')
+    assert opening < text.index('id="controls"') < text.index('class="recovery"')
+
+
+def test_a_picture_that_is_no_grid_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    folder = fake_run(tmp_path / "contents_c_32", "c", 1)
+    Image.new("RGB", (9, 9)).save(tmp_path / "plain.png")
+    argv = ["compare.py", str(folder), "-o", str(tmp_path / "page.html"), "--picture", str(tmp_path / "plain.png"), "x"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(UserError, match="no sample grid"):
+        compare.main()
+    assert not (tmp_path / "page.html").exists()
