@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     rows, strips = [], {}
     for path in paths:
         network = load_network(path, args.precision, args.compile)
-        reference = held_out(args, network).held_out
+        reference = held_out(args, network).images
         images = network.draw(Sampler(steps=args.steps), args.n_samples, args.seed)
         about = {"checkpoint": path.stem, "images": images_seen(path), "samples": len(images)}
         rows.append({**about, **sample_measures(images, reference)})

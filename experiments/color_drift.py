@@ -24,7 +24,7 @@ from mindiffusion.checkpoints.weights import build_network, read_weights
 from mindiffusion.data.images import parse_range
 from mindiffusion.ddim import DDIM
 from mindiffusion.evaluation.color import color_error, color_statistics
-from mindiffusion.evaluation.metrics import to_bytes, to_float
+from mindiffusion.evaluation.settings import to_bytes, to_float
 from mindiffusion.evaluation.subjects import load_real
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.rng import make_generator
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     if not runs:
         raise UserError(f"{args.study} has no finished run of {', '.join(args.cells)}: run_study.py trains them.")
     real = load_real(args.data_path, 32, "square", parse_range(args.eval_images), args.n_samples)
-    reference = to_float(real.held_out)
+    reference = to_float(real.images)
     rows = [{"cell": "real", "seed": "", **measures(to_float(real.others[: args.n_samples]), reference)}]
     settings = [(raw, clip, 1.0) for raw in (True, False) for clip in (False, True)]
     settings += [(False, True, start) for start in STARTS]

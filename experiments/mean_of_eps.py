@@ -19,7 +19,7 @@ from torch import Tensor
 from experiments.networks import Network, held_out, load_network, network_flags
 from experiments.tables import write_csv
 from mindiffusion.ddim import DDIM
-from mindiffusion.evaluation.metrics import to_float
+from mindiffusion.evaluation.settings import to_float
 from mindiffusion.runtime.errors import run_script
 from mindiffusion.runtime.optional import require
 from mindiffusion.runtime.rng import BlockNoise, make_generator
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     require("matplotlib", "a figure")
     network = load_network(args.checkpoint, args.precision, args.compile)
-    reference = to_float(held_out(args, network).held_out)
+    reference = to_float(held_out(args, network).images)
     rows = means_of_noise(network, reference[: args.n_samples], args.seed)
     for row in rows:
         print("  ".join(f"{name} {row[name]:.3g}" for name in COLUMNS), flush=True)

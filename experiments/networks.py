@@ -16,7 +16,7 @@ from mindiffusion.data.images import parse_range
 from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.color import NAMES, color_error, color_statistics
 from mindiffusion.evaluation.faces import can_find_faces, found_faces
-from mindiffusion.evaluation.metrics import to_bytes, to_float
+from mindiffusion.evaluation.settings import to_bytes, to_float
 from mindiffusion.evaluation.subjects import RealImages, load_real
 from mindiffusion.evaluation.swd import swd_per_level
 from mindiffusion.runtime.env_file import read_env_file

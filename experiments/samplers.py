@@ -30,7 +30,7 @@ from experiments.tables import read_csv
 from mindiffusion.data.images import parse_range
 from mindiffusion.evaluation.color import color_error, color_statistics
 from mindiffusion.evaluation.faces import can_find_faces, found_faces
-from mindiffusion.evaluation.metrics import to_float
+from mindiffusion.evaluation.settings import to_float
 from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
 from mindiffusion.evaluation.subjects import RealImages, load_real
 from mindiffusion.evaluation.swd import swd_per_level
@@ -107,7 +107,7 @@ def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], ta
         if network.shape[-1] != size:
             size = network.shape[-1]
             images = real_images(args, size)
-            real = images.held_out
+            real = images.images
             if len(images.others) > 1:
                 spread = torch.linspace(0, len(images.others) - 1, args.n_samples).round().long()
                 measure(table, (REAL, "", "", 0, *facts), real, partial(images.others.index_select, 0, spread))

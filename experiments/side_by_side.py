@@ -77,7 +77,7 @@ def real_images(args: argparse.Namespace, size: int) -> Tensor:
     read_env_file()
     data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
     try:
-        return load_real(data_path, size, "square", parse_range(args.real), 0).held_out[: args.columns]
+        return load_real(data_path, size, "square", parse_range(args.real), 0).images[: args.columns]
     except ValueError:
         raise UserError(f"--real is {args.real}; write it like 8001-9000.") from None
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from experiments.networks import held_out, load_network, network_flags
 from experiments.tables import write_csv
 from mindiffusion.evaluation import swd
-from mindiffusion.evaluation.metrics import to_float
+from mindiffusion.evaluation.settings import to_float
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import Sampler
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.n_samples < 2 * max(args.sets_of):
         raise UserError(f"--n-samples is {args.n_samples}: two sets of {max(args.sets_of)} need twice as many.")
     network = load_network(args.checkpoint, args.precision, args.compile)
-    reference = to_float(held_out(args, network).held_out)
+    reference = to_float(held_out(args, network).images)
     if len(reference) < max(args.sets_of):
         raise UserError(f"{len(reference)} reference images are too few for sets of {max(args.sets_of)} samples.")
     pool = to_float(network.draw(Sampler(steps=args.steps), args.n_samples, args.seed))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from experiments.networks import Network, held_out, load_network, network_flags, sample_measures
 from experiments.tables import write_csv
 from mindiffusion.evaluation.likelihood import held_out_errors
-from mindiffusion.evaluation.metrics import to_float
+from mindiffusion.evaluation.settings import to_float
 from mindiffusion.runtime.errors import run_script
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import Sampler
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     require("matplotlib", "a figure")
     network = load_network(args.checkpoint, args.precision, args.compile)
-    reference = held_out(args, network).held_out
+    reference = held_out(args, network).images
     sizes = args.n_loss_images, args.n_samples, args.steps, args.seed
     both = {}
     for name, rounded in (("fp32", False), ("bf16", True)):

@@ -33,5 +33,5 @@ STUDY = Study(
         *("--n-feat", "32", "--global-batch-size", "64", "--lr", "5e-4", "--lr-schedule", "linear"),
         *("--precision", "bf16", "--compile", "--no-figures"),
     ),
-    evaluate=("--n-samples", "1000", "--steps", "100", "--precision", "bf16", "--compile", "--weights", "ema"),
+    evaluate=("--n-samples", "1000", "--steps", "100", "--precision", "bf16", "--compile"),
 )

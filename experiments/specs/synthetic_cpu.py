@@ -25,6 +25,6 @@ STUDY = Study(
     stage_cells=("uniform", "C"),
     evaluate_stages=(
         *("--metrics", "recovery", "swd", "--n-samples", "100", "--steps", "20"),
-        *("--weights", "ema", "--resamples", "0"),
+        *("--resamples", "0"),
     ),
 )

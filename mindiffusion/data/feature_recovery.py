@@ -27,7 +27,11 @@ def feature_recovery(model: TwoFeatureModel, images: Tensor) -> Recovery:
     In the data each coefficient p is -1 or +1, so 1 - mean((|p| - 1)^2) is 1 there and 0 in a blank image. Noise would
     score too, by its magnitude alone, so the score that noise of the level outside the span gets is taken as the zero.
     """
-    coarse, fine, outside = coefficients(model, images)
+    return recovery_of(model, *coefficients(model, images))
+
+
+def recovery_of(model: TwoFeatureModel, coarse: Tensor, fine: Tensor, outside: Tensor) -> Recovery:
+    """The same out of what ``coefficients`` found."""
     level = float(outside.mean())
     return Recovery(
         _score(coarse, math.sqrt(level) / model.coarse_amplitude),

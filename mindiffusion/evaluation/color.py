@@ -3,8 +3,23 @@
 import torch
 from torch import Tensor
 
+from mindiffusion.evaluation.bootstrap import bootstrap
+from mindiffusion.evaluation.settings import Row, Settings, per_image
+
 NAMES = ("mean_r", "mean_g", "mean_b", "saturation", "clipped")
 CLIP = 1.0 - 1.0 / 255.0  # beyond it a value is black or full in 8 bits
+
+
+def color_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
+    """color_error, the means of ``NAMES``, and by how much samples are too saturated."""
+
+    def statistic(samples: Tensor, reference: Tensor) -> Tensor:
+        here, there = samples.mean(0), reference.mean(0)
+        return torch.cat((color_error(samples, reference)[None], here, (here - there)[3:4]))
+
+    names = ["color_error", *NAMES, "saturation_error"]
+    sets = [per_image(color_statistics, images, settings.device) for images in (samples, reference)]
+    return dict(zip(names, bootstrap(statistic, *sets, seed=settings.seed, resamples=settings.resamples), strict=True))
 
 
 def color_statistics(images: Tensor) -> Tensor:

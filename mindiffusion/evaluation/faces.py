@@ -9,11 +9,21 @@ The detector wants larger faces than 32 pixels, so images are enlarged first. Of
 import torch
 from torch import Tensor
 
+from mindiffusion.evaluation.bootstrap import bootstrap
+from mindiffusion.evaluation.settings import Row, Settings
 from mindiffusion.runtime.optional import installed
 
 CASCADE = "haarcascade_frontalface_default.xml"
 SIZE = 128  # pixels per side that images are enlarged to, by cubic interpolation
 SCALE_FACTOR, MIN_NEIGHBORS = 1.1, 3  # the detector's steps of size, and how many of its windows must agree
+
+
+def face_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
+    """face_rate: the share of the uint8 samples in which a face is found."""
+    found = found_faces(samples)
+    return {
+        "face_rate": bootstrap(lambda each: each.mean(), found, seed=settings.seed, resamples=settings.resamples)[0]
+    }
 
 
 def can_find_faces() -> bool:

@@ -28,7 +28,7 @@ class Verdict:
     reason: str
 
 
-def held_out(data: dict[str, Any] | None, reference: Reference) -> Verdict:
+def verdict(data: dict[str, Any] | None, reference: Reference) -> Verdict:
     """Of a model with the data fingerprint ``data`` (of its checkpoint; None where there is none)."""
     if not data:
         return Verdict(UNKNOWN, "the file does not say what it was trained on")

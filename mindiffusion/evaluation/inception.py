@@ -5,7 +5,6 @@ they come from a file, or from where the library itself would have kept them.
 """
 
 import hashlib
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,12 +14,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mindiffusion.evaluation.bootstrap import Estimate
+from mindiffusion.evaluation.settings import Row, Settings
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import open_regular
 
 METRICS = ("fid", "kid", "precision", "recall")
+MEANT_FOR = 2048  # images: FID's matrices of 2048 features have full rank from about there on
 WEIGHTS_NAME = "weights-inception-2015-12-05-6726825d.pth"  # the TensorFlow network of the FID paper, converted
 NEIGHBORHOOD = 3  # the k of precision and recall, the paper's
+LEAST = {"fid": 2, "kid": 2, "precision": NEIGHBORHOOD + 1, "recall": NEIGHBORHOOD + 1}  # images to compute it from
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # the library's defaults; subsets are smaller where there are fewer images
 
 
@@ -28,26 +30,53 @@ class Unavailable(Exception):
     """These metrics cannot be had here; the message says why, and what would help."""
 
 
-@dataclass(frozen=True)
-class Inception:
-    """A file of Inception weights that has been looked at, and its hash."""
+def inception_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
+    """Those of ``METRICS`` that are wanted, for uint8 images (N, 3, S, S) against uint8 reference images.
 
-    path: Path
-    digest: str
+    KID's interval is that of the mean over its random subsets; the others have none. FID of few images is too large,
+    by an amount that depends on their number: compare only at equal numbers.
+    """
+    from torch_fidelity import calculate_metrics
 
-    def describe(self) -> dict[str, str | int]:
-        """What must be known to compare numbers."""
-        return {
-            "library": f"torch-fidelity {version('torch-fidelity')}",
-            "network": "inception-v3-compat, pool features (2048)",
-            "weights": self.path.name,
-            "weights_sha256": self.digest,
-            "resize": "bilinear to 299x299 inside the network, as TensorFlow 1",
-            "neighborhood": NEIGHBORHOOD,
-        }
+    wanted = settings.wanted(METRICS)
+    found = calculate_metrics(
+        input1=_Images(samples),
+        input2=_Images(reference),
+        cuda=settings.device.type == "cuda",
+        fid="fid" in wanted,
+        kid="kid" in wanted,
+        prc="precision" in wanted or "recall" in wanted,
+        feature_extractor="inception-v3-compat",
+        feature_extractor_weights_path=str(settings.inception_weights),
+        kid_subsets=KID_SUBSETS,
+        kid_subset_size=min(KID_SUBSET_SIZE, len(samples), len(reference)),
+        prc_neighborhood=NEIGHBORHOOD,
+        rng_seed=settings.seed,
+        samples_shuffle=False,
+        cache=False,
+        verbose=False,
+    )
+    names = {"fid": "frechet_inception_distance", "kid": "kernel_inception_distance_mean"}
+    result = {name: Estimate(float(found[names.get(name, name)])) for name in wanted}
+    if "kid" in wanted:
+        error = float(found["kernel_inception_distance_std"]) / KID_SUBSETS**0.5
+        result["kid"] = Estimate.from_error(result["kid"].value, error)
+    return result
 
 
-def find_inception(weights: Path | None) -> Inception:
+def describe_inception(weights: Path) -> dict[str, str | int]:
+    """What must be known to compare numbers."""
+    return {
+        "library": f"torch-fidelity {version('torch-fidelity')}",
+        "network": "inception-v3-compat, pool features (2048)",
+        "weights": weights.name,
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "resize": "bilinear to 299x299 inside the network, as TensorFlow 1",
+        "neighborhood": NEIGHBORHOOD,
+    }
+
+
+def find_inception(weights: Path | None) -> Path:
     """The weights file ``weights``, or the library's cached one.
 
     Unavailable without the library or without a cached file; UserError if a file was named and cannot be used.
@@ -70,42 +99,7 @@ def find_inception(weights: Path | None) -> Inception:
         raise UserError(f"The Inception weights {path} cannot be read: {str(error).splitlines()[0]}") from error
     if not usable:
         raise UserError(f"{path} does not hold the Inception weights of torch-fidelity ({WEIGHTS_NAME}).")
-    return Inception(path, hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def inception_metrics(
-    inception: Inception, samples: Tensor, reference: Tensor, wanted: list[str], device: torch.device, seed: int = 0
-) -> dict[str, Estimate]:
-    """The ``wanted`` ones of ``METRICS`` for uint8 images (N, 3, S, S) against uint8 reference images.
-
-    KID's interval is that of the mean over its random subsets; the others have none. FID of few images is too large,
-    by an amount that depends on their number: compare only at equal numbers.
-    """
-    from torch_fidelity import calculate_metrics
-
-    found = calculate_metrics(
-        input1=_Images(samples),
-        input2=_Images(reference),
-        cuda=device.type == "cuda",
-        fid="fid" in wanted,
-        kid="kid" in wanted,
-        prc="precision" in wanted or "recall" in wanted,
-        feature_extractor="inception-v3-compat",
-        feature_extractor_weights_path=str(inception.path),
-        kid_subsets=KID_SUBSETS,
-        kid_subset_size=min(KID_SUBSET_SIZE, len(samples), len(reference)),
-        prc_neighborhood=NEIGHBORHOOD,
-        rng_seed=seed,
-        samples_shuffle=False,
-        cache=False,
-        verbose=False,
-    )
-    names = {"fid": "frechet_inception_distance", "kid": "kernel_inception_distance_mean"}
-    result = {name: Estimate(float(found[names.get(name, name)])) for name in METRICS if name in wanted}
-    if "kid" in wanted:
-        error = float(found["kernel_inception_distance_std"]) / KID_SUBSETS**0.5
-        result["kid"] = Estimate.from_error(result["kid"].value, error)
-    return result
+    return path
 
 
 class _Images(Dataset):

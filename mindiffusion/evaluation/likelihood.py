@@ -16,12 +16,35 @@ import torch
 from torch import Tensor
 
 from mindiffusion.ddpm import DDPM, eval_mode
+from mindiffusion.evaluation.bootstrap import bootstrap
+from mindiffusion.evaluation.settings import Row, Settings, to_float
 from mindiffusion.runtime.rng import make_generator
 
 NUM_BANDS = 10  # of equal width in t
 STRATA_PER_BAND = 4
 LOW_STRATA = 12  # of the lowest band, growing geometrically: there the bound's terms change fast
 BIN = 1.0 / 255.0  # half the distance of two 8-bit values in [-1, 1]
+
+
+def network_row(process: DDPM, images: Tensor, settings: Settings) -> tuple[Row, list[dict[str, float]]]:
+    """Held-out loss and bound of the network in ``process`` on uint8 images (N, 3, S, S), and the terms per stratum."""
+    errors = held_out_errors(process, to_float(images), settings.seed, settings.sampler.clip_x0, settings.batch_size)
+    columns: dict[str, Tensor] = {}
+    if settings.wanted(("loss",)):
+        for name, values in (("loss", errors.noise), ("loss_dc", errors.dc), ("loss_rest", errors.noise - errors.dc)):
+            columns[name] = errors.mean_loss(values)
+            columns |= {f"{name}_band{k + 1}": band for k, band in enumerate(errors.band_losses(values).T)}
+    if settings.wanted(("bpd",)):
+        columns["bpd"] = errors.bits_per_dim()
+        columns |= {"bpd_L0": errors.nats[:, 0] / math.log(2), "bpd_LT": errors.prior_nats / math.log(2)}
+    values = torch.stack(list(columns.values()), 1)
+    estimates = bootstrap(lambda rows: rows.mean(0), values, seed=settings.seed, resamples=settings.resamples)
+    return dict(zip(columns, estimates, strict=True)), errors.terms()
+
+
+def bands(n_T: int) -> list[tuple[int, int]]:
+    """The timesteps (first, last) of loss_band1 ... loss_band10."""
+    return [(1 + n_T * k // NUM_BANDS, n_T * (k + 1) // NUM_BANDS) for k in range(NUM_BANDS)]
 
 
 def timestep_strata(n_T: int) -> list[tuple[int, int]]:
@@ -73,6 +96,15 @@ class HeldOutErrors:
     def bits_per_dim(self) -> Tensor:
         """The variational bound (N,) per image: L_0 + sum over t > 1 of L_{t-1} + L_T, in bits per value."""
         return (self.nats @ self.widths() + self.prior_nats) / math.log(2)
+
+    def terms(self) -> list[dict[str, float]]:
+        """Per stratum: its timesteps, the mean losses, and the mean term of the bound of one timestep, in bits/dim."""
+        means = (each.mean(0).tolist() for each in (self.noise, self.dc, self.nats / math.log(2)))
+        names = ("loss", "loss_dc", "bits_per_dim")
+        return [
+            {"t_first": first, "t_last": last, **dict(zip(names, values, strict=True))}
+            for (first, last), *values in zip(self.strata, *means, strict=True)
+        ]
 
 
 @torch.no_grad()

@@ -1,140 +1,147 @@
 """Rows of the table: a model's samples and answers, a folder of images, and real images as the best that can be."""
 
+import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mindiffusion.checkpoints.models import Model, model_of
-from mindiffusion.checkpoints.weights import AVERAGED, RAW, Weights, weights_digest
+from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.ddpm import DDPM
-from mindiffusion.evaluation.choose import kinds_of, note
-from mindiffusion.evaluation.held_out import UNKNOWN, Verdict, held_out
+from mindiffusion.evaluation.checks import note
+from mindiffusion.evaluation.held_out import DRAWN_ALIKE, TRAINED_ON, UNKNOWN, verdict
 from mindiffusion.evaluation.likelihood import timestep_strata
-from mindiffusion.evaluation.metrics import OF_NETWORKS, OF_SAMPLES, Row, Settings, network_row, sample_row, to_bytes
+from mindiffusion.evaluation.measures import MEASURES, NETWORK, SAMPLES
+from mindiffusion.evaluation.settings import Result, Row, Settings, to_bytes
 from mindiffusion.evaluation.subjects import RealImages, Subject
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import set_backend_flags
-from mindiffusion.sampling import Sampler, num_batches, num_evaluations
-from mindiffusion.sampling import draw as draw_images
+from mindiffusion.runtime.terminal import human_time
+from mindiffusion.sampling import draw, num_evaluations
 
-WEIGHTS = {"both": ("ema", "raw"), "ema": ("ema",), "raw": ("raw",)}
 Tick = Callable[[int], None]  # told how many images a network has just been asked about
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is done for every row, besides ``settings``. ``weights``: of loss and bpd, a key of WEIGHTS.
-    ``precision`` and ``compiled``: of the samples; loss and bpd are asked for in fp32."""
-
-    settings: Settings
-    sampler: Sampler
-    device: torch.device
-    image_size: int
-    crop: str
-    n_samples: int
-    n_loss_images: int
-    batch_size: int
-    weights: str = "both"
-    raw_samples: bool = False
-    precision: str = "fp32"
-    compiled: bool = False
-
-    @property
-    def wants_samples(self) -> bool:
-        """Whether a metric of samples is asked for."""
-        return bool(set(self.settings.groups) & set(OF_SAMPLES))
-
-    @property
-    def wants_answers(self) -> bool:
-        """Whether a metric of the network's own answers is asked for."""
-        return bool(set(self.settings.groups) & set(OF_NETWORKS))
-
-    def kinds(self, model: Model) -> list[tuple[str, str]]:
-        """(which weights, prefix of their metrics) to ask for loss and bpd."""
-        names = [name for name in WEIGHTS[self.weights] if name in kinds_of(model.weights)]
-        return [(name, "raw_" if name == "raw" and "ema" in names else "") for name in names]
-
-    def questions(self, model: Model, reference: int) -> int:
-        """How many images the network will be asked about: what the time of a row depends on."""
-        steps = num_evaluations(self.sampler.process(model.net, model.betas, model.n_T))
-        samples = self.n_samples * steps if self.wants_samples else 0
-        asked = min(self.n_loss_images, reference) * len(timestep_strata(model.n_T)) * len(self.kinds(model))
-        return samples + (asked if self.wants_answers else 0)
+def wants(settings: Settings, of: str) -> bool:
+    """Whether a measure of SAMPLES, or of a NETWORK, is asked for."""
+    return any(measure.of == of and settings.wanted(measure.names) for measure in MEASURES)
 
 
-def measure_model(work: Work, subject: Subject, real: RealImages, tick: Tick) -> tuple[Row, dict[str, Any]]:
+def questions(settings: Settings, model: Model, reference: int) -> int:
+    """How many images the network will be asked about: what the time of a row depends on."""
+    steps = num_evaluations(settings.sampler.process(model.net, model.betas, model.n_T), model.t_stop)
+    asked = min(settings.n_loss_images, reference) * len(timestep_strata(model.n_T))
+    return settings.n_samples * steps * wants(settings, SAMPLES) + asked * wants(settings, NETWORK)
+
+
+class Cost:
+    """Says what the work will cost: its size at once, and its time when the first batches are timed."""
+
+    def __init__(self, total: int, bar: Any):
+        self.total, self.bar = total, bar
+        self.done, self.warm, self.told = 0, (0, 0.0), bar.disable is False  # a bar shows the time itself
+        if total:
+            note(f"networks will be asked about {total:,} noisy images in all.")
+
+    def __call__(self, images: int) -> None:
+        """So many more are done."""
+        self.bar.update(images)
+        self.done += images
+        if self.done == images:
+            self.warm = self.done, time.monotonic()  # the first batch is slower
+        elif not self.told and (seconds := time.monotonic() - self.warm[1]) > 5:
+            self.told = True
+            left = seconds * (self.total - self.done) / (self.done - self.warm[0])
+            note(f"at the speed of the first {self.done:,} that takes about {human_time(left)} more.")
+
+
+def measure_model(settings: Settings, subject: Subject, real: RealImages, tick: Tick) -> Result:
     """A model's row: its samples, and its network's answers about the reference."""
-    model = model_of(_named(subject.weights, "raw") if work.raw_samples else subject.weights)
+    model = model_of(subject.weights)
     if model.t_stop:
         note(f"{subject.name} was trained on t >= {model.t_stop} only: its samples are estimates of the clean image.")
-    about = model.weights.checkpoint
-    verdict = held_out(about["data"] if about else None, real.reference)
-    details: dict[str, Any] = {"kind": "checkpoint", "path": str(subject.model), **_shown(verdict), "terms": {}}
-    details["weights_digest"] = weights_digest(model.weights.state)
-    if about and about["config"]:
-        details |= {"step": about["next_step"], "images": about["next_step"] * about["config"]["global_batch_size"]}
-        details |= {"seed": about["config"]["seed"], "crop": about["config"]["crop"]}
+    checkpoint = subject.weights.checkpoint
+    about: dict[str, Any] = {"kind": "model", "path": subject.path.name, "weights": subject.weights.kind}
+    about |= {"weights_digest": weights_digest(subject.weights.state), "step": checkpoint and checkpoint["next_step"]}
+    if checkpoint and (config := checkpoint["config"]):
+        about |= {"images": checkpoint["next_step"] * config["global_batch_size"]}
+        about |= {"seed": config["seed"], "crop": config["crop"]}
+        if config["crop"] != settings.crop and checkpoint["data"].get("kind") == "folder":
+            note(f"{subject.name} was trained with --crop {config['crop']}, the reference has {settings.crop}.")
+    about |= _held_out(subject.name, checkpoint and checkpoint["data"], real)
     row: Row = {}
-    if work.wants_samples:
-        samples = draw(work, model, tick)
-        details |= {"samples": len(samples), "sample_weights": "ema" if model.weights.kind == AVERAGED else "raw"}
-        row |= sample_row(samples, real.held_out, work.settings, work.device)
-    if work.wants_answers:
-        for which, prefix in work.kinds(model):
-            asked = model_of(_named(subject.weights, which))
-            process = DDPM(asked.net, asked.betas, asked.n_T).to(work.device)
-            process.eps_model.register_forward_hook(lambda module, inputs, output: tick(len(output)))
-            values, terms = network_row(
-                process, real.held_out[: work.n_loss_images], work.settings, prefix, work.batch_size
-            )
-            row |= values
-            details["terms"][which] = terms
-    return row, details
+    if wants(settings, SAMPLES):
+        samples = samples_of(settings, model, subject.name, tick)
+        about["samples"] = len(samples)
+        row |= sample_row(samples, real.images, settings)
+    if wants(settings, NETWORK):
+        process = DDPM(model.net, model.betas, model.n_T).to(settings.device)
+        process.eps_model.register_forward_hook(lambda module, inputs, output: tick(len(output)))
+        for measure in MEASURES:
+            if measure.of == NETWORK and settings.wanted(measure.names):
+                values, about["terms"] = measure.row(process, real.images[: settings.n_loss_images], settings)
+                row |= values
+    return _result(subject.name, row, about)
 
 
-def draw(work: Work, model: Model, tick: Tick) -> Tensor:
-    """What sample.py draws, down to t = 0, rounded to 8 bits as in its PNGs: uint8 (N, 3, S, S)."""
-    share = work.n_samples / num_batches(work.n_samples, work.batch_size)
-    images = draw_images(
-        replace(model, image_size=work.image_size),
-        work.sampler,
-        work.n_samples,
-        seed=work.settings.seed,
-        batch_size=work.batch_size,
-        device=work.device,
-        precision=work.precision,
-        compiled=work.compiled,
-        on_step=lambda: tick(round(share)),
-    )
-    set_backend_flags("fp32", work.device)  # bf16 samples switch TF32 on; what is measured of them is fp32
-    return to_bytes(images)
+def sample_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
+    """All measures of uint8 samples (N, 3, S, S) against uint8 reference images (M, 3, S, S)."""
+    row: Row = {}
+    for measure in MEASURES:
+        if measure.of == SAMPLES and settings.wanted(measure.names):
+            row |= measure.row(samples, reference, settings)
+    return row
 
 
-def measure_folder(work: Work, subject: Subject, real: RealImages) -> tuple[Row, dict[str, Any]]:
+def samples_of(settings: Settings, model: Model, name: str, tick: Tick) -> Tensor:
+    """What sample.py draws, down to t = 0, rounded to 8 bits as in its PNGs: uint8 (N, 3, S, S). One batch at a time is
+    in float. UserError if a pixel is no number."""
+    model = replace(model, image_size=settings.image_size)
+    how = {"device": settings.device, "precision": settings.precision, "compiled": settings.compiled}
+    images = []
+    for first in range(0, settings.n_samples, settings.batch_size):
+        count = min(settings.batch_size, settings.n_samples - first)
+        on_step = partial(tick, count)
+        drawn = draw(model, settings.sampler, count, first, settings.seed, count, **how, on_step=on_step)
+        if not bool(drawn.isfinite().all()):
+            raise UserError(f"the samples of {name} are not numbers (NaN or infinite) in {settings.precision}.")
+        images.append(to_bytes(drawn))
+    set_backend_flags("fp32", settings.device)  # bf16 samples switch TF32 on; what is measured of them is fp32
+    return torch.cat(images)
+
+
+def measure_folder(settings: Settings, subject: Subject, real: RealImages) -> Result:
     """The row of a folder of images, which has no loss and no bound."""
-    samples = subject.images
-    if len(samples) < work.n_samples:
-        note(f"{subject.name} has {len(samples):,} images, not {work.n_samples:,}: compare it with rows of as many.")
-    verdict = Verdict(UNKNOWN, "a folder of images does not say what its model was trained on")
-    details = {"kind": "folder", "path": str(subject.folder), "samples": len(samples), **_shown(verdict)}
-    return sample_row(samples, real.held_out, work.settings, work.device), details
+    count, size = len(subject.images), settings.image_size
+    if count < settings.n_samples:
+        note(f"{subject.name} has {count:,} images, not {settings.n_samples:,}: compare it with rows of as many.")
+    if subject.resized:
+        note(f"{subject.resized:,} of {count:,} images of {subject.name} are not {size}x{size}: cropped and resized.")
+    about = {"kind": "folder", "path": subject.path.resolve().name, "samples": count, "resized": subject.resized}
+    about |= {"reference": UNKNOWN, "reference_reason": "a folder does not say what its model was trained on"}
+    return _result(subject.name, sample_row(subject.images, real.images, settings), about)
 
 
-def measure_floor(work: Work, real: RealImages) -> tuple[Row, dict[str, Any]]:
-    """The row that perfect samples would get: real images, drawn evenly from those that are not the reference."""
-    count = min(work.n_samples, len(real.others))
-    places = torch.linspace(0, len(real.others) - 1, count).round().long()
-    row = sample_row(real.others[places], real.held_out, work.settings, work.device)
-    return row, {"kind": "real", "samples": count}
+def measure_floor(settings: Settings, name: str, real: RealImages) -> Result:
+    """The row that perfect samples would get: real images that are not the reference."""
+    images = real.floor(settings.n_samples)
+    return _result(name, sample_row(images, real.images, settings), {"kind": "real", "samples": len(images)})
 
 
-def _named(weights: Weights, name: str) -> Weights:
-    """Those that WEIGHTS calls ``name``. A bare state dict has one kind, whatever it is called."""
-    kind = AVERAGED if name == "ema" else RAW
-    return weights.of_kind(kind) if kind in weights.kinds else weights
+def _held_out(name: str, data: dict[str, Any] | None, real: RealImages) -> dict[str, str]:
+    """Whether the reference was held out of the training on ``data``, said where it was not."""
+    found = verdict(data, real.reference)
+    if found.status in (TRAINED_ON, DRAWN_ALIKE):
+        note(f"{name} was not measured on held-out images: {found.reason}.")
+    return {"reference": found.status, "reference_reason": found.reason}
 
 
-def _shown(verdict: Verdict) -> dict[str, str]:
-    return {"reference": verdict.status, "reference_reason": verdict.reason}
+def _result(name: str, row: Row, about: dict[str, Any]) -> Result:
+    if bad := [metric for metric, estimate in row.items() if not math.isfinite(estimate.value)]:
+        note(f"{', '.join(bad)} of {name} are not numbers: null in the file.")
+    return Result(name, row, about)

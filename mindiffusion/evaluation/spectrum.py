@@ -3,6 +3,21 @@
 import torch
 from torch import Tensor
 
+from mindiffusion.evaluation.bootstrap import bootstrap
+from mindiffusion.evaluation.settings import Row, Settings, per_image
+
+
+def spectrum_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
+    """spectrum_db_LOW per octave, and the mean of their magnitudes."""
+
+    def statistic(samples: Tensor, reference: Tensor) -> Tensor:
+        error = spectrum_error(samples, reference)
+        return torch.cat((error, error.abs().mean()[None]))
+
+    names = [*(f"spectrum_db_{low}" for low, _ in frequency_bands(samples.shape[-1])), "spectrum_db"]
+    sets = [per_image(band_power, images, settings.device) for images in (samples, reference)]
+    return dict(zip(names, bootstrap(statistic, *sets, seed=settings.seed, resamples=settings.resamples), strict=True))
+
 
 def frequency_bands(size: int) -> list[tuple[int, float]]:
     """Octaves [low, high) of spatial frequency in cycles per image: 1-2, 2-4, ..., the last with the corners."""

@@ -1,17 +1,18 @@
 """What evaluate.py is asked to look at: models, folders of PNGs that stand in for them, and real images."""
 
+import os
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mindiffusion.checkpoints.find import WAYS, is_model
 from mindiffusion.checkpoints.models import model_name
-from mindiffusion.checkpoints.weights import Weights, read_weights
+from mindiffusion.checkpoints.weights import Weights, check_finite, read_weights
 from mindiffusion.data.image_cache import decode
 from mindiffusion.data.images import find_images, load_images
 from mindiffusion.data.synthetic import is_synthetic, synthetic_images
@@ -19,26 +20,30 @@ from mindiffusion.evaluation.held_out import Reference, rest_of
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 
+MOST_REAL = 10_000  # reference images, unless --eval-images asks for more: more cost time and memory, and tell little
 SYNTHETIC_SEED = 2**31 - 1  # of the held-out synthetic images: a seed that no training run has
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A row of the table: a model or a folder of images, exactly one of them not None. Each is read once: a model has
-    its ``weights``, a folder the ``images`` that ``read_folders`` gives it, uint8 (N, 3, S, S)."""
+    """A row of the table: a model, which has ``weights``, or a folder of images, which gets its ``images``, uint8
+    (N, 3, S, S), from ``read_folders``; ``resized`` of them had another size. Each is read once."""
 
     name: str
-    model: Path | None = None
-    folder: Path | None = None
+    path: Path
     weights: Weights | None = None
     images: Tensor | None = None
+    resized: int = 0
 
 
-def find_subjects(paths: list[Path], names: list[str] | None = None, taken: tuple[str, ...] = ()) -> list[Subject]:
-    """What each path names: a model (see checkpoints/find.py) or a folder of images. Without ``names`` each is called
-    what people call it, with the folder around it where two would be alike. UserError if a path names neither, or if
-    two rows, those of the names ``taken`` included, would have one name."""
-    found = [_find_subject(path) for path in paths]
+def find_subjects(
+    paths: list[Path], names: list[str] | None = None, taken: tuple[str, ...] = (), raw: bool = False
+) -> list[Subject]:
+    """What each path names: a model (see checkpoints/find.py), with its averaged weights or with ``raw`` the last ones,
+    or a folder of images. Without ``names`` each is called what people call it, with the folder around it where two
+    would be alike. UserError if a path names neither, if weights are no numbers, or if two rows, those of the names
+    ``taken`` included, would have one name."""
+    found = [_find_subject(path, raw) for path in paths]
     names = names or _short_names(paths, found)
     if len(set(names)) < len(names):
         raise UserError("two rows have the same name: name each model or folder once, or use --names.")
@@ -47,65 +52,76 @@ def find_subjects(paths: list[Path], names: list[str] | None = None, taken: tupl
     return [replace(subject, name=name) for subject, name in zip(found, names, strict=True)]
 
 
-def _find_subject(path: Path) -> Subject:
+def _find_subject(path: Path, raw: bool) -> Subject:
     if is_model(path):
-        weights = read_weights(path)
-        checkpoint = weights.checkpoint and {k: v for k, v in weights.checkpoint.items() if k != "optimizer"}
-        return Subject(model_name(weights), model=weights.path, weights=replace(weights, checkpoint=checkpoint))
+        weights = read_weights(path, raw)
+        check_finite(weights)
+        heavy = ("model", "ema", "optimizer")
+        checkpoint = weights.checkpoint and {k: v for k, v in weights.checkpoint.items() if k not in heavy}
+        return Subject(model_name(weights), weights.path, replace(weights, checkpoint=checkpoint))
     if not path.is_dir():
         raise UserError(f"{path} does not exist: name {WAYS}, or a folder of images.")
     find_images(path)  # UserError if there are none
-    return Subject(path.resolve().name, folder=path)
+    return Subject(path.resolve().name, path)
 
 
 def _short_names(paths: list[Path], subjects: list[Subject]) -> list[str]:
-    """The subjects' own names; with the run's folder where two are alike; the whole path where that does not help."""
+    """The subjects' own names; with the run's folder where two are alike; the path within the folder that holds all of
+    them where that does not help."""
     plain = [subject.name for subject in subjects]
     homes = [f"{subject.name} in {_home(subject)}" for subject in subjects]
     longer = [homes[i] if plain.count(name) > 1 else name for i, name in enumerate(plain)]
-    return [str(paths[i]) if longer.count(name) > 1 else name for i, name in enumerate(longer)]
+    around = os.path.commonpath([path.resolve().parent for path in paths])
+    return [
+        os.path.relpath(paths[i].resolve(), around) if longer.count(name) > 1 else name for i, name in enumerate(longer)
+    ]
 
 
 def _home(subject: Subject) -> str:
     """The folder in which a run's folders lie, or an image folder does."""
-    path = (subject.model or subject.folder).resolve()
-    inside = subject.model is not None and path.parent.name.startswith("checkpoints")
+    path = subject.path.resolve()
+    inside = subject.weights is not None and path.parent.name.startswith("checkpoints")
     return path.parent.parent.name if inside else path.parent.name
 
 
 def read_folders(subjects: list[Subject], image_size: int, crop: str, limit: int) -> list[Subject]:
     """The same subjects, the folders among them with the first ``limit`` of their images. UserError if an image is
     broken, or alone."""
-    read = []
-    for subject in subjects:
-        if subject.folder:
-            subject = replace(subject, images=read_folder(subject.folder, image_size, crop, limit))
-            if len(subject.images) < 2:
-                raise UserError(f"{subject.folder} has {len(subject.images)} image: at least 2 are needed.")
-        read.append(subject)
-    return read
+    return [each if each.weights else _read_folder(each, image_size, crop, limit) for each in subjects]
 
 
-def read_folder(folder: Path, image_size: int, crop: str, limit: int | None = None) -> Tensor:
-    """The images of a folder, sorted by name, uint8 (N, 3, S, S); no cache is made of them."""
-    pixels = []
-    for file in find_images(folder)[:limit]:
+def _read_folder(subject: Subject, image_size: int, crop: str, limit: int) -> Subject:
+    """With its images, sorted by name; no cache is made of them."""
+    files = [subject.path / file.name for file in find_images(subject.path)[:limit]]
+    if len(files) < 2:
+        raise UserError(f"{subject.path} has {len(files)} image: at least 2 are needed.")
+    images, resized = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8), 0
+    for number, file in enumerate(files):
         try:
-            pixels.append(decode(str(folder / file.name), image_size, crop))
+            images[number] = torch.from_numpy(decode(str(file), image_size, crop).copy())
+            with Image.open(file) as image:
+                resized += image.size != (image_size, image_size)
         except Exception as error:  # a broken file can raise nearly anything in a decoder
-            raise UserError(f"The image {folder / file.name} cannot be read ({error}): mend or remove it.") from error
-    return torch.from_numpy(np.stack(pixels))
+            raise UserError(f"The image {file} cannot be read ({error}): mend or remove it.") from error
+    return replace(subject, images=images, resized=resized)
 
 
 @dataclass(frozen=True)
 class RealImages:
-    """``held_out``: the reference, uint8 (M, 3, S, S). ``others``: real images that are not in it, perhaps none.
-    ``reference``: which ones they are, by which a checkpoint tells whether it was trained on them."""
+    """``images``: the reference, uint8 (M, 3, S, S). ``others``: real images before and after it in the folder, perhaps
+    none. ``reference``: which ones they are, by which a checkpoint tells whether it was trained on them."""
 
-    held_out: Tensor
-    others: Tensor
+    images: Tensor
+    others: tuple[Tensor, Tensor]
     reference: Reference
     description: dict[str, str | int]
+
+    def floor(self, count: int) -> Tensor:
+        """At most ``count`` of the others, spread evenly over them: what perfect samples would be."""
+        before, after = self.others
+        total = len(before) + len(after)
+        places = torch.linspace(0, total - 1, min(count, total)).round().long()
+        return torch.cat((before[places[places < len(before)]], after[places[places >= len(before)] - len(before)]))
 
 
 def load_real(
@@ -118,7 +134,8 @@ def load_real(
     skip_bad_images: bool = False,
 ) -> RealImages:
     """The real images to compare with: those at ``places`` of the sorted folder, or synthetic ones. Without ``places``
-    those that no model with the data fingerprints ``trained_on`` has seen, or the whole folder if there are none.
+    the first MOST_REAL of those that no model with the data fingerprints ``trained_on`` has seen, or of the whole
+    folder if there are none.
 
     UserError if the folder does not reach that far.
     """
@@ -126,32 +143,33 @@ def load_real(
         if places:
             raise UserError("--eval-images chooses files of a folder; synthetic images are drawn anew. Leave it out.")
         drawn = synthetic_images(2 * num_synthetic, image_size, SYNTHETIC_SEED, data_path)
-        held_out, others = drawn[:num_synthetic], drawn[num_synthetic:]
+        images, others = drawn[:num_synthetic], (drawn[:0], drawn[num_synthetic:])
         reference = Reference("", (1, num_synthetic), data_path)
+        chosen = "all"
     else:
         data = load_images(data_path, image_size, crop, 0, Ranks(), skip_bad_images)
         files = str(data.fingerprint["files"])
-        places = places or rest_of(trained_on or [], files, len(data))
-        first, last = places or (1, len(data))
-        reference = Reference(files, (first, last))
+        first, last = places or rest_of(trained_on or [], files, len(data)) or (1, len(data))
         if last > len(data):
             raise UserError(f"--eval-images asks for file {last}, but {data_path} has {len(data)} images.")
-        held_out = data.images[first - 1 : last].clone()
-        others = torch.cat((data.images[: first - 1], data.images[last:]))
+        last = last if places else min(last, first + MOST_REAL - 1)
+        reference = Reference(files, (first, last))
+        images, others = data.images[first - 1 : last], (data.images[: first - 1], data.images[last:])
+        chosen = "all" if len(images) == len(data) else f"{first}-{last}"
     description = {
-        "data_path": data_path,
-        "eval_images": f"{places[0]}-{places[1]}" if places else "all",
-        "reference_images": len(held_out),
-        "reference_hash": image_hash(held_out),
+        "data": data_path if is_synthetic(data_path) else Path(data_path).resolve().name,
+        "eval_images": chosen,
+        "reference_images": len(images),
+        "reference_hash": image_hash(images),
         "image_size": image_size,
         "crop": "none" if is_synthetic(data_path) else crop,
         "resize": "none" if is_synthetic(data_path) else "Pillow bicubic, antialiased",
     }
-    return RealImages(held_out, others, reference, description)
+    return RealImages(images, others, reference, description)
 
 
 def image_hash(images: Tensor) -> str:
     """BLAKE2b of the pixels and their shape: two references are the same images if and only if it is equal."""
     digest = blake2b(str(tuple(images.shape)).encode(), digest_size=16)
-    digest.update(images.contiguous().numpy().tobytes())
+    digest.update(images.contiguous().numpy())
     return digest.hexdigest()

@@ -1,4 +1,5 @@
-"""A table of named metrics as CSV and as JSON. Files appear whole or not at all. terminal_table.py is for people."""
+"""Results as CSV and as JSON, written anew after each row. Files appear whole or not at all. terminal_table.py is for
+people."""
 
 import csv
 import io
@@ -7,53 +8,38 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mindiffusion.evaluation.bootstrap import Estimate
+from mindiffusion.evaluation.settings import Result
 from mindiffusion.runtime.files import read_text, write_atomically
 
 CSV_NAME, JSON_NAME = "evaluation.csv", "evaluation.json"
 
 
-def metric_names(rows: dict[str, dict[str, Estimate]]) -> list[str]:
-    """All metrics of all rows, in the order in which they are first met."""
-    return list(dict.fromkeys(name for row in rows.values() for name in row))
-
-
-def csv_text(rows: dict[str, dict[str, Estimate]]) -> str:
+def csv_text(results: list[Result]) -> str:
     """A line per row: ``name``, then one column per metric; an empty cell where a row has no such metric."""
-    names = metric_names(rows)
+    names = list(dict.fromkeys(name for result in results for name in result.metrics))
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", *names])
-    for label, row in rows.items():
-        writer.writerow([label, *(_cell(row[name].value) if name in row else "" for name in names)])
+    for result in results:
+        values = [result.metrics[name].value if name in result.metrics else math.nan for name in names]
+        writer.writerow([result.name, *("" if math.isnan(value) else f"{value:.6g}" for value in values)])
     return text.getvalue()
 
 
-def json_text(
-    rows: dict[str, dict[str, Estimate]], settings: dict[str, Any], details: dict[str, dict[str, Any]]
-) -> str:
-    """``{"settings": ..., "results": [{"name", ...details, "metrics": {name: {"value", "low", "high"}}}]}``; null where
+def json_text(results: list[Result], settings: dict[str, Any]) -> str:
+    """``{"settings": ..., "results": [{"name", ...about, "metrics": {name: {"value", "low", "high"}}}]}``; null where
     a number is unknown, so that any JSON reader can read it."""
-    results = [
-        {
-            "name": label,
-            **details.get(label, {}),
-            "metrics": {
-                name: {"value": _number(each.value), "low": _number(each.low), "high": _number(each.high)}
-                for name, each in row.items()
-            },
-        }
-        for label, row in rows.items()
+    rows = [
+        {"name": each.name, **each.about, "metrics": {name: vars(number) for name, number in each.metrics.items()}}
+        for each in results
     ]
-    return json.dumps({"settings": settings, "results": results}, indent=2) + "\n"
+    return json.dumps(_known({"settings": settings, "results": rows}), indent=2, allow_nan=False) + "\n"
 
 
-def write_report(
-    folder: Path, rows: dict[str, dict[str, Estimate]], settings: dict[str, Any], details: dict[str, dict[str, Any]]
-) -> None:
+def write_report(folder: Path, results: list[Result], settings: dict[str, Any]) -> None:
     """evaluation.csv and evaluation.json in ``folder``."""
-    for name, text in ((CSV_NAME, csv_text(rows)), (JSON_NAME, json_text(rows, settings, details))):
-        write_atomically(folder / name, lambda temporary, text=text: temporary.write_text(text))
+    for name, text in ((CSV_NAME, csv_text(results)), (JSON_NAME, json_text(results, settings))):
+        write_atomically(folder / name, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -61,9 +47,10 @@ def read_report(folder: Path) -> dict[str, Any]:
     return json.loads(read_text(folder / JSON_NAME))
 
 
-def _cell(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _known(value: Any) -> Any:
+    """The same with None for every number that is none."""
+    if isinstance(value, dict):
+        return {name: _known(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,55 +4,41 @@ import math
 from typing import Any
 
 from mindiffusion.evaluation.bootstrap import Estimate
+from mindiffusion.evaluation.measures import HIGHER, LOWER, SHOWN, ZERO
+from mindiffusion.evaluation.settings import Result
 
 WIDTH = 80
 LABEL_WIDTH = 18
-LOWER, HIGHER, ZERO = "lower is better", "higher is better", "nearer to 0 is better"
-MAIN = {  # metric: which direction is better; the rest is in the files
-    "swd": LOWER,
-    "swd_32": LOWER,
-    "swd_16": LOWER,
-    "swd_8": LOWER,
-    "color_error": LOWER,
-    "fid": LOWER,
-    "kid": LOWER,
-    "loss": LOWER,
-    "bpd": LOWER,
-    "face_rate": HIGHER,
-    "precision": HIGHER,
-    "recall": HIGHER,
-    "recovery_coarse": HIGHER,
-    "recovery_fine": HIGHER,
-    "spectrum_db": ZERO,
-    "saturation_error": ZERO,
-    "recovery_outside": ZERO,
-}
 
 
-def table_text(
-    rows: dict[str, dict[str, Estimate]], settings: dict[str, Any], details: dict[str, dict[str, Any]]
-) -> str:
+def table_text(results: list[Result], settings: dict[str, Any]) -> str:
     """A column per row of the table, side by side as far as they fit into 80 columns, then the others below."""
-    words = f"{settings['n_samples']:,} samples ({settings['sampler']}), {settings['reference_images']:,} real images"
-    label = max([LABEL_WIDTH, *(len(name) + 2 for name in MAIN if any(name in row for row in rows.values()))])
+    label = max([LABEL_WIDTH, *(len(name) + 2 for name in SHOWN if any(name in each.metrics for each in results))])
     blocks, block, used = [], [], label
-    for name in rows:
-        width = _width(name, rows[name], details)
+    for result in results:
+        width = _width(result)
         if block and used + width > WIDTH:
             blocks.append(block)
             block, used = [], label
-        block.append(name)
+        block.append(result)
         used += width
     blocks.append(block)
-    return "\n\n".join([words, *(_block(each, rows, details, label) for each in blocks)])
+    return "\n\n".join([heading(results, settings), *(_block(each, label) for each in blocks)])
+
+
+def heading(results: list[Result], settings: dict[str, Any]) -> str:
+    """What was compared with what: a sampler is named where models have drawn with it."""
+    drawn = any(each.about.get("kind") == "model" and "samples" in each.about for each in results)
+    words = f"samples of models by {settings['sampler']}; " if drawn else ""
+    return f"{words}{settings['reference_images']:,} real images as the reference"
 
 
 def rounded(estimate: Estimate | None) -> str:
     """The value and half its interval's width, with as many digits as the width allows: "188±6", "0.115±0.005"."""
-    if estimate is None or math.isnan(estimate.value):
+    if estimate is None or not math.isfinite(estimate.value):
         return "-"
     half = (estimate.high - estimate.low) / 2
-    if math.isnan(half) or half <= 0:
+    if not math.isfinite(half) or half <= 0:
         return f"{estimate.value:.4g}"
     power = math.floor(math.log10(half))
     digits = max(0, -power + (half / 10**power < 1.95))  # two digits of a width that begins with 1
@@ -60,33 +46,38 @@ def rounded(estimate: Estimate | None) -> str:
     return f"{estimate.value:.{digits}f}±{half:.{digits}f}"
 
 
-def _block(names: list[str], rows: dict[str, dict[str, Estimate]], details: dict[str, Any], label: int) -> str:
-    widths = [_width(name, rows[name], details) for name in names]
-    lines = [_line("", [_heading(name, width) for name, width in zip(names, widths, strict=True)], widths, label)]
-    lines.append(_line("real images were", [_reference(details.get(name, {})) for name in names], widths, label))
+def _block(results: list[Result], label: int) -> str:
+    widths = [_width(each) for each in results]
+
+    def line(title: str, cells: list[str]) -> str:
+        parts = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+        return (title.ljust(label) + "".join(parts)).rstrip()
+
+    lines = [line("", [_heading(each.name, width) for each, width in zip(results, widths, strict=True)])]
+    lines.append(line("samples", [_samples(each) for each in results]))
+    lines.append(line("real images were", [_reference(each) for each in results]))
     for direction in (LOWER, HIGHER, ZERO):
-        metrics = [name for name, better in MAIN.items() if better == direction and any(name in rows[n] for n in names)]
-        if metrics:
-            lines.append(direction)
-        lines += [_line(f"  {name}", [rounded(rows[n].get(name)) for n in names], widths, label) for name in metrics]
+        names = [m.name for m in SHOWN.values() if m.direction == direction]
+        names = [name for name in names if any(name in each.metrics for each in results)]
+        lines += [direction] if names else []
+        lines += [line(f"  {name}", [rounded(each.metrics.get(name)) for each in results]) for name in names]
     return "\n".join(lines)
 
 
-def _line(label: str, cells: list[str], widths: list[int], label_width: int) -> str:
-    parts = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
-    return (label.ljust(label_width) + "".join(parts)).rstrip()
-
-
-def _width(name: str, row: dict[str, Estimate], details: dict[str, Any]) -> int:
+def _width(result: Result) -> int:
     """Of a column: its widest cell and two blanks. A long name is cut before it makes the column wider."""
-    cells = [rounded(row[metric]) for metric in MAIN if metric in row]
-    widest = max([len(cell) for cell in (*cells, _reference(details.get(name, {})))])
-    return max(widest, min(len(name), 16)) + 2
+    cells = [rounded(result.metrics[name]) for name in SHOWN if name in result.metrics]
+    widest = max(len(cell) for cell in (*cells, _reference(result), _samples(result)))
+    return max(widest, min(len(result.name), 16)) + 2
 
 
 def _heading(name: str, width: int) -> str:
     return name if len(name) <= width - 2 else "…" + name[-(width - 3) :]
 
 
-def _reference(about: dict[str, Any]) -> str:
-    return about.get("reference", "other ones" if about.get("kind") == "real" else "-")
+def _samples(result: Result) -> str:
+    return f"{result.about['samples']:,}" if "samples" in result.about else "-"
+
+
+def _reference(result: Result) -> str:
+    return result.about.get("reference", "other ones" if result.about.get("kind") == "real" else "-")

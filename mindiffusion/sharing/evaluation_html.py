@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from mindiffusion.evaluation.terminal_table import HIGHER, LOWER, MAIN, rounded
+from mindiffusion.evaluation.measures import HIGHER, LOWER, SHOWN
+from mindiffusion.evaluation.terminal_table import rounded
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html
 from mindiffusion.sharing.evaluations import ALIKE, REAL, Answer, Result, of_run, read_evaluation
@@ -23,7 +24,7 @@ def evaluation_section(records: list[RunRecord], titles: list[str], files: list[
     real = [r for r in results if r.about.get("kind") == REAL and r.source in [s.source for s in shown]][:1]
     heads, columns = [*titles, *(r.name for r in real)], [*answers, *(Answer(r, "real images") for r in real)]
     names = list(dict.fromkeys(name for each in columns if each.result for name in each.result.metrics))
-    main = [name for name in MAIN if name in names] or names
+    main = [name for name in SHOWN if name in names] or names
     first = [("measured on", [each.words for each in columns])]
     if any("reference" in result.about for result in shown):
         first.append(("real images were", [_reference(each.result) for each in columns]))
@@ -38,7 +39,8 @@ def evaluation_section(records: list[RunRecord], titles: list[str], files: list[
 
 def _row(name: str, columns: list[Answer]) -> tuple[str, list[str]]:
     cells = [rounded(each.result.metrics.get(name)) if each.result else "-" for each in columns]
-    return f"{name} {ARROWS.get(MAIN.get(name), '')}".strip(), cells
+    arrow = ARROWS.get(SHOWN[name].direction, "") if name in SHOWN else ""
+    return f"{name} {arrow}".strip(), cells
 
 
 def _reference(result: Result | None) -> str:

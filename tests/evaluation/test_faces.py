@@ -10,9 +10,10 @@ import torch
 from PIL import Image, ImageDraw
 
 import evaluate
-from mindiffusion.evaluation import choose
 from mindiffusion.evaluation import faces as detector
-from mindiffusion.evaluation.metrics import Settings, sample_row
+from mindiffusion.evaluation import measures
+from mindiffusion.evaluation.measure import sample_row
+from mindiffusion.evaluation.settings import Settings
 
 needs_opencv = pytest.mark.skipif(not detector.can_find_faces(), reason="OpenCV is optional (requirements-eval.txt)")
 
@@ -55,10 +56,10 @@ def test_faces_are_found_and_the_same_faces_lying_or_in_negative_are_not():
 def test_the_rate_is_a_share_of_the_samples_with_an_interval():
     faces = drawn_faces(8)
     samples = torch.cat((faces[:6], 255 - faces[6:]))
-    estimate = sample_row(samples, faces, Settings(("face_rate",)), torch.device("cpu"))["face_rate"]
+    estimate = sample_row(samples, faces, Settings(("face_rate",)))["face_rate"]
     assert estimate.value == 0.75
     assert 0.3 <= estimate.low < 0.75 < estimate.high <= 1.0
-    bare = sample_row(samples, faces, Settings(("face_rate",), resamples=0), torch.device("cpu"))["face_rate"]
+    bare = sample_row(samples, faces, Settings(("face_rate",), resamples=0))["face_rate"]
     assert bare.value == 0.75 and bare.low != bare.low
 
 
@@ -97,7 +98,7 @@ def test_evaluate_reports_the_rate_and_the_detector(folder):
 
 
 def test_without_opencv_the_rate_is_left_out_with_one_line(folder, capsys, monkeypatch):
-    monkeypatch.setattr(choose, "can_find_faces", lambda: False)
+    monkeypatch.setattr(measures, "can_find_faces", lambda: False)
     monkeypatch.setitem(sys.modules, "cv2", None)  # an import of it would now fail
     report = evaluated(folder, "--data-path", folder, "--metrics", "face_rate", "color")
     assert capsys.readouterr().err.count("no face_rate: OpenCV is not installed") == 1

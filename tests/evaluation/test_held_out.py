@@ -8,9 +8,9 @@ from mindiffusion.evaluation.held_out import (
     TRAINED_ON,
     UNKNOWN,
     Reference,
-    held_out,
     rest_of,
     summary,
+    verdict,
 )
 
 FACES = {"kind": "folder", "images": 9000, "files": "abc"}
@@ -33,8 +33,8 @@ LAST = Reference("abc", (8001, 9000))
     ],
 )
 def test_the_verdict_follows_from_the_fingerprint_of_the_data(data, reference, status, words):
-    verdict = held_out(data, reference)
-    assert verdict.status == status and words in verdict.reason
+    found = verdict(data, reference)
+    assert found.status == status and words in found.reason
 
 
 def test_the_rest_is_the_longest_stretch_that_nobody_was_trained_on():

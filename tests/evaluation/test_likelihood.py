@@ -13,11 +13,12 @@ from mindiffusion.evaluation.likelihood import (
     band_of,
     decoder_nats,
     held_out_errors,
+    network_row,
     prior_nats,
     step_nats,
     timestep_strata,
 )
-from mindiffusion.evaluation.metrics import Settings, network_row
+from mindiffusion.evaluation.settings import Settings
 
 T = 200
 BETAS = (1e-4, 0.1)  # so that 200 steps end in noise, as 1000 steps of the default schedule do
@@ -53,9 +54,9 @@ ERRORS = held_out_errors(DDPM(BestNoise(), BETAS, T), IMAGES)
 def test_no_more_images_are_asked_about_at_once_than_told_and_the_answers_are_the_same():
     process, seen = DDPM(BestNoise(), BETAS, T), set()
     process.eps_model.register_forward_hook(lambda module, inputs, output: seen.add(len(output)))
-    settings = Settings(("loss",), resamples=0)
     images = ((IMAGES + 1) * 127.5).round().to(torch.uint8)
-    rows = [network_row(process, images, settings, batch_size=size)[0]["loss"].value for size in (24, 10)]
+    sizes = [Settings(("loss",), resamples=0, batch_size=size) for size in (24, 10)]
+    rows = [network_row(process, images, settings)[0]["loss"].value for settings in sizes]
     assert seen == {24, 10, 4}
     assert rows[0] == pytest.approx(rows[1], rel=1e-6)
 

@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
+from mindiffusion.evaluation import swd as sliced
 from mindiffusion.evaluation.bootstrap import Estimate, bootstrap
 from mindiffusion.evaluation.color import NAMES, color_error, color_statistics
 from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
 from mindiffusion.evaluation.swd import laplacian_pyramid, patches, swd_per_level
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.rng import make_generator
 
 COUNT = 120
 
@@ -70,7 +72,7 @@ def test_pyramid_levels_add_up_and_a_flat_image_is_all_coarse():
 def test_patches_are_cut_from_their_own_image_with_colours_in_one_order():
     images = torch.arange(4.0)[:, None, None, None] * 10 + torch.arange(3.0)[:, None, None].expand(4, 3, 32, 32)
     for size in (32, 8):
-        cut = patches(images[:, :, :size, :size], seed=0).unflatten(-1, (3, 49))
+        cut = patches(images[:, :, :size, :size], sliced._places(4, size, seed=0)).unflatten(-1, (3, 49))
         assert cut.shape[:2] == (4, 128 if size == 32 else 4)
         assert torch.equal(cut, cut[:, :1, :, :1].expand_as(cut))
         assert torch.equal(cut[:, 0, :, 0], images[:, :, 0, 0])
@@ -78,7 +80,7 @@ def test_patches_are_cut_from_their_own_image_with_colours_in_one_order():
 
 def test_a_patch_is_a_square_of_neighbouring_pixels():
     place = torch.arange(1024.0).reshape(1, 1, 32, 32)
-    steps = patches(place, seed=0)[0].reshape(-1, 7, 7)
+    steps = patches(place, sliced._places(1, 32, seed=0))[0].reshape(-1, 7, 7)
     assert torch.all(steps.diff(dim=2) == 1) and torch.all(steps.diff(dim=1) == 32)
 
 
@@ -110,6 +112,24 @@ def test_swd_has_an_error_that_shrinks_with_more_images():
     few = swd_per_level(ALSO_REAL[:30], REAL, resamples=20)
     many = swd_per_level(ALSO_REAL, REAL, resamples=20)
     assert all(0 < many[size][1] < few[size][1] for size in (16, 8))
+
+
+def test_swd_is_the_distance_of_normalised_patches_in_sorted_order_whatever_the_memory(monkeypatch):
+    """Against the definition, written out for all patches and projections at once."""
+    count, size = 50, 32
+    places = sliced._places(count, size, seed=0)
+    a, b = (patches(laplacian_pyramid(images[:count])[size], places) for images in (ALSO_REAL, REAL))
+    pixels = b.unflatten(-1, (3, 49)).double()
+    mean, deviation = (each.repeat_interleave(49) for each in (pixels.mean((0, 1, 3)), pixels.std((0, 1, 3))))
+    directions = torch.randn(147, 128, generator=make_generator(0, "swd directions", size))
+    directions = (directions / directions.norm(dim=0)).double()
+    ours, theirs = (((each - mean) / deviation).flatten(0, 1) @ directions for each in (a, b))
+    expected = 1000 * (ours.sort(dim=0).values - theirs.sort(dim=0).values).abs().mean()
+    for most in (2**26, 10 * count * 128):
+        monkeypatch.setattr(sliced, "MOST_VALUES", most)
+        monkeypatch.setattr(sliced, "CHUNK", 16 if most < 2**20 else 256)
+        found = swd_per_level(ALSO_REAL[:count], REAL[:count], resamples=2)[size]
+        assert found[0] == pytest.approx(float(expected), rel=1e-5) and found[1] > 0
 
 
 def test_swd_refuses_a_size_without_a_pyramid():

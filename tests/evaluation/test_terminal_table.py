@@ -6,9 +6,10 @@ import pytest
 
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.plots import difference, plot_report
+from mindiffusion.evaluation.settings import Result
 from mindiffusion.evaluation.terminal_table import rounded, table_text
 
-SETTINGS = {"n_samples": 1000, "sampler": "DDIM, 50 steps, eta 1", "reference_images": 1000}
+SETTINGS = {"sampler": "DDIM, 50 steps, eta 1", "reference_images": 1000}
 ROW = {
     "swd": Estimate(188.43, 182.6, 194.2),
     "swd_32": Estimate(150.0, 140.0, 160.0),
@@ -30,6 +31,7 @@ ROW = {
         (Estimate(0.97, 0.97, 0.97), "0.97"),
         (Estimate(4.5678), "4.568"),
         (Estimate(math.nan), "-"),
+        (Estimate(1.0, 0.0, math.inf), "1"),
         (None, "-"),
     ],
 )
@@ -37,9 +39,9 @@ def test_digits_are_those_that_the_interval_allows(estimate, text):
     assert rounded(estimate) == text
 
 
-def table(*names: str) -> str:
-    details = {name: {"reference": "held out"} for name in names}
-    return table_text(dict.fromkeys(names, ROW), SETTINGS, details)
+def table(*names: str, kind: str = "model") -> str:
+    about = {"kind": kind, "reference": "held out", "samples": 1000}
+    return table_text([Result(name, ROW, about) for name in names], SETTINGS)
 
 
 @pytest.mark.parametrize("count", [1, 4, 9])
@@ -52,7 +54,9 @@ def test_the_table_fits_80_columns_whatever_the_number_and_length_of_names(count
 
 def test_directions_and_the_kind_of_reference_are_said_and_bands_are_left_to_the_files():
     lines = table("control", "C").splitlines()
-    assert lines[0] == "1,000 samples (DDIM, 50 steps, eta 1), 1,000 real images"
+    assert lines[0] == "samples of models by DDIM, 50 steps, eta 1; 1,000 real images as the reference"
+    assert "DDIM" not in table("pngs", kind="folder")
+    assert sum(line.split() == ["samples", "1,000", "1,000"] for line in lines) == 1
     below = {
         line.strip().split()[0]: lines[: lines.index(line)] for line in lines if line.startswith("  ") and "±" in line
     }
@@ -70,9 +74,9 @@ def test_the_interval_of_a_difference_is_wider_than_either():
 
 def test_the_picture_is_drawn_for_one_row_and_for_many(tmp_path):
     pytest.importorskip("matplotlib")
-    terms = {"ema": [{"t_first": 1, "t_last": 1, "loss": 0.5}, {"t_first": 2, "t_last": 1000, "loss": 0.1}]}
+    terms = [{"t_first": 1, "t_last": 1, "loss": 0.5}, {"t_first": 2, "t_last": 1000, "loss": 0.1}]
     for names in (("control",), ("control", "C", "CS")):
-        details = {name: {"kind": "checkpoint", "reference": "held out", "terms": terms} for name in names}
+        results = [Result(name, ROW, {"kind": "model", "reference": "held out", "terms": terms}) for name in names]
         path = tmp_path / f"{len(names)}.png"
-        assert plot_report(path, dict.fromkeys(names, ROW), SETTINGS, details)
+        assert plot_report(path, results, SETTINGS)
         assert path.stat().st_size > 10_000

@@ -13,10 +13,12 @@ from PIL import Image
 
 import evaluate
 import sample
+from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.data.images import parse_range
 from mindiffusion.data.synthetic import synthetic_images
 from mindiffusion.evaluation import measure
-from mindiffusion.evaluation.inception import Unavailable, find_inception, inception_metrics
+from mindiffusion.evaluation.inception import Unavailable, describe_inception, find_inception, inception_row
+from mindiffusion.evaluation.settings import Settings
 from mindiffusion.evaluation.subjects import find_subjects
 from mindiffusion.runtime.errors import UserError, run_script
 
@@ -66,7 +68,7 @@ def test_a_checkpoint_gets_every_metric_that_needs_no_pretrained_network(run, ca
     rows, report = evaluated(run, "--data-path", "synthetic", "--names", "uniform", "--floor")
     assert [row["name"] for row in rows] == ["uniform", "real"]
     assert next(iter(rows[0])) == "name"
-    bands = [f"{part}_band{k}" for part in ("loss", "loss_dc", "raw_loss", "raw_loss_rest") for k in (1, 10)]
+    bands = [f"{part}_band{k}" for part in ("loss", "loss_dc", "loss_rest") for k in (1, 10)]
     names = [
         "swd_32",
         "swd_16",
@@ -76,7 +78,6 @@ def test_a_checkpoint_gets_every_metric_that_needs_no_pretrained_network(run, ca
         "color_error",
         "saturation",
         "bpd",
-        "raw_bpd",
         *bands,
     ]
     for name in [*names, "recovery_coarse", "recovery_fine", "recovery_outside"]:
@@ -89,15 +90,18 @@ def test_a_checkpoint_gets_every_metric_that_needs_no_pretrained_network(run, ca
 def test_the_json_tells_what_must_be_known_to_compare(run):
     _, report = evaluated(run, "--data-path", "synthetic", "--metrics", "swd", "loss", "bpd")
     settings, (result,) = report["settings"], report["results"]
-    for name in ("reference_hash", "reference_images", "crop", "resize", "image_size", "n_samples", "steps", "seed"):
+    for name in ("data", "reference_hash", "reference_images", "crop", "resize", "image_size", "n_samples", "seed"):
         assert settings[name] not in (None, "")
     assert settings["inception"] is None
-    assert (result["name"], result["kind"], result["samples"]) == ("control", "checkpoint", 16)
+    assert (result["name"], result["kind"], result["samples"]) == ("control", "model", 16)
+    weights = read_weights(run)
+    assert (result["weights"], result["weights_digest"]) == ("averaged", weights_digest(weights.state))
+    assert result["step"] == weights.checkpoint["next_step"]
     assert settings["sampler"] == "DDIM, 4 steps, eta 1"
     assert result["reference"] == "drawn alike"
     swd = result["metrics"]["swd_32"]
     assert swd["low"] < swd["value"] < swd["high"]
-    terms = result["terms"]["ema"]
+    terms = result["terms"]
     assert terms[0]["t_first"] == 1 and terms[-1]["t_last"] == 1000
     total = sum((term["t_last"] - term["t_first"] + 1) * term["bits_per_dim"] for term in terms)
     assert total + result["metrics"]["bpd_LT"]["value"] == pytest.approx(result["metrics"]["bpd"]["value"])
@@ -139,7 +143,7 @@ def test_recovery_looks_for_the_features_of_the_set_that_is_named(run, tmp_path)
 
 
 def test_the_table_does_not_depend_on_the_batch_size(run):
-    flags = [run, "--data-path", "synthetic", "--metrics", "color", "--weights", "ema"]
+    flags = [run, "--data-path", "synthetic", "--metrics", "color"]
     (one,), _ = evaluated(*flags)
     (other,), _ = evaluated(*flags, "--batch-size", 16)
     assert float(one["color_error"]) == pytest.approx(float(other["color_error"]), abs=1e-3)
@@ -185,7 +189,7 @@ def test_without_a_choice_the_reference_is_what_the_run_held_out(tmp_path, capsy
     _, report = evaluated(trained, "--data-path", folder, "--metrics", "loss")
     assert report["settings"]["eval_images"] == "17-24"
     assert report["results"][0]["reference"] == "held out"
-    assert "the reference is 8 real images: 17-24" in capsys.readouterr().err
+    assert "the reference is 8 real images: 17-24 of faces." in capsys.readouterr().err
 
 
 def test_an_evaluation_is_not_overwritten_and_an_impossible_folder_is_told_first(run, capsys):
@@ -204,7 +208,7 @@ def test_an_evaluation_is_not_overwritten_and_an_impossible_folder_is_told_first
 def test_missing_inception_weights_are_told_once_and_the_rest_is_measured(run, capsys):
     rows, _ = evaluated(run, run / "latest.pt", "--data-path", "synthetic", "--metrics", "fid", "kid", "color")
     message = capsys.readouterr().err
-    assert message.count("no FID, KID") == 1 and "All other metrics go on" in message
+    assert message.count("no fid, kid: ") == 1 and "All other measures go on" in message
     assert "fid" not in rows[0] and rows[0]["color_error"]
 
 
@@ -249,7 +253,7 @@ def test_bad_input_is_one_message_and_nothing_is_written(run, capsys, monkeypatc
 
 def test_a_folder_of_checkpoints_means_its_newest(run):
     (found,) = find_subjects([run])
-    assert (found.name, found.model) == ("control", run / "latest.pt")
+    assert (found.name, found.path) == ("control", run / "latest.pt")
     assert find_subjects([run / "stage1.pt"], ["one"])[0].name == "one"
     names = [subject.name for subject in find_subjects([run, run / "stage1.pt"])]
     assert names == ["control", "control after stage 1"]
@@ -284,12 +288,11 @@ def test_inception_metrics_of_the_library_move_the_right_way(tmp_path, monkeypat
         if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(layer.weight)  # else the signal dies on its way
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    inception = find_inception(tmp_path / "weights.pth")
-    assert len(inception.describe()["weights_sha256"]) == 64
+    settings = Settings(("kid", "precision", "recall"), inception_weights=find_inception(tmp_path / "weights.pth"))
+    assert len(describe_inception(settings.inception_weights)["weights_sha256"]) == 64
     real = torch.randint(0, 256, (12, 3, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     real = real.repeat_interleave(8, 2).repeat_interleave(8, 3)
-    wanted = ["kid", "precision", "recall"]
-    same = inception_metrics(inception, real[:6], real[:6], wanted, torch.device("cpu"))
-    other = inception_metrics(inception, real[6:] // 8, real[:6], wanted, torch.device("cpu"))
+    same = inception_row(real[:6], real[:6], settings)
+    other = inception_row(real[6:] // 8, real[:6], settings)
     assert same["precision"].value == same["recall"].value == 1.0
     assert other["kid"].value > same["kid"].value and other["precision"].value < 1.0

@@ -1,19 +1,26 @@
 """What evaluate.py says before it measures, and which weights it measures. No run is trained."""
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import write_pngs
+from PIL import Image
 
 import evaluate
 from mindiffusion.checkpoints.checkpoint import save_checkpoint
-from mindiffusion.checkpoints.weights import read_weights
+from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.config import Stage, TrainConfig
-from mindiffusion.evaluation import choose, measure
+from mindiffusion.evaluation import checks, measure
 from mindiffusion.evaluation.bootstrap import Estimate
+from mindiffusion.evaluation.measures import MEASURES, NETWORK
+from mindiffusion.evaluation.settings import Result, Settings
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.terminal import show
 from mindiffusion.sharing.export import export
 from mindiffusion.unet import NaiveUnet
 
@@ -28,12 +35,13 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def checkpoint(name: str, averaged: bool = True, epochs: int = 2) -> Path:
+def checkpoint(name: str | Path, averaged: bool = True, epochs: int = 2, spoil: float = 0.0) -> Path:
     """A checkpoint of untrained networks after so many of two epochs of one step."""
     nets = []
     for seed in (0, 1):
         torch.manual_seed(seed)
         nets.append(NaiveUnet(3, 3, 8).state_dict())
+        nets[-1]["out.bias"][0] += spoil
     config = TrainConfig("", STAGES, global_batch_size=8, n_feat=8, ema_decay=0.9 if averaged else 0.0).to_dict()
     content = {"network": "NaiveUnet", "model": nets[0], "ema": nets[1] if averaged else None, "optimizer": {}}
     content |= {"regrowth": None, "interval": {}, "next_stage": 0, "next_epoch": epochs, "next_step": epochs}
@@ -51,46 +59,134 @@ def evaluated(*arguments: object) -> dict:
 @pytest.fixture
 def no_measuring(monkeypatch):
     """Whoever begins to measure fails."""
-    monkeypatch.setattr(evaluate, "measure_all", lambda *args: pytest.fail("measured in vain"))
+    monkeypatch.setattr(evaluate, "measured", lambda *args: pytest.fail("measured in vain"))
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Networks are not asked: black samples, and the last bias as the loss."""
 
-    def row(process, images, settings, prefix, batch_size):
-        return {f"{prefix}loss": Estimate(float(process.eps_model.out.bias.detach()[0]))}, []
+    def row(process, images, settings):
+        return {"loss": Estimate(float(process.eps_model.out.bias.detach()[0]))}, []
 
-    monkeypatch.setattr(measure, "draw", lambda work, model, tick: torch.zeros(4, 3, 32, 32, dtype=torch.uint8))
-    monkeypatch.setattr(measure, "network_row", row)
+    black = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    monkeypatch.setattr(measure, "samples_of", lambda *args: black)
+    table = tuple(replace(each, row=row) if each.of == NETWORK else each for each in MEASURES)
+    monkeypatch.setattr(measure, "MEASURES", table)
 
 
 def test_an_export_of_averaged_weights_is_measured_with_those_alone(quick):
     pytest.importorskip("safetensors")
     export(read_weights(checkpoint("a.pt")), Path("model"), raw=False, overwrite=False)
-    report = evaluated("model", "--data-path", "synthetic", "--metrics", "color", "loss")
-    (result,) = report["results"]
-    assert list(result["terms"]) == ["ema"] and "raw_loss" not in result["metrics"]
-    assert result["sample_weights"] == report["settings"]["sample_weights"] == "ema"
-    with pytest.raises(UserError, match="averaged weights only: leave --weights raw out"):
-        evaluated("model", "--data-path", "synthetic", "--metrics", "loss", "--weights", "raw")
+    digests = {}
+    for path in ("model", "a.pt"):
+        (result,) = evaluated(path, "--data-path", "synthetic", "--metrics", "color", "loss")["results"]
+        assert result["weights"] == "averaged"
+        digests[path] = result["weights_digest"]
+    assert digests["model"] == digests["a.pt"]  # by which a result finds its model again, wherever it is
+    with pytest.raises(UserError, match="averaged weights only: leave --raw-weights out"):
+        evaluated("model", "--data-path", "synthetic", "--metrics", "loss", "--raw-weights")
 
 
-def test_a_run_without_an_average_is_measured_as_what_it_is(quick):
-    path = checkpoint("raw.pt", averaged=False)
-    (result,) = evaluated(path, "--data-path", "synthetic", "--metrics", "color", "loss")["results"]
-    assert list(result["terms"]) == ["raw"] and result["sample_weights"] == "raw"
-    with pytest.raises(UserError, match="last weights only: leave --weights ema out"):
-        evaluated(path, "--data-path", "synthetic", "--metrics", "loss", "--weights", "ema")
+def test_a_row_is_of_one_kind_of_weights(quick):
+    path, without = checkpoint("a.pt"), checkpoint("raw.pt", averaged=False)
+    for name, flags, kind in ((path, [], "averaged"), (path, ["--raw-weights"], "raw"), (without, [], "raw")):
+        (result,) = evaluated(name, "--data-path", "synthetic", "--metrics", "color", "loss", *flags)["results"]
+        state = read_weights(name, raw=kind == "raw").state
+        assert (result["weights"], result["weights_digest"]) == (kind, weights_digest(state))
+        assert result["metrics"]["loss"]["value"] == float(state["out.bias"][0])
 
 
 def test_a_checkpoint_that_is_replaced_meanwhile_is_measured_as_it_was(quick, monkeypatch):
     path = checkpoint("a.pt")
-    state = read_weights(path, raw=True).state["out.bias"], read_weights(path).state["out.bias"]
+    bias = read_weights(path).state["out.bias"]
     monkeypatch.setattr(evaluate, "note_reference", lambda *args: path.write_bytes(b"another"))
     (result,) = evaluated(path, "--data-path", "synthetic", "--metrics", "color", "loss")["results"]
-    found = [result["metrics"][name]["value"] for name in ("raw_loss", "loss")]
-    assert found == [float(each[0]) for each in state]
+    assert result["metrics"]["loss"]["value"] == float(bias[0])
+
+
+def test_rows_are_kept_when_a_later_one_fails_and_no_number_is_null(monkeypatch):
+    rows = iter([Result("a", {"loss": Estimate(float("nan")), "swd": Estimate(1.0)}, {"kind": "model"})])
+    monkeypatch.setattr(evaluate, "measure_model", lambda *args: next(rows, None) or pytest.fail("a late failure"))
+    with pytest.raises(pytest.fail.Exception):
+        evaluated(checkpoint("a.pt"), checkpoint("b.pt"), "--data-path", "synthetic", "--metrics", "loss")
+    report = json.loads(Path("out", "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert [row["name"] for row in report["results"]] == ["a"]
+    assert report["results"][0]["metrics"]["loss"] == {"value": None, "low": None, "high": None}
+    assert Path("out", "evaluation.csv").read_text() == "name,loss,swd\na,,1\n"
+
+
+def test_a_number_that_is_none_is_said_and_such_weights_are_refused(capsys):
+    measure._result("a", {"swd": Estimate(float("nan"))}, {})
+    assert "swd of a are not numbers: null" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"bad\.pt holds averaged weights that are not numbers"):
+        evaluated(checkpoint("bad.pt", spoil=float("nan")), "--data-path", "synthetic")
+
+
+def test_samples_that_are_no_numbers_are_refused(monkeypatch):
+    monkeypatch.setattr(measure, "draw", lambda *args, **more: torch.full((4, 3, 32, 32), torch.nan))
+    model = measure.model_of(read_weights(checkpoint("a.pt")))
+    with pytest.raises(UserError, match=r"samples of .* are not numbers"):
+        measure.samples_of(Settings(("swd",), n_samples=4), model, "a", lambda images: None)
+
+
+def test_an_ascii_terminal_gets_the_table_too(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    show("swd 188±6 …name ünï")
+    stream.seek(0)
+    assert stream.read() == "swd 188+-6 ~name ?n?\n"
+
+
+def test_nothing_that_is_written_names_a_place_of_this_machine(quick, tmp_path):
+    faces = write_pngs(tmp_path / "faces", 6)
+    for run in ("one", "two"):
+        (tmp_path / run / "x").mkdir(parents=True)
+    twins = [checkpoint(tmp_path / run / "x" / "a.pt") for run in ("one", "two")]
+    report = evaluated(*twins, faces, "--data-path", faces, "--metrics", "color", "loss")
+    assert [row["name"] for row in report["results"]] == ["one/x/a.pt", "two/x/a.pt", "faces"]
+    for name in ("evaluation.json", "evaluation.csv"):
+        assert str(tmp_path) not in Path("out", name).read_text()
+
+
+def test_images_of_another_size_are_counted_and_rows_say_their_own_number(quick, capsys):
+    faces = write_pngs(Path("faces"), 3)
+    Image.new("RGB", (20, 300)).save(faces / "narrow.png")
+    (row,) = evaluated(faces, "--data-path", "synthetic", "--metrics", "color", "--n-samples", "9")["results"]
+    assert (row["samples"], row["resized"]) == (4, 1)
+    said = capsys.readouterr()
+    assert "1 of 4 images of faces are not 32x32" in said.err and "DDIM" not in said.out
+
+
+def test_the_reference_is_capped_unless_it_is_chosen(monkeypatch, capsys):
+    monkeypatch.setattr("mindiffusion.evaluation.subjects.MOST_REAL", 3)
+    monkeypatch.setattr(checks, "MOST_REAL", 3)
+    faces = write_pngs(Path("faces"), 8)
+    for flags, places in (([], "1-3"), (["--eval-images", "2-8"], "2-8")):
+        about = evaluated(faces, "--data-path", faces, "--metrics", "color", *flags)["settings"]
+        assert about["eval_images"] == places
+        assert ("the first 3 not trained on" in capsys.readouterr().err) == (not flags)
+
+
+def test_fid_of_few_images_is_noted_and_of_too_few_refused(monkeypatch, capsys):
+    monkeypatch.setattr(checks, "find_inception", lambda path: Path("weights.pth"))
+    assert checks.choose_measures(["fid", "recall"], None, 32, "faces", 250)[0] == ("fid", "recall")
+    assert "fid of 250 images says little" in capsys.readouterr().err
+    assert checks.choose_measures(["fid", "recall"], None, 32, "faces", 3)[0] == ("fid",)
+    assert "no recall: it needs 4 images" in capsys.readouterr().err
+    checks.choose_measures(["fid"], None, 32, "faces", 2048)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_cost_is_told_at_once_and_its_time_after_some_seconds(monkeypatch, capsys):
+    now = iter([0.0, 3.0, 10.0, 10.0])
+    monkeypatch.setattr(measure.time, "monotonic", lambda: next(now))
+    bar = SimpleNamespace(update=lambda images: None, disable=True)
+    cost = measure.Cost(1000, bar)
+    assert "1,000 noisy images" in capsys.readouterr().err
+    for _ in range(5):
+        cost(100)
+    assert "takes about 35 s more" in capsys.readouterr().err
 
 
 def test_few_images_and_an_unfinished_curriculum_are_noted(quick, capsys):
@@ -131,15 +227,15 @@ def test_without_a_data_path_models_of_synthetic_images_are_compared_with_their_
     monkeypatch.setenv("CELEBA_PATH", "faces")
     demo, other = ({"kind": "synthetic", **more} for more in ({"set": "synthetic-demo"}, {}))
     choices = [[demo], [demo, demo], [other], [demo, other], [demo, {"files": "x", "images": 3}], [None], []]
-    chosen = [choose.choose_data_path(None, seen) for seen in choices]
+    chosen = [checks.choose_data_path(None, seen) for seen in choices]
     assert chosen == ["synthetic-demo", "synthetic-demo", "synthetic", "faces", "faces", "faces", "faces"]
-    assert choose.choose_data_path("mine", [demo]) == "mine"
+    assert checks.choose_data_path("mine", [demo]) == "mine"
 
 
 def test_swd_is_left_out_where_the_size_has_none(capsys):
-    assert "swd" not in choose.choose_groups(None, "synthetic", None, 96)
+    assert "swd" not in checks.choose_measures(None, None, 96, "synthetic", 9)[0]
     assert "no swd: it needs a power of two" in capsys.readouterr().err
-    assert "swd" in choose.choose_groups(None, "synthetic", None, 64)
+    assert "swd" in checks.choose_measures(None, None, 64, "synthetic", 9)[0]
 
 
 def test_unreadable_real_images_can_be_left_out():
