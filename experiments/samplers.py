@@ -110,7 +110,7 @@ def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], ta
             real = images.images
             if len(images.others) > 1:
                 spread = torch.linspace(0, len(images.others) - 1, args.n_samples).round().long()
-                measure(table, (REAL, "", "", 0, *facts), real, partial(images.others.index_select, 0, spread))
+                measure(table, (REAL, "", "", 0, *facts), real, partial(images.floor, args.n_samples))
         for text, each in samplers.items():
             for sampler in each[:1] if text.startswith("ddpm") else each:
                 evaluations = num_evaluations(network.process(sampler))
