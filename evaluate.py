@@ -55,7 +55,7 @@ from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output
 from mindiffusion.runtime.precision import resolve_precision, set_backend_flags
-from mindiffusion.runtime.terminal import show, work_bar
+from mindiffusion.runtime.terminal import work_bar
 from mindiffusion.sampling import add_sampler_flags, chosen_sampler
 from mindiffusion.unet import SIZE_MULTIPLE
 
@@ -185,8 +185,8 @@ def finish(args: argparse.Namespace, results: list[Result], about: dict[str, Any
         (args.output_dir / PLOT_NAME).unlink(missing_ok=True)  # of the evaluation that was replaced
     if not plots and not args.no_plots:
         note("no plots: matplotlib is not installed (pip install -r requirements-eval.txt).")
-    show(table_text(results, about))
-    show(f"written to {args.output_dir}/: all metrics in {CSV_NAME}, with intervals in {JSON_NAME}")
+    print(table_text(results, about))
+    print(f"written to {args.output_dir}/: all metrics in {CSV_NAME}, with intervals in {JSON_NAME}")
 
 
 def describe(settings: Settings, real: RealImages) -> dict[str, Any]:

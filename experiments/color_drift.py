@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.study} has no finished run of {', '.join(args.cells)}: run_study.py trains them.")
     real = load_real(args.data_path, 32, "square", parse_range(args.eval_images), args.n_samples)
     reference = to_float(real.images)
-    rows = [{"cell": "real", "seed": "", **measures(to_float(real.others[: args.n_samples]), reference)}]
+    rows = [{"cell": "real", "seed": "", **measures(to_float(real.floor(args.n_samples)), reference)}]
     settings = [(raw, clip, 1.0) for raw in (True, False) for clip in (False, True)]
     settings += [(False, True, start) for start in STARTS]
     for cell, seed, path in runs:

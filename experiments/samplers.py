@@ -108,8 +108,7 @@ def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], ta
             size = network.shape[-1]
             images = real_images(args, size)
             real = images.images
-            if len(images.others) > 1:
-                spread = torch.linspace(0, len(images.others) - 1, args.n_samples).round().long()
+            if sum(map(len, images.others)) > 1:
                 measure(table, (REAL, "", "", 0, *facts), real, partial(images.floor, args.n_samples))
         for text, each in samplers.items():
             for sampler in each[:1] if text.startswith("ddpm") else each:

@@ -33,7 +33,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that tables show. ``label``: its axis in the plot; without one it is not plotted."""
+    """A number that tables show. ``label``: in words, of those that matter most: plot and model card show these."""
 
     name: str
     direction: str
@@ -77,7 +77,7 @@ MEASURES = (
         SAMPLES,
         swd_row,
         (
-            Metric("swd", LOWER, "swd (x 1000), lower is better"),
+            Metric("swd", LOWER, "swd (x 1000)"),
             *(Metric(f"swd_{size}", LOWER) for size in (32, 16, 8)),
         ),
         _no_swd,
@@ -87,13 +87,13 @@ MEASURES = (
         ("color",),
         SAMPLES,
         color_row,
-        (Metric("color_error", LOWER, "error of the mean colour, lower is better"), Metric("saturation_error", ZERO)),
+        (Metric("color_error", LOWER, "error of the mean colour"), Metric("saturation_error", ZERO)),
     ),
     Measure(
         ("face_rate",),
         SAMPLES,
         face_row,
-        (Metric("face_rate", HIGHER, "share with a face, higher is better"),),
+        (Metric("face_rate", HIGHER, "share with a face"),),
         _no_faces,
         lambda data_path: not is_synthetic(data_path),  # there are no faces in the synthetic images
     ),
@@ -109,14 +109,19 @@ MEASURES = (
         inception.METRICS,
         SAMPLES,
         inception_row,
-        (Metric("fid", LOWER), Metric("kid", LOWER), Metric("precision", HIGHER), Metric("recall", HIGHER)),
+        (
+            Metric("fid", LOWER, "FID"),
+            Metric("kid", LOWER, "KID"),
+            Metric("precision", HIGHER),
+            Metric("recall", HIGHER),
+        ),
         _no_inception,
     ),
     Measure(
         ("loss", "bpd"),
         NETWORK,
         network_row,
-        (Metric("loss", LOWER, "denoising loss, lower is better"), Metric("bpd", LOWER, "bits/dim, lower is better")),
+        (Metric("loss", LOWER, "denoising loss"), Metric("bpd", LOWER, "bits/dim")),
     ),
 )
 NAMES = tuple(name for measure in MEASURES for name in measure.names)

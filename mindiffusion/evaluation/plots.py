@@ -73,7 +73,7 @@ def _differences(part: Any, models: list[Result], metrics: list[str]) -> None:
         axes.set_yticks(range(len(others)), labels, fontsize=9)
         axes.set_ylim(len(others) - 0.5, -0.5)
         axes.locator_params(axis="x", nbins=4)
-        axes.set_title(SHOWN[metric].label, fontsize=8)
+        axes.set_title(f"{SHOWN[metric].label}, {SHOWN[metric].direction}", fontsize=8)
         axes.set_xlabel(f"{first.name}: {first.metrics[metric].value:.3g}", fontsize=8)
         axes.tick_params(axis="x", labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import textwrap
 from typing import Any, TextIO
 
@@ -43,16 +42,6 @@ def fit(text: str, stream: TextIO) -> str:
         else line
         for line in lines
     )
-
-
-def show(text: str) -> None:
-    """Print to the standard output; what its encoding lacks becomes what an ASCII terminal has, "?" if nothing."""
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.replace("±", "+-").replace("…", "~").encode(encoding, "replace").decode(encoding)
-    print(text, flush=True)
 
 
 def error_text(error: Exception, stream: TextIO) -> str:

@@ -12,6 +12,7 @@ from mindiffusion.checkpoints.models import model_name
 from mindiffusion.checkpoints.weights import Weights, weights_digest
 from mindiffusion.config import TrainConfig
 from mindiffusion.data.synthetic import SYNTHETIC
+from mindiffusion.evaluation.measures import SHOWN
 from mindiffusion.evaluation.terminal_table import rounded
 from mindiffusion.reports.run_record import RunRecord, read_record
 from mindiffusion.runtime.errors import UserError
@@ -33,8 +34,6 @@ VARIANTS = {
     "cr": "CR: timestep curriculum and Group L1",
 }
 
-# Of an evaluation, which has some sixty columns, what a reader of a card wants to know.
-MAIN = ("swd", "bpd", "face_rate", "color_error", "loss", "fid", "kid")
 MOST_COLUMNS = 8  # of a table with none of them
 
 
@@ -137,7 +136,7 @@ def _evaluation_text(weights: Weights, record: RunRecord | None) -> list[str]:
     if not answer.result:
         return []
     metrics = answer.result.metrics
-    columns = [name for name in MAIN if name in metrics] or list(metrics)[:MOST_COLUMNS]
+    columns = [name for name in SHOWN if name in metrics and SHOWN[name].label] or list(metrics)[:MOST_COLUMNS]
     cells = [rounded(metrics[name]) for name in columns]
     reference = answer.result.about.get("reference")
     words = f"Measured on {answer.words}" if answer.words != DOUBT else f"An evaluation: {DOUBT}"

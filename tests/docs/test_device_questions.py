@@ -26,7 +26,6 @@ REASONS = {
     ("evaluation/likelihood.py", "prior_nats"): EVALUATION,
     ("evaluation/likelihood.py", "terms"): EVALUATION,
     ("evaluation/measure.py", "samples_of"): "once a batch of finished images",
-    ("evaluation/measure.py", "wants"): NO_TENSOR,
     ("evaluation/plots.py", "_loss"): NO_TENSOR,
     ("evaluation/settings.py", "per_image"): EVALUATION,
     ("evaluation/subjects.py", "image_hash"): ON_CPU,
