@@ -2,25 +2,23 @@
 
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mindiffusion.reports.bands import NUM_BANDS, band_names
 from mindiffusion.reports.figure_style import (
     BLUE,
     GREEN,
-    GREY,
     ORANGE,
     SEQUENTIAL,
     images_axis,
+    log_ticks,
     mark_stages,
     new_figure,
-    plain_log_ticks,
-    sparse_log_ticks,
 )
 from mindiffusion.reports.run_record import RunRecord
 
 MASKED, ACTIVE, BORN = "#E6E6E6", "#9CC3E0", BLUE
+PENALTY = "lam"  # what a stage calls the weight of Group L1
 NORM_FLOOR = 1e-8  # exact zeros are drawn here on the logarithmic axis
 BAND_LOSSES = (1e-3, 1.0)  # the colours' range, the same for all runs; what lies outside has the colour of the end
 
@@ -40,7 +38,7 @@ def loss_figure(record: RunRecord) -> Figure:
         penalty = [value or None for value in record.metrics["penalty"]]
         axes.plot(record.metrics["images"], penalty, color=GREEN, lw=1.2, ls=":", label="Group L1 penalty")
     axes.set(yscale="log", ylabel="loss")
-    plain_log_ticks(axes.yaxis)
+    log_ticks(axes.yaxis)
     axes.legend(fontsize=8, frameon=False)
     images_axis(axes, record)
     _title(figure, record, "training loss")
@@ -56,8 +54,8 @@ def bands_figure(record: RunRecord) -> Figure:
     edges = [2 * images[0] - images[1] if len(images) > 1 else 0, *images]
     heights = [index / NUM_BANDS for index in range(NUM_BANDS + 1)]
     mesh = over_time.pcolormesh(edges, heights, table, cmap=SEQUENTIAL, norm=LogNorm(*BAND_LOSSES))
-    plain_log_ticks(figure.colorbar(mesh, ax=over_time, pad=0.01, extend="both").ax.yaxis)
-    lowest = [stage["t_min"] for stage in record.config["stages"]]
+    log_ticks(figure.colorbar(mesh, ax=over_time, pad=0.01, extend="both").ax.yaxis)
+    lowest = [stage.get("t_min", 0) for stage in record.config["stages"]]
     over_time.stairs(lowest, record.stage_borders, color=ORANGE, lw=2.5, baseline=None)
     over_time.set(
         ylabel="timestep t/T (1 = pure noise)",
@@ -67,26 +65,10 @@ def bands_figure(record: RunRecord) -> Figure:
     images_axis(over_time, record)
     now.stairs([row[-1] for row in table], heights, color=BLUE, lw=2, baseline=None)
     now.set(yscale="log", xlabel="timestep t/T", xlim=(0, 1), title="at the last epoch")
-    plain_log_ticks(now.yaxis)
+    log_ticks(now.yaxis)
     for axes in (over_time, now):
         axes.title.set_fontsize(9)
     _title(figure, record, "loss per band of timesteps, fixed batch")
-    return figure
-
-
-def speed_figure(record: RunRecord) -> Figure:
-    """Images per second, grids and checkpoints left out."""
-    figure = new_figure(2.6)
-    axes = figure.subplots()
-    mark_stages(axes, record)
-    images, speed = record.metrics["images"], record.metrics["images_per_s"]
-    median = sorted(speed)[len(speed) // 2]
-    axes.plot(images, speed, color=BLUE, lw=1.2, marker=_marker(images))
-    axes.axhline(median, color=GREY, lw=1, ls="--", label=f"median {median:,.0f} images/s")
-    axes.set(ylabel="images / s", ylim=(0, None))
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
-    images_axis(axes, record)
-    _title(figure, record, "speed")
     return figure
 
 
@@ -120,30 +102,30 @@ def channels_figure(record: RunRecord, births: list[int]) -> Figure:
 
 
 def norms_figure(record: RunRecord, norms: list[dict[str, list[float]]]) -> Figure:
-    """lambda per stage, and below it how the filter norms of each convolution are spread at the end of each stage."""
-    layers = list(norms[0])
-    figure = new_figure(2.4 + 0.24 * len(layers))
-    top, axes = figure.subplots(2, 1, height_ratios=(1.2, 0.24 * len(layers)))
-    colours = _stage_colours(len(record.config["stages"]))
-    schedule = record.config["lambda_schedule"]
-    top.bar([str(i + 1) for i in range(len(schedule))], schedule, color=colours, edgecolor=GREY, lw=0.5)
+    """The penalty's weight per stage, and below it the median filter norm of each convolution at the end of each
+    stage, as a number on its colour."""
+    layers, stages = list(norms[0]), record.config["stages"]
+    figure = new_figure(2.4 + 0.22 * len(layers))
+    top, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1.2, 0.22 * len(layers)))
+    schedule = [stage.get(PENALTY, 0) for stage in stages]
+    top.bar(range(len(stages)), schedule, color=GREEN)
     for index, lam in enumerate(schedule):
         top.annotate(f"{lam:.2g}", (index, lam), ha="center", va="bottom", fontsize=8)
-    top.set(ylabel="lambda", xlabel="stage", ylim=(0, 1.3 * max(schedule)))
+    top.set(ylabel="lambda", ylim=(0, 1.3 * max(schedule) or 1))
 
-    for stage, of_layers in enumerate(norms):
-        offset = 0.7 * ((stage + 0.5) / len(norms) - 0.5)
-        for row, layer in enumerate(layers):
-            low, median, high = (max(q, NORM_FLOOR) for q in _quantiles(of_layers[layer]))
-            axes.plot([low, high], [row + offset] * 2, color=colours[stage], lw=1.6, solid_capstyle="butt")
-            axes.plot(median, row + offset, "o", color=colours[stage], ms=3, mec=GREY, mew=0.3)
+    medians = [[max(_median(of_layers[layer]), NORM_FLOOR) for of_layers in norms] for layer in layers]
+    norm = LogNorm(min(map(min, medians)), max(map(max, medians)))
+    x = [index - 0.5 for index in range(len(norms) + 1)]
+    y = [index - 0.5 for index in range(len(layers) + 1)]
+    axes.pcolormesh(x, y, medians, cmap=SEQUENTIAL, norm=norm, edgecolors="white", lw=0.5)
+    for row, values in enumerate(medians):
+        for column, value in enumerate(values):
+            colour = "black" if norm(value) > 0.5 else "white"
+            axes.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=7, color=colour)
     axes.set_yticks(range(len(layers)), layers, fontsize=8)
-    axes.set(xscale="log", ylim=(len(layers) - 0.5, -0.5))
-    sparse_log_ticks(axes.xaxis)
-    keys = [Line2D([], [], color=colours[k], marker="o", ms=4, label=f"after stage {k + 1}") for k in range(len(norms))]
-    figure.legend(handles=keys, loc="outside lower center", ncols=len(norms), fontsize=8, frameon=False)
-    axes.set_xlabel("L2 norm of an output channel's weights: median and 5 % to 95 %, at the end of each stage")
-    axes.grid(axis="y", lw=0.3)
+    axes.set_xticks(range(len(stages)), [f"stage {index + 1}" for index in range(len(stages))])
+    axes.set(ylim=(len(layers) - 0.5, -0.5), xlim=(-0.5, len(stages) - 0.5))
+    axes.set_xlabel("median L2 norm of an output channel's weights, per convolution, at the end of each stage")
     _title(figure, record, "Group L1: lambda and filter norms per convolution")
     return figure
 
@@ -155,17 +137,8 @@ def _channel_state(birth: int, stage: int) -> int:
     return 2 if birth == stage else 1
 
 
-def _quantiles(values: list[float]) -> tuple[float, float, float]:
-    ordered = sorted(values)
-    low, median, high = (ordered[round(q * (len(ordered) - 1))] for q in (0.05, 0.5, 0.95))
-    return low, median, high
-
-
-def _stage_colours(num_stages: int) -> list[tuple[float, float, float, float]]:
-    import matplotlib
-
-    colours = matplotlib.colormaps[SEQUENTIAL]
-    return [colours(0.05 + 0.85 * index / max(num_stages - 1, 1)) for index in range(num_stages)]
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 def _marker(points: list[float]) -> str | None:
@@ -174,5 +147,5 @@ def _marker(points: list[float]) -> str | None:
 
 def _title(figure: Figure, record: RunRecord, what: str) -> None:
     data = record.config["data"]
-    about = f"seed {record.config['seed']}, n_feat {record.config['n_feat']}, {data['images']:,} images"
+    about = f"seed {record.config['seed']}, n_feat {record.config.get('n_feat')}, {data['images']:,} images"
     figure.suptitle(f"{record.title}: {what} ({about})", fontsize=10)

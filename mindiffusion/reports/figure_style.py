@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.files import write_atomically
@@ -49,23 +49,22 @@ def _stage_label(number: int, stage: dict[str, Any], share: float) -> str:
     """As much as fits over this share of the width."""
     if share < 0.05:
         return str(number)
-    timesteps = f"{stage['t_min']:g} to {stage['t_max']:g}"
+    timesteps = f"{stage.get('t_min', 0):g} to {stage.get('t_max', 1):g}"
     return f"stage {number}\n{timesteps}" if share < 0.09 else f"stage {number}\nt/T {timesteps}"
 
 
-def plain_log_ticks(axis: Axis) -> None:
-    """0.2 and 0.5 on a logarithmic axis, not 2 x 10^-1 and 5 x 10^-1."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def sparse_log_ticks(axis: Axis) -> None:
-    """The same with ticks as far apart as their labels need: all of 1, 2, 5 within two decades, then powers of ten."""
-    low, high = axis.get_view_interval()
-    plain_log_ticks(axis)
-    if low > 0 and high / low > 100:
+def log_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis, after it has its data: 0.2 and not 2 x 10^-1, several of them within any range, and
+    as far apart as their labels need: powers of ten, their 1, 2, 5, or even steps within less than a decade."""
+    low, high = sorted(axis.get_view_interval())
+    if low <= 0 or high < 8 * low:
+        axis.set_major_locator(MaxNLocator(5))
+    elif high < 1000 * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+    else:
         axis.set_major_locator(LogLocator(numticks=9))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
 def images_axis(axes: Axes, record: RunRecord) -> None:

@@ -1,7 +1,7 @@
 """python -m mindiffusion.reports.figures contents_c_32
 
 Draw a run's figures from its metrics.csv, bands.csv, config.json and checkpoints: figure_loss, figure_bands,
-figure_speed, and figure_channels (CS) or figure_norms (CR). Training does the same at the end of each stage. The loss
+and figure_channels (CS) or figure_norms (CR). Training does the same at the end of each stage. The loss
 per band has one colour scale for all runs, so that the figures of two runs can be compared. Wants matplotlib.
 """
 
@@ -24,14 +24,14 @@ def draw_figures(contents_dir: Path) -> list[Path]:
     record = read_record(contents_dir)
     if not record.metrics["stage"]:
         return []
-    figures = {"loss": plots.loss_figure(record), "speed": plots.speed_figure(record)}
+    figures = {"loss": plots.loss_figure(record)}
     if record.bands["step"]:
         figures["bands"] = plots.bands_figure(record)
-    wanted = record.config["sparsity_schedule"] or any(record.config["lambda_schedule"])
-    saved = stage_checkpoints(record) if wanted else []
-    if saved and record.config["sparsity_schedule"]:
+    masked, penalized = (any(stage.get(name) for stage in record.config["stages"]) for name in ("sparsity", "lam"))
+    saved = stage_checkpoints(record) if masked or penalized else []
+    if saved and "channel_birth_stage" in saved[-1]["model"]:
         figures["channels"] = plots.channels_figure(record, saved[-1]["model"]["channel_birth_stage"].tolist())
-    if saved and any(record.config["lambda_schedule"]):
+    if saved and penalized:
         figures["norms"] = plots.norms_figure(record, [layer_norms(content) for content in saved])
     paths = [contents_dir / f"figure_{name}.png" for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):

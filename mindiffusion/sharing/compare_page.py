@@ -185,10 +185,9 @@ def _flatten(config: dict[str, Any]) -> dict[str, Any]:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    if isinstance(value, dict):
-        numbers = [f"{name} {_cell(item)}" for name, item in value.items() if name not in ("name", "epochs")]
-        named = f"{value.get('name', '')}: " if "name" in value else ""
-        return named + ", ".join(numbers + ([f"{value['epochs']} epochs"] if "epochs" in value else []))
+    if isinstance(value, dict):  # a stage
+        numbers = ", ".join(f"{name} {_cell(item)}" for name, item in value.items() if name != "name")
+        return f"{value['name']}: {numbers}" if "name" in value else numbers
     if isinstance(value, list):
         return ("; " if any(isinstance(item, dict) for item in value) else ", ").join(map(_cell, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value) or "none"

@@ -33,7 +33,8 @@ def grid_caption(config: TrainConfig, stage: int, epoch: int, t_stop: int, block
     variant = config.variant.upper() or "control"
     where = f"stage {stage + 1} of {len(config.stages)} ({config.stages[stage].name})"
     size = config.image_size // block
-    coarse = f", at {size}x{size} pixels: finer is noise" if block > 1 else ""
+    coarse = f", at {size}x{size} pixels: finer is noise" if size > 1 else ", one colour for the whole image"
+    coarse = coarse if block > 1 else ""
     trained = f"trained on t >= {t_stop} of {config.n_T}: the estimate of the clean image there{coarse}"
     trained = trained if t_stop else f"trained on all {config.n_T} timesteps"
     return [

@@ -15,9 +15,10 @@ from mindiffusion.training.display import Display
 
 pytest.importorskip("matplotlib")
 from mindiffusion.reports import figure_plots, figures
+from mindiffusion.reports.figure_style import log_ticks, new_figure
 from mindiffusion.reports.run_record import read_record
 
-COMMON = {"figure_loss.png", "figure_bands.png", "figure_speed.png"}
+COMMON = {"figure_loss.png", "figure_bands.png"}
 OWN = {
     "train_celeba_32": set(),
     "train_celeba_c_32": set(),
@@ -136,3 +137,13 @@ def test_a_variant_whose_figures_need_no_checkpoints_opens_none(finished, tmp_pa
 def test_another_folder_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="is not the contents folder of a run"):
         figures.draw_figures(tmp_path)
+
+
+@pytest.mark.parametrize("high", [0.31, 0.45, 1.9, 9, 70, 900, 1e7])
+def test_a_logarithmic_axis_has_several_ticks_over_any_range(high):
+    axes = new_figure(3).subplots()
+    axes.plot([0, 1], [0.3, high])
+    axes.set_yscale("log")
+    log_ticks(axes.yaxis)
+    low, high = axes.get_ylim()
+    assert 3 <= sum(low <= tick <= high for tick in axes.get_yticks()) <= 10
