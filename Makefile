@@ -42,7 +42,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format .
 
 gpu-check: .venv/installed-dev
-	$(BIN)/python benchmarks/gpu_check.py --output-dir $(or $(OUTPUT),gpu_check)
+	$(BIN)/python -m benchmarks.gpu_check --output-dir $(or $(OUTPUT),gpu_check)
 
 figure: .venv/installed-dev
 	$(BIN)/python docs/figure1_timeline.py $(or $(RUN),contents_32 contents_c_32)

@@ -1,4 +1,4 @@
-"""make gpu-check, or: python benchmarks/gpu_check.py --output-dir gpu_check
+"""make gpu-check, or: python -m benchmarks.gpu_check --output-dir gpu_check
 
 The first thing to run on a machine with a GPU. It probes the GPU, trains a little and shows what the run says about
 itself, runs the tests that need a GPU, and measures the speed. What it found goes to OUTPUT/report.md, to be attached
@@ -9,6 +9,7 @@ says what was left out.
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -18,11 +19,9 @@ from pathlib import Path
 
 import torch
 
+from mindiffusion.runtime.gpu import describe, why_unusable
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from mindiffusion.runtime.gpu import describe, why_unusable  # noqa: E402
-
 TAIL = 40  # lines of a command's output in the report
 LESS = ("going on uncompiled", "is left out")  # it ended, but not on the path that is checked
 TELLING = ("self-check", "uncompiled", "warning", "error")  # what a run says about itself
@@ -33,6 +32,7 @@ for index in range(torch.cuda.device_count()):
     probe(torch.device("cuda", index))
 print(torch.cuda.device_count(), "GPU(s) computed a convolution correctly")
 """
+SHOWN = re.compile(r"(PASSED|FAILED|ERROR|SKIPPED) *(\[ *\d+%\])?$|^stage \d|is set up|^turn ")  # as it goes
 PASSED, FAILED, SKIPPED = "passed", "FAILED", "skipped"
 
 
@@ -77,8 +77,9 @@ def checks(args: argparse.Namespace, on_gpu: bool) -> list[tuple[str, Callable[[
     small = ["--n-feat", "8", "--images-per-epoch", "128", "--global-batch-size", "16", "--num-samples", "8"]
     size = ["--num-samples", "16"] if on_gpu else [*small, "--no-compile"]
     train = [*data, *size, "--sample-steps", "10", "--epochs-per-stage", "1", "1", "1", "1", "1"]
-    tests = ["-m", "pytest", "-m", "cuda", "-v", "-rs", "--durations=0", "tests/gpu", "tests/data"]
-    race = ["benchmarks/throughput.py", "--output-dir", str(args.output_dir / "throughput"), "--contenders"]
+    tests = ["-m", "pytest", "-m", "cuda", "-v", "-rs", "--durations=0", "-p", "no:xdist", "tests/gpu"]
+    tests += ["tests/data"] if on_gpu else []
+    race = ["-m", "benchmarks.throughput", "--output-dir", str(args.output_dir / "throughput"), "--contenders"]
     race += ["a,d,e,e_cs,e_cr,f"] if on_gpu else ["a,d", "--quick"]
     graph = ["train_celeba_cs_32.py", *train, "--compile", "reduce-overhead"]
     return [
@@ -107,7 +108,7 @@ def command(arguments: list[str], telling: bool = False, **environment: str) -> 
     """Run a Python command. It fails with an exit code, or if it says that it went on with less than it was asked for.
     With ``telling`` the text is what it says about itself, and its end; else its end."""
     began = time.monotonic()
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
         env={**os.environ, **environment},
@@ -116,10 +117,15 @@ def command(arguments: list[str], telling: bool = False, **environment: str) -> 
         text=True,
         errors="replace",
     )
-    lines = [line.rpartition("\r")[2] for line in done.stdout.splitlines()]
+    lines = []
+    for text in process.stdout:
+        lines.append(text.rstrip("\n").rpartition("\r")[2])
+        if SHOWN.search(lines[-1]):
+            print(f"  {time.monotonic() - began:4.0f} s  {lines[-1][-100:]}", flush=True)
+    code = process.wait()
     kept = [line for line in lines if any(word in line for word in TELLING)] + lines[-3:] if telling else lines[-TAIL:]
-    head = [f"$ python {' '.join(arguments)}", f"exit code {done.returncode}, {time.monotonic() - began:.0f} s"]
-    failed = done.returncode != 0 or any(words in done.stdout for words in LESS)
+    head = [f"$ python {' '.join(arguments)}", f"exit code {code}, {time.monotonic() - began:.0f} s"]
+    failed = code != 0 or any(words in line for line in lines for words in LESS)
     return FAILED if failed else PASSED, "\n".join([*head, *(lines[-TAIL:] if failed else kept)])
 
 
@@ -128,9 +134,9 @@ def report(results: list[Result], on_gpu: bool) -> str:
     lines = ["# GPU check" if on_gpu else "# GPU check: a rehearsal, without a GPU", "", *machine(), ""]
     if not on_gpu:
         lines += [
-            "Nothing below says anything about a GPU. Left out: the probe, both modes of --compile on a GPU, "
-            "resuming from CPU to GPU and back, NCCL, bf16 on a GPU, GPU speeds. What ran shows that these checks "
-            "themselves run.",
+            "Nothing below says anything about a GPU. Left out: the probe, --compile in both modes, "
+            "resuming from CPU to GPU and back, NCCL, bf16 on a GPU, GPU speeds, and what takes long. What "
+            "ran shows that these checks themselves run.",
             "",
         ]
     lines += ["| check | verdict | seconds |", "|---|---|---|"]

@@ -69,7 +69,7 @@ class Contender:
 
 def start(name: str, options: dict, log: Path, python: str = sys.executable) -> Contender:
     """Start the process of a contender (see contenders.py)."""
-    command = [python, str(HERE / "contenders.py"), name, json.dumps(options)]
+    command = [python, "-m", "benchmarks.contenders", name, json.dumps(options)]
     with open(log, "w") as errors:
         process = subprocess.Popen(
             command,

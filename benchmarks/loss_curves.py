@@ -1,4 +1,4 @@
-"""python benchmarks/loss_curves.py --data-path FOLDER --output-dir results
+"""python -m benchmarks.loss_curves --data-path FOLDER --output-dir results
 
 Does the fast path (bf16, compiled) learn as fp32 eager does? Trains the control with several seeds on both paths,
 on synthetic data and on a folder, and asks whether the fast path's mean curve lies within the spread that seeds make.
@@ -85,7 +85,7 @@ def main() -> None:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     sources = {"synthetic": "synthetic"} | ({"folder": str(Path(args.data_path).resolve())} if args.data_path else {})
     lines = [
-        f"Command: `python {' '.join(sys.argv)}`",
+        f"Command: `python -m benchmarks.loss_curves {' '.join(sys.argv[1:])}`",
         "",
         "| data | fp32 | fast | difference | seed spread (1 sd) | limit | points inside 2 sd | within |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""python benchmarks/throughput.py --data-path FOLDER_OF_JPEGS --output-dir results
+"""python -m benchmarks.throughput --data-path FOLDER_OF_JPEGS --output-dir results
 
 How fast the program trains, against published-style loops and against the hardware. Every contender trains the same
 network (but c) at the same batch size in a process of its own; they take turns (A B C A B C ...), and medians are
@@ -17,14 +17,11 @@ from pathlib import Path
 import torch
 from torchvision.utils import save_image
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks import sections  # noqa: E402
-from benchmarks.bare import ceiling, training_flops  # noqa: E402
-from benchmarks.interleave import Contender, race, start  # noqa: E402
-from mindiffusion.data.synthetic import synthetic_images  # noqa: E402
-from mindiffusion.runtime.precision import resolve_precision  # noqa: E402
+from benchmarks import sections
+from benchmarks.bare import ceiling, training_flops
+from benchmarks.interleave import Contender, race, start
+from mindiffusion.data.synthetic import synthetic_images
+from mindiffusion.runtime.precision import resolve_precision
 
 MEANING = {
     "a": "published style: ImageFolder, workers, eager fp32, .item()",
@@ -160,7 +157,7 @@ def report(args, rows: list[dict], seconds: float) -> str:
     """The table and the ratios in Markdown."""
     device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"{os.cpu_count()} CPU cores"
     lines = [
-        f"Command: `python {' '.join(sys.argv)}`",
+        f"Command: `python -m benchmarks.throughput {' '.join(sys.argv[1:])}`",
         f"Machine: {device}, PyTorch {torch.__version__}, {time.strftime('%Y-%m-%d')}, {seconds:.0f} s in all, "
         f"load average at the end {os.getloadavg()[0]:.1f}.",
         f"n_feat {args.n_feat}, {args.image_size}x{args.image_size}, batch {args.batch_size}.",

@@ -1,4 +1,4 @@
-"""python -m experiments.run_study experiments/specs/faces_cpu.py studies/faces --data-path CELEBA --wall-minutes 120
+"""python -m experiments.run_study experiments/specs/faces.py studies/faces --data-path CELEBA --wall-minutes 120
 
 Train and evaluate every cell of a spec for every seed, all at equal images seen, and write tidy tables: results.csv (a
 row per run, checkpoint and metric) and runs.csv (a row per run). A second call goes on where the first one ended: after
@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.calls import BudgetUsed, Caller
+from experiments.calls import Caller
 from experiments.collect import collect
 from experiments.harness import Harness
 from experiments.spec import Study, load_spec, plan_text
@@ -40,7 +40,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--images", type=int, help="seen by each run (default: the spec's)")
     parser.add_argument("--wall-minutes", type=float, default=float("inf"), help="stop then; a second call goes on")
-    parser.add_argument("--equal-wall", type=float, metavar="SECONDS", help="equal training time instead of images")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores (default: 1)")
     parser.add_argument("--launcher", default=sys.executable, help="e.g. 'torchrun --nproc_per_node=4'")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and exit")
@@ -63,10 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     caller = Caller(time.monotonic() + 60 * args.wall_minutes, args.jobs)
     finished = 0
     try:
-        harness = Harness(study, output, caller, args.launcher.split(), args.tables and tables, args.equal_wall)
+        harness = Harness(study, output, caller, args.launcher.split(), args.tables and tables)
         finished = harness.run_all()
-    except BudgetUsed:
-        pass  # while the cells were timed for --equal-wall
     finally:
         collect(output, tables)
     total = len(study.cells) * len(study.seeds)
@@ -92,9 +89,7 @@ def choose(study: Study, args: argparse.Namespace) -> Study:
     seeds = tuple(args.seeds) if args.seeds else study.seeds
     if args.precision:  # of a flag that is given twice the later one counts
         flag = ("--precision", args.precision)
-        stages = study.evaluate_stages and (*study.evaluate_stages, *flag)
-        evaluate = (*study.evaluate, *flag)
-        study = replace(study, flags=(*study.flags, *flag), evaluate=evaluate, evaluate_stages=stages)
+        study = replace(study, flags=(*study.flags, *flag), evaluate=(*study.evaluate, *flag))
     return replace(study, cells=cells, seeds=seeds, data_path=data_path, images=args.images or study.images)
 
 

@@ -19,11 +19,10 @@ import json
 import os
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments.networks import Network, load_network
 from experiments.tables import read_csv
@@ -113,7 +112,7 @@ def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], ta
         for text, each in samplers.items():
             for sampler in each[:1] if text.startswith("ddpm") else each:
                 evaluations = num_evaluations(network.process(sampler))
-                names = (name, digest(network.net), text, evaluations, *facts)
+                names = (name, network.digest[:12], text, evaluations, *facts)
                 draw = partial(network.draw, sampler, args.n_samples, args.seed, batch_size=args.batch_size)
                 measure(table, names, real, draw)
         forget_compiled(network)
@@ -140,14 +139,6 @@ def real_images(args: argparse.Namespace, size: int) -> RealImages:
     except ValueError:
         raise UserError(f"--eval-images is {args.eval_images}; write it like 8001-9000.") from None
     return load_real(data_path, size, "square", places, max(args.n_samples, 2))
-
-
-def digest(net: nn.Module) -> str:
-    """Of the weights: a network that was trained again is another one, whatever its name."""
-    state = blake2b(digest_size=6)
-    for name, value in sorted(net.state_dict().items()):
-        state.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    return state.hexdigest()
 
 
 def measures(samples: Tensor, real: Tensor) -> dict[str, float]:

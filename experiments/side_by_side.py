@@ -12,9 +12,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from experiments.claims import StudyTable
 from experiments.networks import load_network
 from experiments.strips import save_strips
+from experiments.study_table import StudyTable
 from mindiffusion.data.images import parse_range
 from mindiffusion.evaluation.subjects import load_real
 from mindiffusion.runtime.env_file import read_env_file

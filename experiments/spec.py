@@ -11,7 +11,6 @@ Stages = tuple[tuple[float, float, int], ...]  # t_min, t_max as fractions of n_
 
 # The brief's 5, 10, 15, 20, 30 epochs in their smallest whole numbers: 16 epochs.
 BRIEF: Stages = ((0.8, 1, 1), (0.6, 1, 2), (0.4, 1, 3), (0.2, 1, 4), (0, 1, 6))
-EPOCHS = 16
 
 
 def uniform(stages: Stages = BRIEF) -> Stages:
@@ -20,39 +19,16 @@ def uniform(stages: Stages = BRIEF) -> Stages:
     return tuple((0, 1, epochs) for _, _, epochs in stages)
 
 
-def union(full_epochs: int, epochs: int = EPOCHS) -> Stages:
-    """Ranges that widen, as the brief's, with ``full_epochs`` of ``epochs`` on the full range; the rest is shared by
-    the first four stages in the brief's proportions 1:2:3:4."""
-    return _ramp(((0.8, 1), (0.6, 1), (0.4, 1), (0.2, 1)), full_epochs, epochs)
-
-
-def window(full_epochs: int, epochs: int = EPOCHS) -> Stages:
-    """As ``union``, but each of the first four stages trains its own fifth of the noise levels and none before it."""
-    return _ramp(((0.8, 1), (0.6, 0.8), (0.4, 0.6), (0.2, 0.4)), full_epochs, epochs)
-
-
-def _ramp(ranges: tuple[tuple[float, float], ...], full_epochs: int, epochs: int) -> Stages:
-    left = epochs - full_epochs
-    ends = [round(left * share) for share in (0.1, 0.3, 0.6, 1.0)]
-    counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-    if min(counts) < 1:
-        raise UserError(f"{left} epochs are too few for four stages before the full range: raise the number of epochs.")
-    return (*((*each, count) for each, count in zip(ranges, counts, strict=True)), (0, 1, full_epochs))
-
-
 @dataclass(frozen=True)
 class Cell:
     """One variant: a training script, its stages, constants of the script that are replaced (name: value, in types that
-    JSON has), and flags of its own. ``paced_by`` names an earlier cell whose loss decides when this one's stages end.
-    ``trained_as`` names an earlier cell that trains the same: its run is evaluated, and nothing is trained."""
+    JSON has), and flags of its own."""
 
     name: str
     script: str
     stages: Stages = BRIEF
     constants: dict[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
-    paced_by: str = ""
-    trained_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,8 +36,7 @@ class Study:
     """Cells x seeds at equal images seen.
 
     ``images``: seen by each run. ``train_images`` and ``eval_images``: places "A-B" in the sorted folder, from 1, or ""
-    for all (synthetic data). ``flags``: of training, all cells alike. ``evaluate``: flags of evaluate.py for the final
-    checkpoint; ``evaluate_stages``: those for the checkpoints at the ends of stages, for the cells ``stage_cells``.
+    for all (synthetic data). ``flags``: of training, all cells alike. ``evaluate``: flags of evaluate.py.
     """
 
     cells: tuple[Cell, ...]
@@ -72,8 +47,6 @@ class Study:
     eval_images: str = ""
     flags: tuple[str, ...] = ()
     evaluate: tuple[str, ...] = ()
-    evaluate_stages: tuple[str, ...] = ()
-    stage_cells: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [cell.name for cell in self.cells]
@@ -82,10 +55,6 @@ class Study:
         epochs = {cell.name: sum(stage[2] for stage in cell.stages) for cell in self.cells}
         if len(set(epochs.values())) > 1:
             raise UserError(f"cells of one study need equally many epochs, else they see unequal images: {epochs}.")
-        for index, cell in enumerate(self.cells):
-            for relation, other in (("paced by", cell.paced_by), ("trained as", cell.trained_as)):
-                if other and other not in names[:index]:
-                    raise UserError(f"{cell.name} is {relation} {other!r}, which is no earlier cell.")
 
     @property
     def epochs(self) -> int:
@@ -119,23 +88,3 @@ def load_spec(path: Path) -> Study:
     if not isinstance(getattr(module, "STUDY", None), Study):
         raise UserError(f"{path} defines no STUDY = Study(...).")
     return module.STUDY
-
-
-def patient_epochs(
-    losses: list[tuple[int, int, float]], stages: Stages, patience: int = 1, gain: float = 0.02
-) -> Stages:
-    """``stages`` with epochs moved to the last one: each earlier stage ends once its loss has not improved by the share
-    ``gain`` for ``patience`` epochs (the pacing of arXiv 2403.10348, read off a pilot run instead of the run itself, so
-    that stages can only become shorter than the pilot's). ``losses``: (stage from 1, epoch, mean loss) of the pilot."""
-    kept = []
-    for number in range(1, len(stages)):
-        curve = [loss for stage, _, loss in sorted(losses) if stage == number]
-        best, waited, used = float("inf"), 0, 0
-        while used < len(curve) and waited < patience:
-            waited = 0 if curve[used] < best * (1 - gain) else waited + 1
-            best = min(best, curve[used])
-            used += 1
-        kept.append(max(used, 1))
-    total = sum(stage[2] for stage in stages)
-    counts = [*kept, total - sum(kept)]
-    return tuple((low, high, count) for (low, high, _), count in zip(stages, counts, strict=True))

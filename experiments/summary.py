@@ -2,22 +2,36 @@
 
 The first has the means over seeds, with their standard deviation where a cell has several. The second says by how many
 percent one cell is better than another, paired by seed, with its 95 % interval (Student's t) counted in the same
-direction: an interval that holds 0 settles nothing.
+direction: an interval that holds 0 settles nothing. With --cells other cells, each against the first.
 
-With --cells other cells than those of the README, each against the first: --cells P S S_reversed.
+python -m experiments.summary --write docs/results.md README.md: fill the tables of pages anew. A table stands between
+two comments, of which the first says what it holds; studies are folders of docs/results:
+
+    <!-- table: means study=faces cells=uniform,C,P metrics=swd,bpd -->                  a column per cell
+    <!-- table: differences study=faces pairs=P/uniform,S/P -->                          a row per pair of cells
+    <!-- table: rows "control=faces/uniform" "S at 1e-3=faces_lr/S" metrics=swd,bpd -->  a row per way of training
+    <!-- table: grid file=samplers/samplers.csv where=network:p_32 rows=sampler columns=evaluations value=swd -->
+    <!-- table: csv file=faces/swd_own_normalization.csv columns=name,swd -->            a file's own rows and columns
+    <!-- end -->
 """
 
 import argparse
+import re
+import shlex
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.claims import Interval, StudyTable
+from experiments.study_table import Interval, StudyTable
+from experiments.tables import ROOT, read_csv
 from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.files import write_atomically
 
-CELLS = {"uniform": "control", **{name: name for name in ("C", "CS", "CR", "P", "CP", "S")}}
+RESULTS = ROOT / "docs" / "results"
+CELLS = ("uniform", "C", "CS", "CR", "P", "CP", "S")
 METRICS = {  # name in results.csv: label, digits
     "swd": ("`swd`", 0),
+    "swd_own": ("`swd`, own scaling", 0),
     "swd_32": ("`swd_32` (fine)", 0),
     "swd_16": ("`swd_16`", 0),
     "swd_8": ("`swd_8` (coarse)", 0),
@@ -26,18 +40,105 @@ METRICS = {  # name in results.csv: label, digits
     "color_error": ("`color_error`", 3),
     "loss": ("held-out `loss`", 4),
 }
-RULE = ["---"]  # under the head of a Markdown table
 PAIRS = (("P", "uniform"), ("C", "uniform"), ("CP", "P"), ("S", "P"), ("CS", "C"), ("CR", "C"))
+BLOCK = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- end -->)", re.S)
 
 
-def means(table: StudyTable, wanted: list[str]) -> list[str]:
-    """The lines of the first table: a column per cell, a row per metric."""
-    cells = {cell: CELLS.get(cell, cell) for cell in wanted if table.by_seed(cell, "swd")}
-    seeds = [str(len(table.by_seed(cell, "swd"))) for cell in cells]
-    rows = [["", *cells.values()], RULE * (len(cells) + 1), ["seeds", *seeds]]
-    for metric, (label, digits) in METRICS.items():
-        rows.append([label, *(mean_text([*table.by_seed(cell, metric).values()], digits) for cell in cells)])
-    return [line(row) for row in rows]
+def means(table: StudyTable, cells: Iterable[str], metrics: Iterable[str] = METRICS) -> list[str]:
+    """A column per cell that has been measured, a row per metric that any of them has."""
+    cells = [cell for cell in cells if table.by_seed(cell, "swd")]
+    rows = [["", *map(name_of, cells)], ["seeds", *(str(len(table.by_seed(cell, "swd"))) for cell in cells)]]
+    for metric in metrics:
+        values = [[*table.by_seed(cell, metric).values()] for cell in cells]
+        if any(values):
+            label, digits = METRICS[metric]
+            rows.append([label, *(mean_text(each, digits) for each in values)])
+    return markdown(rows)
+
+
+def differences(
+    table: StudyTable, pairs: Iterable[tuple[str, str]], metrics: Iterable[str] = ("swd", "bpd")
+) -> list[str]:
+    """A row per pair of cells that have been measured with one seed at least."""
+    rows = [["", *(METRICS[metric][0] for metric in metrics), "seeds"]]
+    for cell, control in pairs:
+        gains = [table.improvement(cell, control, metric) for metric in metrics]
+        if seeds := max(gain.seeds for gain in gains):
+            texts = [gain_text(gain, int(metric == "bpd")) for gain, metric in zip(gains, metrics, strict=True)]
+            rows.append([f"{name_of(cell)} against {name_of(control)}", *texts, str(seeds)])
+    return markdown(rows)
+
+
+def ways(sources: dict[str, str], metrics: Iterable[str]) -> list[str]:
+    """{label: study/cell}: a row per way of training, from as many studies as it takes."""
+    rows = [["", *(METRICS[metric][0] for metric in metrics), "seeds"]]
+    for label, source in sources.items():
+        study, _, cell = source.partition("/")
+        values = {metric: [*StudyTable(RESULTS / study).by_seed(cell, metric).values()] for metric in metrics}
+        texts = [mean_text(each, METRICS[metric][1]) for metric, each in values.items()]
+        rows.append([label, *texts, str(max(map(len, values.values())))])
+    return markdown(rows)
+
+
+def grid(file: str, rows: str, columns: str, value: str, digits: str = "0", where: str = "") -> list[str]:
+    """Of any CSV file: one number for each pair of values in two of its columns."""
+    found = [row for row in _rows_of(file, where) if row[value]]
+    heads = sorted({row[columns] for row in found}, key=lambda text: (not text.isdigit(), text.zfill(9)))
+    lines = {}
+    for row in found:
+        lines.setdefault(row[rows], dict.fromkeys(heads, "-"))[row[columns]] = _rounded(row[value], digits)
+    return markdown([["", *heads], *([name, *cells.values()] for name, cells in lines.items())])
+
+
+def excerpt(file: str, columns: str, digits: str = "0", where: str = "") -> list[str]:
+    """Rows of any CSV file, in the columns that are named; numbers with so many digits."""
+    names = columns.split(",")
+    found = [[_rounded(row[name], digits) for name in names] for row in _rows_of(file, where)]
+    return markdown([names, *found])
+
+
+def _rows_of(file: str, where: str) -> list[dict[str, str]]:
+    """The rows of a CSV file in which each "column:value" of ``where`` holds."""
+    wanted = [part.split(":") for part in where.split(",") if part]
+    return [row for row in read_csv(RESULTS / file) if all(row[key] == text for key, text in wanted)]
+
+
+def _rounded(text: str, digits: str) -> str:
+    try:
+        return f"{float(text):.{digits}f}"
+    except ValueError:
+        return text
+
+
+def filled(page: str) -> str:
+    """A page with its tables made anew. UserError for a comment that says no table."""
+    return BLOCK.sub(lambda block: "\n".join((block[1], *_table(block[2]), "", block[3])), page)
+
+
+def _table(words: str) -> list[str]:
+    kind, *parts = shlex.split(words)
+    given = dict(part.split("=", 1) for part in parts)
+    try:
+        metrics = given.pop("metrics").split(",") if "metrics" in given else None
+        if kind == "means":
+            return means(StudyTable(RESULTS / given["study"]), given["cells"].split(","), metrics or METRICS)
+        if kind == "differences":
+            pairs = [tuple(pair.split("/")) for pair in given["pairs"].split(",")]
+            return differences(StudyTable(RESULTS / given["study"]), pairs, metrics or ("swd", "bpd"))
+        if kind == "rows":
+            return ways(given, metrics or ("swd", "bpd", "face_rate"))
+        if kind == "grid":
+            return grid(**given)
+        if kind == "csv":
+            return excerpt(**given)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"<!-- table: {words} -->: {error!r}") from error
+    raise UserError(f"there is no table {kind!r}: means, differences, rows, grid or csv.")
+
+
+def name_of(cell: str) -> str:
+    """What people call a cell."""
+    return "control" if cell == "uniform" else cell
 
 
 def mean_text(values: list[float], digits: int) -> str:
@@ -46,43 +147,40 @@ def mean_text(values: list[float], digits: int) -> str:
     return f"{statistics.fmean(values):.{digits}f}{spread}" if values else "-"
 
 
-def differences(table: StudyTable, pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """The lines of the second table: a row per pair of cells."""
-    rows = [["", "`swd`", "bits/dim", "seeds"], RULE * 4]
-    for cell, control in pairs:
-        gains = [table.improvement(cell, control, metric) for metric in ("swd", "bpd")]
-        if gains[0].seeds:
-            texts = [gain_text(gain, digits) for gain, digits in zip(gains, (0, 1), strict=True)]
-            names = f"{CELLS.get(cell, cell)} against {CELLS.get(control, control)}"
-            rows.append([names, *texts, str(gains[0].seeds)])
-    return [line(row) for row in rows]
-
-
 def gain_text(gain: Interval, digits: int) -> str:
     """ "51 % better (45 to 58)", or "0.9 % worse (0.3 to 1.4)"."""
+    if not gain.seeds:
+        return "-"
     better = gain.mean >= 0
     low, high = (gain.low, gain.high) if better else (-gain.high, -gain.low)
     bounds = f" ({low:.{digits}f} to {high:.{digits}f})" if gain.seeds > 1 else ""
     return f"{abs(gain.mean):.{digits}f} % {'better' if better else 'worse'}{bounds}"
 
 
-def line(row: list[str]) -> str:
-    """A row of a Markdown table."""
-    return "|" + "|".join(row) + "|" if row[0] == RULE[0] else "| " + " | ".join(row).lstrip() + " |"
+def markdown(rows: list[list[str]]) -> list[str]:
+    """The lines of a table, the first row being its head."""
+    lines = ["| " + " | ".join(row).lstrip() + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read and print."""
+    """Read and print, or fill pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="folder with results.csv")
+    parser.add_argument("study", type=Path, nargs="?", help="folder with results.csv")
     parser.add_argument("--cells", nargs="+", help="these, and each against the first")
+    parser.add_argument("--write", type=Path, nargs="+", metavar="PAGE", help="fill the tables of pages instead")
     args = parser.parse_args(argv)
+    if (args.study is None) == (args.write is None):
+        parser.error("name the folder of a study, or pages after --write.")
+    if args.write:
+        for path, text in {path: filled(path.read_text()) for path in args.write}.items():
+            write_atomically(path, lambda temporary, text=text: temporary.write_text(text))
+        return
     table = StudyTable(args.study)
-    cells = args.cells or list(CELLS)
     if unknown := [cell for cell in args.cells or [] if not table.by_seed(cell, "swd")]:
         raise UserError(f"{args.study} has no cell {', '.join(unknown)} with swd.")
-    pairs = [(cell, cells[0]) for cell in cells[1:]] if args.cells else PAIRS
-    print("\n".join([*means(table, cells), "", *differences(table, pairs)]))
+    pairs = [(cell, args.cells[0]) for cell in args.cells[1:]] if args.cells else PAIRS
+    print("\n".join([*means(table, args.cells or CELLS), "", *differences(table, pairs)]))
 
 
 if __name__ == "__main__":

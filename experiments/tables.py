@@ -1,4 +1,4 @@
-"""The tidy tables of a study: written and grown by run_study.py, read by the scripts of claims."""
+"""The tidy tables of a study: written and grown by run_study.py, read by summary.py."""
 
 import csv
 import io
@@ -9,18 +9,20 @@ from mindiffusion.runtime.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 FINAL = "final"  # the name of the last checkpoint in results.csv; the others are stage1, stage2, ...
-RESULT_COLUMNS = ("cell", "seed", "checkpoint", "images", "metric", "value", "low", "high")
+RESULT_COLUMNS = ("cell", "seed", "checkpoint", "images", "metric", "value", "low", "high", "weights_digest")
 RUN_COLUMNS = (
     *("cell", "seed", "images", "train_seconds", "images_per_s", "last_mse", "device", "precision", "torch"),
     "commit",
+    "weights_digest",  # of the weights that the run ended with, averaged; results.csv: of those that were measured
     "settings",  # a digest: two runs of a cell and seed are the same run if it is the same
 )
 
 
 def tidy(report: dict) -> list[dict]:
     """A row per checkpoint and metric of an evaluation."""
+    about = ("images", "weights_digest")
     return [
-        {"checkpoint": result["name"], "images": result.get("images", ""), "metric": name, **numbers}
+        {"checkpoint": result["name"], **{key: result.get(key, "") for key in about}, "metric": name, **numbers}
         for result in report["results"]
         for name, numbers in result["metrics"].items()
     ]

@@ -13,13 +13,10 @@ STUDY = Study(
         Cell("CS_random", "train_celeba_cs_32", STAGES, {"REGROWTH_METHOD": "random"}),
         Cell("CS_fixed_level", "train_celeba_cs_32", STAGES, {**FIXED, "MASK_SCOPE": "level"}),
         Cell("CR_proximal", "train_celeba_cr_32", STAGES, {"PENALTY_METHOD": "proximal", "LAMBDA_MAX": 1.0}),
-        Cell("C_patient", "train_celeba_c_32", STAGES, paced_by="C"),
     ),
     seeds=(0, 1),
     images=5 * 32,
     data_path="synthetic",
     flags=("--n-feat", "8", "--global-batch-size", "16", "--lr", "2e-3", "--num-samples", "0", "--device", "cpu"),
     evaluate=("--n-samples", "16", "--n-loss-images", "8", "--steps", "3", "--resamples", "0"),
-    stage_cells=("uniform", "C"),
-    evaluate_stages=("--metrics", "recovery", "swd", "--n-samples", "16", "--steps", "3", "--resamples", "0"),
 )

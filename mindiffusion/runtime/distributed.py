@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mindiffusion.runtime.errors import Stopped, UserError, stop_signals
-from mindiffusion.runtime.gpu import probe, why_unusable
+from mindiffusion.runtime.errors import STOP_SIGNALS, Stopped, UserError
+from mindiffusion.runtime.gpu import OLDER, probe, why_unusable
 from mindiffusion.runtime.precision import keep_compiled_code
 
 # Within a step all ranks are equally fast, so one that is not heard of for this long is lost, and the job must end.
@@ -140,8 +140,7 @@ def pick_device(name: str, local_rank: int) -> torch.device:
     if not torch.cuda.is_available():
         if reason := why_unusable():
             raise UserError(
-                f"PyTorch cannot use the GPU of this machine: {reason} Update the driver or install a PyTorch build "
-                "that fits it, or use --device cpu."
+                f"PyTorch cannot use the GPU of this machine: {reason} Update the driver, or use --device cpu. {OLDER}"
             )
         if name == "auto":
             return CPU
@@ -152,11 +151,6 @@ def pick_device(name: str, local_rank: int) -> torch.device:
             "lower --nproc_per_node to the number of GPUs."
         )
     return torch.device("cuda", local_rank)
-
-
-def most_processes(devices: int, batch: int) -> int:
-    """How many processes to start for ``devices`` GPUs: as many as divide the global batch; 1 without a GPU."""
-    return max(count for count in range(1, max(devices, 1) + 1) if batch % count == 0)
 
 
 @contextmanager
@@ -242,8 +236,8 @@ def _end_at_once() -> None:
 
 @contextmanager
 def _default_signals() -> Iterator[None]:
-    """Let ``stop_signals`` kill: meeting the other processes can wait for minutes where no Python handler runs."""
-    former = {number: signal.signal(number, signal.SIG_DFL) for number in stop_signals()}
+    """Let SIGTERM and SIGINT kill: meeting the other processes can wait for minutes where no Python handler runs."""
+    former = {number: signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS}
     try:
         yield
     finally:

@@ -8,6 +8,11 @@ from mindiffusion.runtime.errors import UserError, first_line
 
 # What PyTorch says where there is no GPU, or where CUDA_VISIBLE_DEVICES hides it: then a run on the CPU is meant.
 NO_GPU = ("Found no NVIDIA driver", "No CUDA GPUs are available", "no CUDA-capable device")
+# PyTorch's builds for CUDA 13 need driver 580 and sm_75 (Turing); those for CUDA 12.6 driver 525 and sm_50 (Maxwell).
+OLDER = (
+    "For an older GPU (V100, P100, ...) or an older driver (525 or newer): pip install 'torch==2.10.*' "
+    "'torchvision==0.25.*' --index-url https://download.pytorch.org/whl/cu126"
+)
 
 
 def why_unusable() -> str:
@@ -60,5 +65,5 @@ def _advice(device: torch.device, reason: str) -> str:
     text = f"{describe(device)} cannot be used:"
     if "no kernel image" in reason:
         kernels = f"the installed PyTorch {torch.__version__} has kernels for {', '.join(torch.cuda.get_arch_list())}."
-        return f"{text} {kernels} Install a PyTorch build for this GPU, or use --device cpu."
+        return f"{text} {kernels} {OLDER}, or use --device cpu."
     return f"{text} {reason}. Look at nvidia-smi, choose another GPU with CUDA_VISIBLE_DEVICES, or use --device cpu."

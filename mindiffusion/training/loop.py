@@ -104,7 +104,8 @@ def _print_plan(config: TrainConfig, ranks: Ranks, net: nn.Module) -> None:
     config = resolve_auto(config, num_images, ranks.device)
     print(describe_plan(config, net, num_images, ranks.world_size))
     images = Schedule(config, num_images).total_steps * config.global_batch_size
-    print(describe_time(config, images, images_per_second(config, net, ranks), ranks.world_size))
+    speed = images_per_second(config, net, ranks)
+    print(describe_time(config, images, speed, ranks.world_size, ranks.device.type == "cuda"))
 
 
 def _checked_loss(run: Run) -> nn.Module:

@@ -1,4 +1,8 @@
-"""How long a run will take, from a few steps timed here: what --dry-run says about time."""
+"""How long a run will take, from a few steps timed here: what --dry-run says about time.
+
+On a CPU the processor's time counts, not the clock's, so that other work on the machine does not change the answer, and
+the line says what that assumes. On a GPU it is an upper bound: small batches, uncompiled.
+"""
 
 import copy
 import time
@@ -28,23 +32,33 @@ def images_per_second(config: TrainConfig, net: nn.Module, ranks: Ranks) -> floa
     for step in range(STEPS + 1):
         if step == 1:
             _wait(device)
-            began = time.monotonic()
+            began = _clock(device)
         with autocast(config.precision, device):
             loss = process(x)
         loss.backward()
     _wait(device)
-    return STEPS * count / (time.monotonic() - began)
+    return STEPS * count / (_clock(device) - began)
 
 
-def describe_time(config: TrainConfig, images: int, speed: float, world_size: int) -> str:
+def describe_time(config: TrainConfig, images: int, speed: float, world_size: int, on_gpu: bool) -> str:
     """A line of the plan: the time of ``images`` images at ``speed`` images/s and process, and its limits."""
     grids = " without the grids" if config.num_samples else ""
     each = f" in each of {world_size} processes" if world_size > 1 else ""
-    compiled = "compiled it is faster" if config.compile else "uncompiled"
+    if on_gpu:
+        limits = "an upper bound: timed uncompiled, on small batches; a GPU is many times faster on the run's own"
+    else:
+        threads = torch.get_num_threads()
+        limits = f"if {'a core is' if threads == 1 else f'{threads} cores are'} free for each process"
+        limits += ", uncompiled; compiled it is faster" if config.compile is not False else ""
     return (
         f"time         about {human_time(images / (speed * world_size))}{grids}: {speed:,.0f} images/s{each},\n"
-        f"             timed on {STEPS} steps of at most {IMAGES} images, {compiled}"
+        f"             {limits}"
     )
+
+
+def _clock(device: torch.device) -> float:
+    """Seconds: of the clock on a GPU; on a CPU of this process's threads, each on a core of its own."""
+    return time.monotonic() if device.type == "cuda" else time.process_time() / torch.get_num_threads()
 
 
 def _wait(device: torch.device) -> None:

@@ -1,17 +1,16 @@
 """The harness of studies: constants passed to scripts, specs, runs, tables that grow."""
 
-import csv
 import json
 import os
 import shutil
-import subprocess
 import sys
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from helpers import ROOT, write_pngs
 
-from experiments import calls, harness, launch, run_study, spec, tables
+from experiments import calls, collect, launch, run_study, spec, tables
+from experiments.study_table import StudyTable
 from mindiffusion.runtime.errors import UserError
 
 SPECS = sorted((ROOT / "experiments" / "specs").glob("[a-z]*.py"))
@@ -73,33 +72,12 @@ def test_every_spec_names_real_scripts_constants_and_flags(path):
     assert study.data_path == "synthetic" or (study.train_images, study.eval_images) == ("1-8000", "8001-9000")
 
 
-def test_stages_keep_the_total_and_the_share_of_the_full_range():
-    for build in (spec.union, spec.window):
-        stages = build(12, 24)
-        assert sum(epochs for *_, epochs in stages) == 24 and stages[-1] == (0, 1, 12)
-    assert [stage[:2] for stage in spec.window(12, 24)][:2] == [(0.8, 1), (0.6, 0.8)]
-    assert [epochs for *_, epochs in spec.uniform(spec.union(6, 16))] == [1, 2, 3, 4, 6]
-    with pytest.raises(UserError, match="too few"):
-        spec.union(23, 24)
-
-
 def test_a_study_of_unequal_budgets_or_equal_names_is_refused():
     c = spec.Cell("C", "train_celeba_c_32")
     with pytest.raises(UserError, match="equally many epochs"):
         spec.Study((c, spec.Cell("short", "train_celeba_c_32", ((0, 1, 1),))), (0,), 100)
     with pytest.raises(UserError, match="one name"):
         spec.Study((c, c), (0,), 100)
-    with pytest.raises(UserError, match="paced by"):
-        spec.Study((spec.Cell("P", "train_celeba_c_32", paced_by="C"), c), (0,), 100)
-    with pytest.raises(UserError, match="trained as"):
-        spec.Study((spec.Cell("E", "train_celeba_c_32", trained_as="C"), c), (0,), 100)
-
-
-def test_patience_ends_a_stage_when_its_loss_stalls_and_gives_the_rest_to_the_last():
-    stages = ((0.5, 1, 4), (0.2, 1, 3), (0, 1, 2))
-    losses = [(1, 1, 1.0), (1, 2, 0.5), (1, 3, 0.499), (1, 4, 0.1), (2, 5, 0.4), (2, 6, 0.3), (2, 7, 0.2), (3, 8, 0.2)]
-    assert spec.patient_epochs(losses, stages) == ((0.5, 1, 3), (0.2, 1, 3), (0, 1, 3))
-    assert spec.patient_epochs(losses, stages, patience=2) == stages
 
 
 # --- a study from end to end ------------------------------------------------------------------------------------------
@@ -111,7 +89,6 @@ STUDY = Study(
     cells=(
         Cell("CS", "train_celeba_cs_32", STAGES),
         Cell("C", "train_celeba_c_32", STAGES),
-        Cell("C_again", "train_celeba_c_32", STAGES, trained_as="C"),
     ),
     seeds=(0,),
     images=40,
@@ -137,36 +114,49 @@ def finished(tmp_path_factory):
     return folder
 
 
-def test_a_study_trains_on_the_first_images_and_answers_a_claim(finished):
+def test_a_study_trains_on_the_first_images_and_its_numbers_know_their_weights(finished):
     study = finished / "study"
-    assert {run["precision"] for run in tables.read_csv(study / "runs.csv")} == {"fp32"}
+    runs = tables.read_csv(study / "runs.csv")
+    assert {run["precision"] for run in runs} == {"fp32"}
     config = json.loads((study / "runs" / "C" / "seed0" / "contents_c_32" / "config.json").read_text())
     assert (config["train_images"], config["data_path"]) == ("1-16", str(finished / "faces"))
-    rows = list(csv.DictReader((study / "results.csv").read_text().splitlines()))
+    rows = tables.read_csv(study / "results.csv")
     assert tuple(rows[0]) == tables.RESULT_COLUMNS
     assert {(row["cell"], row["seed"], row["checkpoint"], row["images"]) for row in rows} == {
-        (cell, "0", "final", "40") for cell in ("CS", "C", "C_again")
+        (cell, "0", "final", "40") for cell in ("CS", "C")
     }
-    assert not (study / "runs" / "C_again" / "seed0" / "checkpoints_c_32").exists()
-    losses = {row["cell"]: row["value"] for row in rows if row["metric"] == "loss_band1"}
-    assert losses["C"] == losses["C_again"]
-    assert {"color_error", "loss", "loss_band10"} <= {row["metric"] for row in rows}
+    assert {"color_error", "loss"} <= {row["metric"] for row in rows}
+    digests = {run["cell"]: run["weights_digest"] for run in runs}
+    assert len({*digests.values()}) == 2 and all(row["weights_digest"] == digests[row["cell"]] for row in rows)
 
-    command = [sys.executable, "-m", "experiments.c3_clean_channels", str(study)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert "masked channels that changed: 0 channels (1 seeds): holds" in done.stdout
-    assert (study / "c3.csv").exists()
+
+def test_numbers_of_other_weights_than_the_runs_are_refused(finished, tmp_path):
+    shutil.copy(finished / "study" / "runs.csv", tmp_path)
+    text = (finished / "study" / "results.csv").read_text()
+    digest = tables.read_csv(tmp_path / "runs.csv")[0]["weights_digest"]
+    (tmp_path / "results.csv").write_text(text)
+    assert StudyTable(tmp_path).by_seed("C", "loss")
+    (tmp_path / "results.csv").write_text(text.replace(digest, "0" * len(digest)))
+    with pytest.raises(UserError, match="C, seed 0, that were measured on other weights"):
+        StudyTable(tmp_path)
+
+
+def test_a_run_made_by_hand_joins_the_tables_if_its_evaluation_is_of_it(finished, tmp_path):
+    runs = finished / "study" / "runs"
+    options = ["--cell", "C_1M", "--seed", "3", "--tables", str(tmp_path)]
+    collect.main([str(runs / "C" / "seed0"), str(runs / "C" / "seed0" / "evaluation"), *options])
+    assert StudyTable(tmp_path).by_seed("C_1M", "loss").keys() == {3}
+    with pytest.raises(UserError, match="evaluate that run again"):
+        collect.main([str(runs / "C" / "seed0"), str(runs / "CS" / "seed0" / "evaluation"), *options])
 
 
 def test_a_study_ends_with_its_wall_time_and_a_second_call_does_what_is_missing(finished, tmp_path, capsys):
     common = [str(finished / "tiny.py"), "--data-path", str(finished / "faces")]
     run_study.main([*common, str(tmp_path / "study"), "--wall-minutes", "0"])
-    assert "0 of 3 runs are done" in capsys.readouterr().out
+    assert "0 of 2 runs are done" in capsys.readouterr().out
     run_study.main([*common, str(finished / "study")])  # nothing is missing
     said = capsys.readouterr().out
-    assert "training" not in said and "3 of 3 runs are done" in said
+    assert "training" not in said and "2 of 2 runs are done" in said
     with pytest.raises(UserError, match="other settings"):
         run_study.main([*common, str(finished / "study"), "--images", "80"])
 
@@ -185,42 +175,20 @@ def test_a_study_goes_on_from_tables_without_the_folders_of_its_runs(finished, t
     run_study.main([*common, "--cells", "CS", "--", str(tmp_path / "monday")])
     before = tables.read_csv(tmp_path / "tables" / "results.csv")
     assert {row["cell"] for row in before} == {"CS"} and not (tmp_path / "monday" / "results.csv").exists()
-    copy_runs(finished / "study", tmp_path / "tuesday", "C", "C_again")
+    copy_runs(finished / "study", tmp_path / "tuesday", "C")
 
     capsys.readouterr()
     run_study.main([*common, str(tmp_path / "tuesday")])
     said = capsys.readouterr().out
-    assert "CS, seed 0: in the tables already" in said and "3 of 3 runs are done" in said
+    assert "CS, seed 0: in the tables already" in said and "2 of 2 runs are done" in said
     after = tables.read_csv(tmp_path / "tables" / "results.csv")
     assert [row for row in after if row["cell"] == "CS"] == before
     runs = tables.read_csv(tmp_path / "tables" / "runs.csv")
-    assert [row["cell"] for row in runs] == ["C", "CS", "C_again"]
+    assert [row["cell"] for row in runs] == ["C", "CS"]
     assert not (tmp_path / "tuesday" / "runs" / "CS").exists()
 
     with pytest.raises(UserError, match="other settings than the spec's"):
         run_study.main([*common, str(tmp_path / "wednesday"), "--images", "80"])
-
-
-def test_a_run_in_the_tables_is_made_again_only_for_the_runs_that_are_built_on_it(tmp_path):
-    study = spec.Study(
-        (spec.Cell("C", "train_celeba_c_32"), spec.Cell("E", "train_celeba_c_32", trained_as="C")), (0, 1), 160
-    )
-    caller = calls.Caller(0.0, 1)
-
-    def in_tables(*runs):
-        planned = harness.Harness(study, tmp_path, caller, ["python"])
-        rows = [
-            {"cell": cell.name, "seed": seed, "images": 160, "settings": planned.settings(cell) if settings else ""}
-            for cell in study.cells
-            for seed in study.seeds
-            for name, its_seed, settings in runs
-            if (cell.name, seed) == (name, its_seed)
-        ]
-        tables.write_csv(tmp_path / "runs.csv", ("cell", "seed", "images", "settings"), rows)
-        return harness.Harness(study, tmp_path, caller, ["python"], tmp_path).done_elsewhere
-
-    assert in_tables(("C", 0, True), ("E", 0, True), ("C", 1, True)) == {("C", 0), ("E", 0)}
-    assert in_tables(("C", 0, False), ("E", 0, False)) == {("C", 0), ("E", 0)}  # written before settings were
 
 
 def test_tables_grow_by_runs_the_new_ones_winning(tmp_path):
@@ -246,6 +214,24 @@ def test_the_threads_of_a_run_are_the_users_or_a_share_of_the_cores_it_may_use(m
     assert calls.threads_per_job(1) == "2"
 
 
+def test_each_of_several_jobs_has_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    show = [sys.executable, "-c", "import os, time; print(os.environ.get('CUDA_VISIBLE_DEVICES')); time.sleep(0.5)"]
+
+    def gpus_of(jobs, given=None):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if given:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        caller = calls.Caller(float("inf"), jobs)
+        logs = [tmp_path / f"{jobs}{given}{number}.txt" for number in range(jobs)]
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(lambda log: caller.call(show, log), logs))
+        return sorted(log.read_text().strip() for log in logs)
+
+    assert gpus_of(2) == ["0", "1"] and gpus_of(3) == ["0", "0", "1"]
+    assert gpus_of(2, "5,7") == ["5", "7"] and gpus_of(1, "5,7") == ["5,7"] and gpus_of(1) == ["None"]
+
+
 def test_a_study_reads_the_data_path_from_env_as_the_scripts_do(tmp_path, monkeypatch):
     monkeypatch.delenv("CELEBA_PATH", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -267,11 +253,7 @@ def test_a_machine_without_bf16_takes_a_spec_in_fp32(tmp_path):
     as_written = run_study.choose(study, run_study.parse_args(arguments))
     assert (as_written.flags, as_written.evaluate) == (study.flags, study.evaluate)
     fp32 = run_study.choose(study, run_study.parse_args([*arguments, "--precision", "fp32"]))
-    assert fp32.flags[-2:] == fp32.evaluate[-2:] == ("--precision", "fp32") and fp32.evaluate_stages == ()
-    staged = run_study.choose(
-        replace(study, evaluate_stages=("--resamples", "0")), run_study.parse_args([*arguments, "--precision", "fp32"])
-    )
-    assert staged.evaluate_stages == ("--resamples", "0", "--precision", "fp32")
+    assert fp32.flags[-2:] == fp32.evaluate[-2:] == ("--precision", "fp32")
 
 
 def test_a_study_says_what_is_wrong_with_its_data(tmp_path):
