@@ -8,6 +8,7 @@ A fault is a plain dict, so that it can travel to another process:
     lock_patience    seconds to wait for another run that writes in the same folder
     timeout    seconds until a rank that does not take part in a step counts as lost
     float64    True: train in double precision
+    terminal   True: the log is the process's own terminal, and its end a SIGHUP, which is ignored if nohup is True
     attempt    act only in this attempt of an elastic job (0 = the first), on rank ``rank`` only if that is given
 """
 
@@ -134,7 +135,7 @@ class Job:
 
     @property
     def log(self) -> str:
-        return self.log_path.read_text() if self.log_path.exists() else ""
+        return self.log_path.read_text() if self.log_path.is_file() else ""
 
     def wait_for(self, happened, timeout: float = PATIENCE) -> None:
         """Poll until ``happened()``, while the processes live."""
@@ -192,7 +193,10 @@ def _child(name: str, folder: Path, flags: tuple[str, ...], fault: dict, env: di
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
-    output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if fault.get("nohup") else signal.SIG_DFL)
+    if fault.get("terminal"):
+        os.setsid()  # the next terminal that is opened belongs to this process
+    output = os.open(log, os.O_CREAT | (os.O_RDWR if fault.get("terminal") else os.O_WRONLY) | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
     faulthandler.dump_traceback_later(PATIENCE / 2, file=sys.stderr)  # for a run that hangs

@@ -11,8 +11,8 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import BinaryIO
 
@@ -120,7 +120,8 @@ def _write_images(
     skipped: list[str] = []
     write_header(len(names))
     title = f"caching {len(names)} images at {image_size}x{image_size}"
-    pool = ThreadPoolExecutor(min(32, os.cpu_count() or 1))  # of threads: Pillow works outside the interpreter lock
+    # Of threads: Pillow works outside the interpreter lock. To end it waits for no thread that is stuck in a file.
+    pool = ThreadPool(min(32, os.cpu_count() or 1))
     try:
         # disable=None: a bar on a terminal only
         with tqdm(total=len(names), desc=title, unit="image", mininterval=0.5, disable=None if show else True) as bar:
@@ -134,7 +135,7 @@ def _write_images(
                 file.write(b"".join(results[name].tobytes() for name in chunk if name not in bad))
                 bar.update(len(chunk))
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.terminate()
     if len(skipped) == len(names):
         raise UserError(
             f"None of the {len(names)} images in {root} can be read; the first is {names[0]}. Check that they are "

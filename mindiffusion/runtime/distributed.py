@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mindiffusion.runtime.errors import STOP_SIGNALS, Stopped, UserError
+from mindiffusion.runtime.errors import Stopped, UserError, stop_signals
 from mindiffusion.runtime.gpu import OLDER, probe, why_unusable
 from mindiffusion.runtime.precision import keep_compiled_code
 
@@ -236,8 +236,8 @@ def _end_at_once() -> None:
 
 @contextmanager
 def _default_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGINT kill: meeting the other processes can wait for minutes where no Python handler runs."""
-    former = {number: signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS}
+    """Let ``stop_signals`` kill: meeting the other processes can wait for minutes where no Python handler runs."""
+    former = {number: signal.signal(number, signal.SIG_DFL) for number in stop_signals()}
     try:
         yield
     finally:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from mindiffusion.runtime.output import lasting_output
 from mindiffusion.runtime.terminal import error_text
 from mindiffusion.runtime.versions import too_old
 
 USER_ERROR_EXIT_CODE = 2
 SMALLER = "Do less at a time: --batch-size of sample.py and evaluate.py, --micro-batch-size or --n-feat of training."
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class UserError(ValueError):
@@ -27,7 +27,7 @@ class Stopped(BaseException):
     Like KeyboardInterrupt it is no Exception, so that code that forgives errors (a broken image, a compiler that fails)
     does not forgive it.
 
-    Attributes: ``exit_code`` is 128 + the signal number (143 for SIGTERM, 130 for SIGINT).
+    Attributes: ``exit_code`` is 128 + the signal number (143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP).
     """
 
     def __init__(self, message: str, exit_code: int):
@@ -35,15 +35,22 @@ class Stopped(BaseException):
         self.exit_code = exit_code
 
 
+def stop_signals() -> list[signal.Signals]:
+    """SIGTERM, SIGINT, and SIGHUP (the terminal is gone), where it exists and is not ignored, as under nohup."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    heard = hangup and signal.getsignal(hangup) is not signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([hangup] if heard else [])]
+
+
 @contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """Within the block SIGTERM and SIGINT raise Stopped where the program is; what is half-written is removed on the
-    way out."""
+    """Within the block ``stop_signals`` raise Stopped where the program is; what is half-written is removed on the way
+    out."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(f"stopped by signal {int(number)}; nothing half-written is left behind.", 128 + number)
 
-    former = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    former = {number: signal.signal(number, stop) for number in stop_signals()}
     try:
         yield
     finally:
@@ -55,10 +62,11 @@ def run_script(main: Callable[[], None]) -> None:
     """Call ``main`` and turn its outcome into an exit code: 0, 2 for a UserError or a lack of memory, 128 + n for
     signal n.
 
-    Every rank meets the same mistakes, so only rank 0 speaks; each rank exits with the code.
+    Every rank meets the same mistakes, so only rank 0 speaks; each rank exits with the code. What cannot be printed
+    ends nothing.
     """
     speaks = os.environ.get("RANK", "0") == "0"
-    with stopping_at_once():
+    with lasting_output(), stopping_at_once():
         try:
             if advice := too_old():
                 raise UserError(advice)

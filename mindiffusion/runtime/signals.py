@@ -1,16 +1,16 @@
-"""SIGTERM and SIGINT as a wish that the training loop grants at the next step."""
+"""SIGTERM, SIGINT and SIGHUP as a wish that the training loop grants at the next step."""
 
 import signal
 import time
 from types import FrameType, TracebackType
 
-from mindiffusion.runtime.errors import STOP_SIGNALS, Stopped
+from mindiffusion.runtime.errors import Stopped, stop_signals
 
 ECHO_SECONDS = 2.0  # Ctrl-C reaches a worker twice: from the terminal, and passed on by torchrun a moment later
 
 
 class StopSignals:
-    """Within the block, SIGTERM and SIGINT only set ``received`` to their number (0 before). Another one, more than
+    """Within the block, ``stop_signals`` only set ``received`` to their number (0 before). Another one, more than
     ``ECHO_SECONDS`` later, acts at once, as it would have without this class."""
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class StopSignals:
         self._former: dict[int, signal.Handlers] = {}
 
     def __enter__(self) -> "StopSignals":
-        for number in STOP_SIGNALS:
+        for number in stop_signals():
             self._former[number] = signal.signal(number, self._note)
         return self
 

@@ -16,7 +16,7 @@ from mindiffusion.training.log import Log
 from mindiffusion.training.run import Run
 
 SAVE_SHARE = 0.01  # of the time: where saving every epoch costs more, the ends of some epochs go unsaved
-CHECKPOINT_DUE = 1  # a wish, like the numbers of the signals, which are larger
+CHECKPOINT_DUE = 1  # a wish; a signal's is larger by its number
 
 
 class Saver:
@@ -47,9 +47,9 @@ class Saver:
     def finish_step(self, done: int, stop: StopSignals) -> None:
         """Save after ``done`` steps if it is time. Raises Stopped, with all saved, if a signal came to any rank."""
         due = time.monotonic() - self.saved_at > 60 * self.run.config.checkpoint_minutes
-        wish = self.run.ranks.any(stop.received or (CHECKPOINT_DUE if due else 0))
+        wish = self.run.ranks.any(CHECKPOINT_DUE + stop.received if stop.received or due else 0)
         if wish > CHECKPOINT_DUE:
-            self.stop(done, wish)
+            self.stop(done, wish - CHECKPOINT_DUE)
         if wish:
             self._save(done)
 

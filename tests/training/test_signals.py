@@ -1,9 +1,13 @@
-"""SIGTERM and SIGINT at any moment: state saved, one line, the documented exit code, and nothing half-written."""
+"""SIGTERM, SIGINT and SIGHUP at any moment, and output that nobody takes: state saved, one line, the documented exit
+code, and nothing half-written."""
 
+import os
+import pty
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import faults
 import pytest
@@ -19,7 +23,7 @@ from mindiffusion.sampling import Drawable, Sampler, draw_together
 
 C = SCRIPTS[1]
 GRIDS = ("--num-samples", "2", "--sample-steps", "3")
-TERM, INT = signal.SIGTERM, signal.SIGINT
+TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ SLOW = {
         ("sampling", TERM, 2, False),
         ("training", TERM, 1, True),
         ("training", INT, 2, True),
-        ("training", TERM, 2, False),
+        ("training", HUP, 2, False),
         ("saving", TERM, 1, True),
     ],
 )
@@ -97,6 +101,40 @@ def test_a_signal_ends_a_run_in_order_and_it_goes_on(where, number, world_size, 
     codes = faults.finish(C, tmp_path, *GRIDS, *data, "--resume", world_size=world_size)
     assert codes == [0] * world_size, job.log
     assert_same_run(C, tmp_path, whole[world_size])
+
+
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_is_closed_costs_nothing(nohup, tmp_path):
+    terminal, device = pty.openpty()
+    fault = {"terminal": True, "nohup": nohup, "slow": {"step": 0.1}}
+    job = faults.start(C, tmp_path, fault=fault, log=Path(os.ttyname(device)))
+    job.wait_for((checkpoints(C, tmp_path) / "latest.pt").exists)
+    os.close(device)
+    os.close(terminal)  # as when ssh ends
+    assert job.wait() == [0 if nohup else 128 + HUP]
+    assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["next_step"] >= (15 if nohup else 3)
+    assert faults.finish(C, tmp_path, "--resume") == [0]
+
+
+@pytest.mark.parametrize("log", ["pipe", "/dev/full"])
+def test_a_run_outlives_who_reads_its_output(log, tmp_path):
+    path = Path(log) if log == "/dev/full" else tmp_path / "pipe"
+    if log == "pipe":
+        os.mkfifo(path)
+    job = faults.start(C, tmp_path, fault={"slow": {"step": 0.02}}, log=path)
+    if log == "pipe":
+        with open(path) as reader:  # and no longer, like head -1
+            assert reader.readline()
+    assert job.wait() == [0]
+    assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["next_step"] == 15
+
+
+def test_a_thread_that_is_stuck_in_a_file_holds_up_no_signal(data, tmp_path):
+    job = faults.start(C, tmp_path, *data, fault={"slow": {"cache": 3600}})
+    job.wait_for(moment("caching", job))
+    job.send(TERM)
+    assert job.wait(timeout=60) == [143]
+    assert not list(tmp_path.rglob("*.tmp*"))
 
 
 def test_ctrl_c_passed_on_by_torchrun_does_not_cut_the_save_short(data, tmp_path):
