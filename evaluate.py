@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from mindiffusion.checkpoints.models import model_of
-from mindiffusion.data.image_cache import CROPS
+from mindiffusion.data.decode import CROPS
 from mindiffusion.data.images import parse_range
 from mindiffusion.data.synthetic import RECIPES, SYNTHETIC, is_synthetic
 from mindiffusion.evaluation.bootstrap import RESAMPLES

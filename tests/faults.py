@@ -53,7 +53,7 @@ PLACES = {
     "rename": (os, "replace"),
     "config": (saver, "write_config"),
     "restore": (Run, "_restore_rest"),
-    "cache": (image_cache, "decode"),
+    "cache": (image_cache, "read_image"),
     "load": (training, "open_run"),
 }
 

@@ -15,7 +15,7 @@ def load(path, **changes) -> ImageData:
 
 
 def fail_to_decode(*_):
-    """Stands for image_cache.decode where it must not be called."""
+    """Stands for image_cache.read_image where it must not be called."""
     raise AssertionError("decoded again")
 
 

@@ -1,7 +1,7 @@
-"""Decode every image of a data set once, crop it, shrink it, and keep the result on disk for later runs.
+"""Decode every image of a data set once, and keep the result on disk for later runs.
 
-A cache is two files of one name: ``KEY.npy``, uint8 (N, 3, S, S), and ``KEY.json``, which says how many images it holds
-and which files were skipped. The json is written last, so a cache with a json is complete.
+A cache is two files of one name: ``KEY.npy``, uint8 (N, 3, S, S), and ``KEY.json``, which says what is in it. The json
+is written last, so a cache with a json is complete; it has the digest of the pixels, so that a damaged one is found.
 """
 
 import errno
@@ -12,67 +12,68 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from mindiffusion.data.decode import is_enlarged, is_narrow, read_image
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import cache_folder
+from mindiffusion.runtime.files import cache_folder, read_text
 from mindiffusion.runtime.locks import hold
 
-CELEBA_WIDTH = 178  # pixels of the aligned originals, to which the crops "140" and "148" refer
-CROPS = ("square", "140", "148", "none")
 CHUNK = 256  # images decoded between two writes
+PIECE = 2**26  # bytes that a thread hashes at a time
+NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-def crop_box(width: int, height: int, crop: str) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of one of ``CROPS`` in an image of that size.
+@dataclass
+class Contents:
+    """What is in a cache: the digest of its ``pixels``, the names of the unreadable images that were ``skipped``, and
+    how many of the others are smaller than the training size or have most of their area cut away."""
 
-    "140" and "148" are the centre squares of the DDPM papers' CelebA, scaled by width / 178 and limited to the image.
+    shape: list[int]
+    pixels: str = ""
+    skipped: list[str] = field(default_factory=list)
+    enlarged: int = 0
+    narrow: int = 0
+
+
+def open_cache(key: str, check: bool = True) -> tuple[Tensor, Contents] | None:
+    """The memory-mapped images (N, 3, S, S) of a cache and what is known of them, or None if there is no sound one.
+
+    ``check``: whether to compare the pixels with their digest, which reads them all: about a second per gigabyte and
+    core.
     """
-    if crop == "none":
-        return 0, 0, width, height
-    side = min(width, height)
-    if crop != "square":
-        side = min(side, round(int(crop) * width / CELEBA_WIDTH))
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
-
-
-def decode(path: str, image_size: int, crop: str) -> np.ndarray:
-    """The image file as uint8 (3, image_size, image_size): upright, RGB, cropped, shrunk with antialiasing.
-
-    Transparent images lie on white; 16-bit greys keep their top 8 bits. Raises whatever Pillow raises.
-    """
-    with Image.open(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion to RGB would saturate
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB").crop(crop_box(*image.size, crop))
-        image = image.resize((image_size, image_size), Image.Resampling.BICUBIC)
-        return np.asarray(image).transpose(2, 0, 1)
-
-
-def open_cache(key: str) -> tuple[Tensor, list[str]] | None:
-    """The memory-mapped images (N, 3, S, S) and the skipped files of a cache, or None if there is no sound one."""
-    folder = cache_folder()
+    path = cache_folder() / f"{key}.npy"
     try:
-        about = json.loads((folder / f"{key}.json").read_text())
+        contents = Contents(**json.loads(read_text(path.with_suffix(".json"))))
+        if not path.is_file():  # a pipe would be waited for
+            return None
         # Copy-on-write: ranks share the pages, and PyTorch, which knows no read-only tensors, gets writable memory.
-        images = np.load(folder / f"{key}.npy", mmap_mode="c")
-        sound = images.dtype == np.uint8 and list(images.shape) == about["shape"]
-        return (torch.from_numpy(images), list(about["skipped"])) if sound else None
+        images = np.load(path, mmap_mode="c")
+        whole = path.stat().st_size == images.offset + images.nbytes  # a page beyond the end of a file kills its reader
+        sound = whole and images.dtype == np.uint8 and list(images.shape) == contents.shape
+        if not sound or (check and pixel_digest(images) != contents.pixels):
+            return None
+        return torch.from_numpy(images), contents
     except Exception:  # a damaged file fails in many ways, and is no cache
         return None
+
+
+def pixel_digest(images: np.ndarray) -> str:
+    """BLAKE2b of the digests of the pieces of uint8 images (N, 3, S, S), each of PIECE bytes."""
+    flat = images.reshape(-1)
+    pieces = [flat[start : start + PIECE] for start in range(0, len(flat), PIECE)]
+    with ThreadPool(min(8, os.cpu_count() or 1)) as pool:
+        digests = pool.map(lambda piece: blake2b(piece, digest_size=16).digest(), pieces)
+        return blake2b(b"".join(digests), digest_size=16).hexdigest()
 
 
 def build_cache(key: str, root: Path, names: list[str], image_size: int, crop: str, skip_bad: bool, show: bool) -> None:
@@ -86,39 +87,37 @@ def build_cache(key: str, root: Path, names: list[str], image_size: int, crop: s
     with _writing_to(folder, needed), _lock(folder, key, show) as locked:
         if open_cache(key) is not None:  # built by another job while this one waited
             return
+        if show and (folder / f"{key}.json").exists():
+            print(f"The image cache {folder / key}.npy is damaged: making it again.", file=sys.stderr)
         if locked:  # nobody else is building: these were left by a job that was killed
             for leftover in folder.glob(f"{key}.*.tmp"):
                 leftover.unlink()
         if shutil.disk_usage(folder).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with _new_file(folder, f"{key}.npy") as file:
-            skipped = _write_images(file, root, names, image_size, crop, skip_bad, show)
+            contents = _write_images(file, root, names, image_size, crop, skip_bad, show)
+            file.flush()
+            contents.pixels = pixel_digest(np.load(file.name, mmap_mode="r"))
         with _new_file(folder, f"{key}.json") as file:
-            shape = [len(names) - len(skipped), 3, image_size, image_size]
-            about = {"folder": str(root), "crop": crop, "shape": shape, "skipped": skipped}
-            file.write(json.dumps(about).encode())
+            file.write(json.dumps(asdict(contents)).encode())
 
 
 def _write_images(
     file: BinaryIO, root: Path, names: list[str], image_size: int, crop: str, skip_bad: bool, show: bool
-) -> list[str]:
-    """Stream the images to ``file`` in the npy format. Returns the names of the unreadable ones, which are left out.
+) -> Contents:
+    """Stream the images to ``file`` in the npy format. Unreadable ones are left out.
 
     Plain writes and no memory map: on a full disk a write raises an error, a map kills the process.
     """
 
-    def attempt(name: str) -> np.ndarray | Exception:
+    def attempt(name: str) -> tuple[np.ndarray, tuple[int, int]] | Exception:
         try:
-            return decode(os.path.join(root, name), image_size, crop)
+            return read_image(os.path.join(root, name), image_size, crop)
         except Exception as error:  # a broken file can raise nearly anything in a decoder
             return error
 
-    def write_header(count: int) -> None:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, image_size, image_size)}
-        np.lib.format.write_array_header_1_0(file, header)
-
-    skipped: list[str] = []
-    write_header(len(names))
+    contents = Contents([len(names), 3, image_size, image_size])
+    _write_header(file, contents)
     title = f"caching {len(names)} images at {image_size}x{image_size}"
     # Of threads: Pillow works outside the interpreter lock. To end it waits for no thread that is stuck in a file.
     pool = ThreadPool(min(32, os.cpu_count() or 1))
@@ -131,20 +130,29 @@ def _write_images(
                 bad = [name for name in chunk if isinstance(results[name], Exception)]
                 if bad and not skip_bad:
                     raise _unreadable(root / bad[0], results[bad[0]])
-                skipped += bad
-                file.write(b"".join(results[name].tobytes() for name in chunk if name not in bad))
+                contents.skipped += bad
+                good = [results[name] for name in chunk if name not in bad]
+                contents.enlarged += sum(is_enlarged(size, image_size, crop) for _, size in good)
+                contents.narrow += sum(is_narrow(size) for _, size in good)
+                file.write(b"".join(pixels.tobytes() for pixels, _ in good))
                 bar.update(len(chunk))
     finally:
         pool.terminate()
-    if len(skipped) == len(names):
+    contents.shape[0] -= len(contents.skipped)
+    if not contents.shape[0]:
         raise UserError(
             f"None of the {len(names)} images in {root} can be read; the first is {names[0]}. Check that they are "
             "complete (downloaded and unpacked without an error) and that you are allowed to read them."
         )
-    if skipped:  # numpy pads the header, so that another count fits in its place
+    if contents.skipped:  # numpy pads the header, so that another count fits in its place
         file.seek(0)
-        write_header(len(names) - len(skipped))
-    return skipped
+        _write_header(file, contents)
+    return contents
+
+
+def _write_header(file: BinaryIO, contents: Contents) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(contents.shape)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
@@ -198,7 +206,7 @@ def _writing_to(folder: Path, needed: int) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             raise UserError(
                 f"The image cache needs {needed / 1e6:.1f} MB in {folder}, which are not free ({reason}). Free some "
                 "space, for instance by deleting old caches there, or set MINDIFFUSION_CACHE to a folder on a larger "

@@ -4,7 +4,9 @@ There are no worker processes: a batch is a gather from that tensor, on the devi
 """
 
 import os
+import stat
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -12,15 +14,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mindiffusion.data.image_cache import CROPS, build_cache, cache_folder, open_cache
+from mindiffusion.data.decode import CROPS
+from mindiffusion.data.image_cache import Contents, build_cache, cache_folder, open_cache
 from mindiffusion.data.synthetic import SYNTHETIC, is_synthetic, synthetic_images
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 
 NUM_SYNTHETIC = 4096
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-CACHE_VERSION = 1  # raise it when the same files and options come to give other pixels
-LISTED = 10  # skipped images to name
+EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+NO_FILE = "pipe or device"
+CACHE_VERSION = 2  # raise it when the same files and options come to give other pixels
+LISTED = 10  # skipped images, or endings, to name
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,12 @@ class ImageData:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """``name`` is the posix path relative to the data folder; ``size`` in bytes, ``mtime_ns`` the time of change."""
+    """``name`` is the posix path relative to the data folder; ``size`` in bytes; ``times``: when its content and when
+    anything about it was last changed, in ns. The second cannot be set by a program that puts back the first."""
 
     name: str
     size: int
-    mtime_ns: int
+    times: tuple[int, int]
 
 
 def load_images(
@@ -69,26 +74,32 @@ def load_images(
     if crop not in CROPS:
         raise UserError(f"There is no crop {crop!r}. Choose --crop from {', '.join(CROPS)}.")
 
-    def find_and_cache() -> tuple[Path, list[ImageFile], str]:
-        root = _data_folder(data_path)
-        files = find_images(root)
-        key = _cache_key(root, files, image_size, crop, skip_bad_images)
-        if ranks.local_rank == 0 and open_cache(key) is None:
-            build_cache(key, root, [f.name for f in files], image_size, crop, skip_bad_images, show=ranks.is_main)
-        return root, files, key
+    first = ranks.local_rank == 0  # of this machine's processes
 
-    root, files, key = ranks.together(find_and_cache)
-    images, skipped = ranks.together(lambda: _cached(root, key))
-    if skipped and ranks.is_main:
-        more = f" and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
-        print(f"Skipped {len(skipped)} unreadable images: {', '.join(skipped[:LISTED])}{more}", file=sys.stderr)
+    def find_and_cache() -> tuple[Path, list[ImageFile], str, tuple[Tensor, Contents] | None]:
+        root = _data_folder(data_path)
+        files, left_out = find_files(root)
+        if ranks.is_main:
+            print(_describe(root, files, left_out), file=sys.stderr)
+        key = _cache_key(root, files, image_size, crop, skip_bad_images)
+        cached = open_cache(key) if first else None
+        if first and cached is None:
+            build_cache(key, root, [f.name for f in files], image_size, crop, skip_bad_images, show=ranks.is_main)
+        return root, files, key, cached
+
+    root, files, key, cached = ranks.together(find_and_cache)
+    images, contents = cached or ranks.together(lambda: _cached(root, key, check=first))
+    if ranks.is_main:
+        for line in _remarks(contents, image_size, crop):
+            print(line, file=sys.stderr)
     fingerprint: dict[str, str | int] = {
         "kind": "folder",
         "images": len(images),
         "image_size": image_size,
         "crop": crop,
         "files": _digest(f"{file.name}\0{file.size}" for file in files),  # the same for a copy of the folder
-        "skipped": len(skipped),
+        "skipped": len(contents.skipped),
+        "pixels": contents.pixels,
     }
     if places:
         images = images[_slice(places, len(images), data_path)]
@@ -96,8 +107,31 @@ def load_images(
     return ImageData(images, fingerprint)
 
 
-def _cached(root: Path, key: str) -> tuple[Tensor, list[str]]:
-    cached = open_cache(key)
+def _describe(root: Path, files: list[ImageFile], left_out: Counter[str]) -> str:
+    """How many images were found, and what else is there."""
+    counts = [f"{count:,} {ending}" for ending, count in left_out.most_common(LISTED)]
+    if more := left_out.total() - sum(count for _, count in left_out.most_common(LISTED)):
+        counts.append(f"{more:,} others")
+    return f"{len(files):,} images in {root}" + (f"; left out: {', '.join(counts)}" if counts else "")
+
+
+def _remarks(contents: Contents, image_size: int, crop: str) -> list[str]:
+    """What happened to images on their way into the cache, a line each."""
+    lines, count, skipped = [], contents.shape[0], contents.skipped
+    if skipped:
+        more = f" and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+        lines.append(f"Skipped {len(skipped)} unreadable images: {', '.join(skipped[:LISTED])}{more}")
+    changes = []
+    if contents.enlarged:
+        changes.append(f"{contents.enlarged:,} are smaller than {image_size}x{image_size} and are enlarged")
+    if contents.narrow:
+        fate = "are squeezed" if crop == "none" else "lose more than half to the crop"
+        changes.append(f"{contents.narrow:,} are more than twice as long as wide and {fate}")
+    return lines + [f"Of {count:,} images {', '.join(changes)}."] * bool(changes)
+
+
+def _cached(root: Path, key: str, check: bool) -> tuple[Tensor, Contents]:
+    cached = open_cache(key, check)
     if cached is None:
         raise UserError(
             f"The image cache of {root} in {cache_folder()} is gone since this run wrote it. Start again when no other "
@@ -127,7 +161,12 @@ def _slice(places: tuple[int, int], count: int, data_path: str) -> slice:
 
 
 def find_images(root: Path) -> list[ImageFile]:
-    """The images in ``root`` and its subfolders, sorted by name. UserError if there are none.
+    """The images in ``root`` and its subfolders, sorted by name. UserError if there are none."""
+    return find_files(root)[0]
+
+
+def find_files(root: Path) -> tuple[list[ImageFile], Counter[str]]:
+    """The images as ``find_images`` has them, and how many other files of each ending there are.
 
     Links are followed, but each folder is visited once, so a link to a parent is harmless. Hidden files and folders are
     left alone: macOS leaves a ``._x.jpg`` that is no image beside x.jpg. A link to nothing gets size -1.
@@ -136,7 +175,7 @@ def find_images(root: Path) -> list[ImageFile]:
     def fail(error: OSError) -> None:
         raise UserError(f"The data folder {error.filename} cannot be read ({error.strerror}): allow it, or remove it.")
 
-    files, visited = [], set()
+    files, visited, left_out = [], set(), Counter()
     for folder, subfolders, names in os.walk(root, onerror=fail, followlinks=True):
         real = os.path.realpath(folder)
         if real in visited:
@@ -144,21 +183,31 @@ def find_images(root: Path) -> list[ImageFile]:
             continue
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in names:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                path = Path(folder, name)
-                try:
-                    status = path.stat()
-                    size, mtime_ns = status.st_size, status.st_mtime_ns
-                except OSError:
-                    size, mtime_ns = -1, 0
-                files.append(ImageFile(path.relative_to(root).as_posix(), size, mtime_ns))
+        for name in (name for name in names if not name.startswith(".")):
+            path = Path(folder, name)
+            if path.suffix.lower() not in EXTENSIONS:
+                left_out[path.suffix.lower() or "without an ending"] += 1
+            elif (file := _image_file(root, path)) is None:
+                left_out[NO_FILE] += 1
+            else:
+                files.append(file)
     if not files:
         raise UserError(
             f"There are no images in {root} or its subfolders (looking for {', '.join(EXTENSIONS)}). Unpack the data "
             "set there, or point CELEBA_PATH or --data-path at the folder that holds it."
         )
-    return sorted(files, key=lambda file: file.name)
+    return sorted(files, key=lambda file: file.name), left_out
+
+
+def _image_file(root: Path, path: Path) -> ImageFile | None:
+    """None for what cannot be read like a file, and could be waited for without end."""
+    name = path.relative_to(root).as_posix()
+    try:
+        status = path.stat()
+    except OSError:
+        return ImageFile(name, -1, (0, 0))
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return ImageFile(name, status.st_size, times) if stat.S_ISREG(status.st_mode) else None
 
 
 def device_images(data: ImageData, device: torch.device) -> Tensor:
@@ -206,7 +255,7 @@ def _data_folder(data_path: str | None) -> Path:
 
 def _cache_key(root: Path, files: list[ImageFile], image_size: int, crop: str, skip_bad_images: bool) -> str:
     options = f"{CACHE_VERSION}\0{root}\0{image_size}\0{crop}\0{skip_bad_images}"
-    return _digest([options, *(f"{file.name}\0{file.size}\0{file.mtime_ns}" for file in files)])
+    return _digest([options, *(f"{file.name}\0{file.size}\0{file.times}" for file in files)])
 
 
 def _digest(lines) -> str:

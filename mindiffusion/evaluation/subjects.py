@@ -13,7 +13,7 @@ from torch import Tensor
 from mindiffusion.checkpoints.find import WAYS, is_model
 from mindiffusion.checkpoints.models import model_name
 from mindiffusion.checkpoints.weights import Weights, check_finite, read_weights
-from mindiffusion.data.image_cache import decode
+from mindiffusion.data.decode import decode
 from mindiffusion.data.images import find_images, load_images
 from mindiffusion.data.synthetic import is_synthetic, synthetic_images
 from mindiffusion.evaluation.held_out import Reference, rest_of

@@ -13,7 +13,7 @@ from image_folder import data_files, fail_to_decode, load
 from PIL import Image
 
 from mindiffusion.data import image_cache
-from mindiffusion.data.image_cache import decode
+from mindiffusion.data.decode import read_image
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 
@@ -27,7 +27,7 @@ def test_a_cache_is_built_once_and_then_mapped(faces, cache, monkeypatch):
     assert (first.images[:, 1] == 100).all() and (first.images[:, 2] == 7).all()
     assert data_files(cache) == [".json", ".npy"]
 
-    monkeypatch.setattr(image_cache, "decode", fail_to_decode)
+    monkeypatch.setattr(image_cache, "read_image", fail_to_decode)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # PyTorch warns of memory that it may not write
         second = load(faces)
@@ -63,13 +63,34 @@ def test_every_change_of_the_data_or_the_options_makes_a_new_cache(faces, cache)
 
 @pytest.mark.parametrize(
     "damage",
-    ["cut short", "emptied", "of another shape", "json lost", "json cut", "json of another kind", "json without shape"],
+    [
+        "cut short",
+        "longer",
+        "zeroed",
+        "a pipe",
+        "emptied",
+        "of another shape",
+        "json lost",
+        "json cut",
+        "json of another kind",
+        "json without shape",
+    ],
 )
-def test_a_damaged_cache_is_built_again(faces, cache, damage):
+def test_a_damaged_cache_is_built_again(faces, cache, damage, capsys):
     expected = load(faces).images.clone()
+    assert "making it again" not in capsys.readouterr().err
     (array,), (about,) = cache.glob("*.npy"), cache.glob("*.json")
     if damage == "cut short":
         array.write_bytes(array.read_bytes()[:-1])
+    elif damage == "longer":
+        array.write_bytes(array.read_bytes() + b"0")
+    elif damage == "zeroed":  # a disk that has lost a block, of which the size tells nothing
+        with open(array, "rb+") as file:
+            file.seek(2000)
+            file.write(bytes(512))
+    elif damage == "a pipe":
+        array.unlink()
+        os.mkfifo(array)
     elif damage == "emptied":
         array.write_bytes(b"")
     elif damage == "of another shape":
@@ -83,6 +104,32 @@ def test_a_damaged_cache_is_built_again(faces, cache, damage):
     else:
         about.write_text(about.read_text()[:10])
     assert torch.equal(load(faces).images, expected)
+    assert ("is damaged: making it again" in capsys.readouterr().err) == (damage != "json lost")
+    load(faces)
+    assert "making it again" not in capsys.readouterr().err
+
+
+def test_an_image_that_is_replaced_in_secret_is_read_again(faces):
+    """The same name, size and time of change: what a hurried rsync, or nobody honest, leaves."""
+    Image.new("RGB", (32, 32), (1, 2, 3)).save(faces / "x.bmp")
+    first, status = load(faces), (faces / "x.bmp").stat()
+    Image.new("RGB", (32, 32), (4, 5, 6)).save(faces / "x.bmp")
+    os.utime(faces / "x.bmp", ns=(status.st_atime_ns, status.st_mtime_ns))
+    second = load(faces)
+    assert (faces / "x.bmp").stat().st_size == status.st_size and second.images[12, :, 0, 0].tolist() == [4, 5, 6]
+    assert first.fingerprint.pop("pixels") != second.fingerprint.pop("pixels")
+    assert first.fingerprint == second.fingerprint
+
+
+def test_the_digest_takes_all_pixels_in_their_order(monkeypatch):
+    images = np.arange(6 * 3 * 4, dtype=np.uint8).reshape(6, 3, 2, 2)
+    monkeypatch.setattr(image_cache, "PIECE", 7)
+    digests = {image_cache.pixel_digest(images), image_cache.pixel_digest(images[::-1].copy())}
+    for place in range(images.size):
+        other = images.copy()
+        other.reshape(-1)[place] ^= 1
+        digests.add(image_cache.pixel_digest(other))
+    assert len(digests) == images.size + 2
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
@@ -94,13 +141,13 @@ def test_an_interrupted_build_leaves_nothing_behind(faces, cache, monkeypatch, s
         if path.endswith("07.png"):
             half_written.extend(cache.glob("*.tmp"))
             raise stop
-        return decode(path, *arguments)
+        return read_image(path, *arguments)
 
-    monkeypatch.setattr(image_cache, "decode", interrupted)
+    monkeypatch.setattr(image_cache, "read_image", interrupted)
     with pytest.raises(stop):
         load(faces)
     assert len(half_written) == 1 and data_files(cache) == []
-    monkeypatch.setattr(image_cache, "decode", decode)
+    monkeypatch.setattr(image_cache, "read_image", read_image)
     assert len(load(faces)) == 12
 
 
@@ -141,13 +188,13 @@ import time
 from mindiffusion.data import images as data
 from mindiffusion.data import image_cache
 from mindiffusion.runtime.distributed import Ranks
-decode = image_cache.decode
+decode = image_cache.read_image
 def slow_decode(path, *arguments):
     with open({str(log)!r}, "a") as log:
         log.write(path + "\\n")
     time.sleep(0.1)
     return decode(path, *arguments)
-image_cache.decode = slow_decode
+image_cache.read_image = slow_decode
 open({str(tmp_path)!r} + f"/ready{{__import__('os').getpid()}}", "w").close()
 while len(list(data.Path({str(tmp_path)!r}).glob("ready*"))) < 2:
     time.sleep(0.01)

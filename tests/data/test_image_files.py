@@ -1,7 +1,9 @@
 """Image files as the world has them: absurd sizes, odd names, permissions that hide them."""
 
+import io
 import os
 import struct
+import subprocess
 import tempfile
 import zlib
 
@@ -28,6 +30,42 @@ def test_a_very_wide_image_is_read_and_an_absurd_one_refused(tmp_path):
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)  # 1.2 GB of pixels in 100 bytes
     with pytest.raises(UserError, match=r"bomb\.png cannot be read .*--skip-bad-images"):
         load(tmp_path)
+
+
+def test_a_program_named_like_an_image_is_not_run(tmp_path, monkeypatch):
+    eps = io.BytesIO()
+    Image.new("RGB", (40, 40), GREEN).save(eps, "EPS")
+    (tmp_path / "x.jpg").write_bytes(eps.getvalue())
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    with pytest.raises(UserError, match=r"x\.jpg cannot be read \(it is no JPEG, PNG, WEBP.* image"):
+        load(tmp_path)
+
+
+def test_what_is_found_and_left_out_is_told_in_a_line_and_a_pipe_is_not_waited_for(tmp_path, capsys):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for name in ("a.png", "b.jfif", "c.tif", "d.gif", "e.avif"):
+        Image.new("RGB", (40, 40), GREEN).save(folder / name, "JPEG" if name == "b.jfif" else None)
+    for name in ("list.txt", "f.heic", "g.heic"):
+        (folder / name).touch()
+    os.mkfifo(folder / "pipe.png")
+    assert len(load(folder)) == 5
+    line = f"5 images in {folder}; left out: 2 .heic, 1 .txt, 1 pipe or device\n"
+    assert capsys.readouterr().err == line
+
+
+def test_images_that_are_enlarged_or_cut_are_counted_whenever_the_cache_is_used(tmp_path, capsys):
+    (tmp_path / "faces").mkdir()
+    for number, size in enumerate([(16, 16), (31, 40), (20, 300), (300, 33), (64, 32), (32, 32)]):
+        Image.new("RGB", size, GREEN).save(tmp_path / "faces" / f"{number}.png")
+    for _ in range(2):
+        load(tmp_path / "faces")
+        line = (
+            "Of 6 images 3 are smaller than 32x32 and are enlarged, 2 are more than twice as long as wide and lose more"
+        )
+        assert f"{line} than half to the crop.\n" in capsys.readouterr().err
+    load(tmp_path / "faces", crop="none")
+    assert "2 are more than twice as long as wide and are squeezed." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

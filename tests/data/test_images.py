@@ -9,8 +9,8 @@ import torch
 from image_folder import BLUE, GREEN, RED, load
 from PIL import Image
 
-from mindiffusion.data.image_cache import crop_box, decode
-from mindiffusion.data.images import ImageData, device_images, find_images, get_batch
+from mindiffusion.data.decode import crop_box, decode
+from mindiffusion.data.images import ImageData, device_images, find_files, find_images, get_batch
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_folders_are_searched_recursively_and_sorted(tmp_path):
-    names = ["b/2.PNG", "a/ü ß.jpeg", "a.jpg", "b/c/d/1.webp", "z.BMP", "日本/x y.png"]
+    names = ["b/2.PNG", "a/ü ß.jpeg", "a.jpg", "b/c/d/1.webp", "z.BMP", "日本/x y.png", "t.tif", "g.GIF"]
     for name in [*names, "notes.txt", "b/._2.png", ".trash/old.png", "png"]:
         path = tmp_path / "set" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,6 +27,7 @@ def test_folders_are_searched_recursively_and_sorted(tmp_path):
     found = find_images(tmp_path / "set")
     assert [file.name for file in found] == sorted(names)
     assert {file.size for file in found} == {5}
+    assert find_files(tmp_path / "set")[1] == {".txt": 1, "without an ending": 1}
 
 
 def test_links_are_followed_once(tmp_path, faces):
@@ -131,6 +132,21 @@ def test_photos_are_turned_upright(tmp_path):
     assert (pixels[2, :14] == 255).all() and (pixels[0, 18:] == 255).all()
 
 
+def test_of_an_animation_the_first_picture_is_read(tmp_path):
+    pictures = [Image.new("RGB", (9, 9), color) for color in (GREEN, RED, BLUE)]
+    for name in ("x.gif", "x.webp", "x.png", "x.tif"):
+        pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:])
+        pixels = decode(tmp_path / name, 32, "square").astype(int)
+        assert abs(pixels - np.array(GREEN).reshape(3, 1, 1)).max() <= 4, name
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_pixels_of_unknown_range_are_refused(mode, tmp_path):
+    Image.new(mode, (9, 9), 70).save(tmp_path / "x.tif")
+    with pytest.raises(ValueError, match="32-bit numbers"):
+        decode(tmp_path / "x.tif", 32, "square")
+
+
 # The fingerprint
 
 
@@ -139,7 +155,7 @@ def test_a_copy_of_the_folder_is_the_same_data_set(faces, tmp_path):
     shutil.copytree(faces, tmp_path / "copy", copy_function=shutil.copy)  # other times
     assert load(tmp_path / "copy").fingerprint == fingerprint
     assert json.loads(json.dumps(fingerprint)) == fingerprint
-    assert {k: v for k, v in fingerprint.items() if k != "files"} == {
+    assert {k: v for k, v in fingerprint.items() if k not in ("files", "pixels")} == {
         "kind": "folder",
         "images": 12,
         "image_size": 32,
