@@ -34,7 +34,7 @@ class TensorBoardLog:
 
     def add_picture(self, name: str, path: Path, step: int) -> None:
         """A PNG; the scalars so far are flushed with it."""
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             self.writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
         self.writer.flush()
 
