@@ -162,8 +162,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def measured(settings: Settings, subjects: list[Subject], real: RealImages, floor: bool) -> Iterator[Result]:
     """The rows one by one, with a bar on a terminal and a line per row elsewhere."""
-    models = [model_of(subject.weights) for subject in subjects if subject.weights]
-    total = sum(questions(settings, model, len(real.images)) for model in models)
+    total = sum(questions(settings, model_of(each.weights), len(real.images)) for each in subjects if each.weights)
     with work_bar(total, "measuring") as bar:
         tick = Cost(total, bar)
         for number, subject in enumerate(subjects, start=1):

@@ -6,10 +6,14 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
+from mindiffusion.data.synthetic import synthetic_images
+from mindiffusion.evaluation import settings
 from mindiffusion.evaluation import swd as sliced
 from mindiffusion.evaluation.bootstrap import Estimate, bootstrap
-from mindiffusion.evaluation.color import NAMES, color_error, color_statistics
-from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
+from mindiffusion.evaluation.color import NAMES, color_error, color_row, color_statistics
+from mindiffusion.evaluation.recovery import recovery_row
+from mindiffusion.evaluation.settings import Settings, to_float
+from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error, spectrum_row
 from mindiffusion.evaluation.swd import laplacian_pyramid, patches, swd_per_level
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import make_generator
@@ -185,6 +189,20 @@ def test_grey_has_no_saturation_and_ends_of_the_range_are_clipped():
     red = torch.tensor([1.0, -1.0, 0.0])[None, :, None, None].expand(1, 3, 4, 4)
     red = dict(zip(NAMES, color_statistics(red)[0].tolist(), strict=True))
     assert red["saturation"] == 2 and red["clipped"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("measure", [color_row, spectrum_row, recovery_row], ids=lambda row: row.__name__)
+def test_a_measure_sees_a_chunk_of_images_at_a_time_and_finds_the_same(measure, monkeypatch):
+    samples = synthetic_images(20, 32, seed=0)
+    whole = measure(samples, samples[:9], Settings((), resamples=0))
+    seen = []
+    monkeypatch.setattr(settings, "CHUNK", 8)
+    monkeypatch.setattr(settings, "to_float", lambda images: seen.append(len(images)) or to_float(images))
+    parts = measure(samples, samples[:9], Settings((), resamples=0))
+    assert max(seen) == 8
+    assert {name: each.value for name, each in parts.items()} == pytest.approx(
+        {name: each.value for name, each in whole.items()}, rel=1e-5, abs=1e-6
+    )
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------

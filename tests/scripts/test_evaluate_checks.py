@@ -178,6 +178,16 @@ def test_fid_of_few_images_is_noted_and_of_too_few_refused(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written(no_measuring, monkeypatch):
+    def refuse(precision, device):
+        raise UserError(f"no {precision} here")
+
+    monkeypatch.setattr(evaluate, "resolve_precision", refuse)
+    with pytest.raises(UserError, match="no bf16 here"):
+        evaluated(checkpoint("a.pt"), "--data-path", "synthetic", "--metrics", "color", "--precision", "bf16")
+    assert not Path("out").exists()
+
+
 def test_the_cost_is_told_at_once_and_its_time_after_some_seconds(monkeypatch, capsys):
     now = iter([0.0, 3.0, 10.0, 10.0])
     monkeypatch.setattr(measure.time, "monotonic", lambda: next(now))
