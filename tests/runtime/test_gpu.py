@@ -100,7 +100,7 @@ def test_a_gpu_that_this_pytorch_has_no_kernels_for_is_told_by_name(old_gpu, tmp
     old_gpu(lambda device: raise_(RuntimeError("CUDA error: no kernel image is available for execution on the device")))
     assert exit_code(SCRIPTS[0], tmp_path, "--device", "auto") == 2
     message = " ".join(capsys.readouterr().err.split())
-    for part in ("NVIDIA GTX 1080 (sm_61) cannot be used", "kernels for sm_75, sm_90", "--device cpu"):
+    for part in ("NVIDIA GTX 1080 (sm_61) cannot be used", "kernels for sm_75, sm_90", "whl/cu126", "--device cpu"):
         assert part in message
     assert "Traceback" not in message and list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,37 @@
+"""What --dry-run says about time: the processor's time counts, and what it assumes is said."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.training import time_estimate
+from mindiffusion.unet import NaiveUnet
+
+CONFIG = SimpleNamespace(
+    precision="fp32", compile=None, micro_batch_size=None, global_batch_size=256, betas=(1e-4, 0.02), n_T=1000,
+    image_size=32, num_samples=0,
+)  # fmt: skip
+
+
+class Waiting(NaiveUnet):
+    """A network that other work on the machine keeps waiting."""
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        time.sleep(1.0)
+        return super().forward(x, t)
+
+
+def test_other_work_on_the_machine_does_not_change_the_estimate():
+    began = time.monotonic()
+    speed = time_estimate.images_per_second(CONFIG, Waiting(3, 3, 8), Ranks())
+    images = time_estimate.STEPS * time_estimate.IMAGES
+    assert time.monotonic() - began > time_estimate.STEPS and speed > 2 * images / time_estimate.STEPS
+
+
+@pytest.mark.parametrize(("on_gpu", "words"), [(False, "if a core is free for each process"), (True, "an upper bound")])
+def test_the_line_says_what_it_assumes(on_gpu, words):
+    text = time_estimate.describe_time(CONFIG, 6400, 100.0, 2, on_gpu)
+    assert "about 32 s" in text and "100 images/s in each of 2 processes" in text and words in text
