@@ -12,12 +12,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 
+from mindiffusion.data.images import ImageData
 from mindiffusion.ddpm import DDPM
+from mindiffusion.training import loop as training
 from mindiffusion.training.saver import Saver
 from mindiffusion.unet import NaiveUnet
 
@@ -226,12 +229,23 @@ def launch(script: str, options: dict, flags: tuple[str, ...]) -> None:
         "output-dir": tempfile.mkdtemp(),
         "num-samples": options.get("num_samples", 0),
     }
-    if DEVICE.type == "cuda":  # the end of an epoch belongs to a run's time as it does in one of all of CelebA
-        values["images-per-epoch"] = CELEBA_IMAGES
+    if DEVICE.type == "cuda":
+        training.load_images = as_many_as_celeba(training.load_images)
     stages = "9999" if script == "train_celeba_32" else "9999 1 1 1 1"
     given = [part for name, value in values.items() for part in (f"--{name}", str(value))]
     sys.argv = [str(path), *given, "--epochs-per-stage", *stages.split(), *flags, *options.get("flags", [])]
     module.main()
+
+
+def as_many_as_celeba(load_images: Callable[..., ImageData]) -> Callable[..., ImageData]:
+    """Loads the images as often as an epoch of CelebA takes. On a GPU an epoch of a few thousand lasts a fraction of a
+    second, and what a run does at the end of each would be most of its time, as in no real run."""
+
+    def load(*args, **kwargs) -> ImageData:
+        data = load_images(*args, **kwargs)
+        return replace(data, images=data.images.repeat(-(-CELEBA_IMAGES // len(data)), 1, 1, 1))
+
+    return load
 
 
 def bare_step(options: dict) -> Loop:

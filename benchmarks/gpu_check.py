@@ -77,7 +77,7 @@ def checks(args: argparse.Namespace, on_gpu: bool) -> list[tuple[str, Callable[[
     small = ["--n-feat", "8", "--images-per-epoch", "128", "--global-batch-size", "16", "--num-samples", "8"]
     size = ["--num-samples", "16"] if on_gpu else [*small, "--no-compile"]
     train = [*data, *size, "--sample-steps", "10", "--epochs-per-stage", "1", "1", "1", "1", "1"]
-    tests = ["-m", "pytest", "-m", "cuda", "-v", "-rs", "--durations=0", "-p", "no:xdist", "tests/gpu"]
+    tests = ["-m", "pytest", "-m", "cuda", "-v", "-rs", "--durations=0", "tests/gpu"]
     tests += ["tests/data"] if on_gpu else []
     race = ["-m", "benchmarks.throughput", "--output-dir", str(args.output_dir / "throughput"), "--contenders"]
     race += ["a,d,e,e_cs,e_cr,f"] if on_gpu else ["a,d", "--quick"]

@@ -135,7 +135,7 @@ def scaling(args, scratch: str) -> list[dict]:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
         command += ["train_celeba_c_32.py", "--data-path", "synthetic", "--num-samples", "0", "--no-figures"]
         command += ["--output-dir", str(output), "--n-feat", str(args.n_feat), "--global-batch-size", batch]
-        command += ["--images-per-epoch", "202599", "--epochs-per-stage", "99", "1", "1", "1", "1"]
+        command += ["--epochs-per-stage", "99", "1", "1", "1", "1"]
         environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         job = subprocess.Popen(command, cwd=Path(__file__).parents[1], env=environment, **quiet)

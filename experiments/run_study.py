@@ -18,7 +18,7 @@ from pathlib import Path
 from experiments.calls import Caller
 from experiments.collect import collect
 from experiments.harness import Harness
-from experiments.spec import Study, load_spec, plan_text
+from experiments.spec import Study, load_spec, plan_text, stretched
 from mindiffusion.data.images import SYNTHETIC, count_images, parse_range
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
@@ -90,7 +90,11 @@ def choose(study: Study, args: argparse.Namespace) -> Study:
     if args.precision:  # of a flag that is given twice the later one counts
         flag = ("--precision", args.precision)
         study = replace(study, flags=(*study.flags, *flag), evaluate=(*study.evaluate, *flag))
-    return replace(study, cells=cells, seeds=seeds, data_path=data_path, images=args.images or study.images)
+    study = replace(study, cells=cells, seeds=seeds, data_path=data_path, images=args.images or study.images)
+    if data_path == SYNTHETIC or not study.train_images:
+        return study
+    first, last = parse_range(study.train_images)
+    return stretched(study, last - first + 1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a study is: cells (variants of training), seeds, and one budget for all. Specs in specs/ are such studies."""
 
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,14 @@ class Study:
     def epochs(self) -> int:
         """Epochs of every run."""
         return sum(stage[2] for stage in self.cells[0].stages)
+
+
+def stretched(study: Study, num_images: int) -> Study:
+    """The study with as many epochs as its images need, each stage's share as it was, where ``num_images`` are trained
+    on and no epoch can have more."""
+    times = -(-study.images // (study.epochs * num_images))
+    cells = (replace(c, stages=tuple((low, high, times * n) for low, high, n in c.stages)) for c in study.cells)
+    return replace(study, cells=tuple(cells))
 
 
 def all_constants(cell: Cell) -> dict[str, Any]:

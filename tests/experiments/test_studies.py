@@ -80,6 +80,13 @@ def test_a_study_of_unequal_budgets_or_equal_names_is_refused():
         spec.Study((c, c), (0,), 100)
 
 
+def test_more_images_than_an_epoch_can_have_make_more_epochs_in_the_same_shares():
+    study = spec.Study((spec.Cell("C", "train_celeba_c_32"),), (0,), 1_000_000)
+    long = spec.stretched(study, 8000)
+    assert long.epochs == 8 * 16 and [stage[2] for stage in long.cells[0].stages] == [8, 16, 24, 32, 48]
+    assert long.images / long.epochs <= 8000 and spec.stretched(spec.stretched(study, 8000), 8000) == long
+
+
 # --- a study from end to end ------------------------------------------------------------------------------------------
 
 TINY = """
