@@ -44,8 +44,11 @@ lint: .venv/installed-dev
 gpu-check: .venv/installed-dev
 	$(BIN)/python -m benchmarks.gpu_check --output-dir $(or $(OUTPUT),gpu_check)
 
+# A timeline of runs, in RUN, and of models: make figure RUN="contents_32 contents_c_32 pretrained/s_32" OUTPUT=mine.png
+MODELS = pretrained/s_32 pretrained/cs_32 pretrained/cr_32
 figure: .venv/installed-dev
-	$(BIN)/python docs/figure1_timeline.py $(or $(RUN),contents_32 contents_c_32)
+	$(BIN)/python docs/figure1_timeline.py $(or $(RUN),$(wildcard contents_32 contents_c_32) $(MODELS)) \
+		-o $(or $(OUTPUT),timeline.png)
 
 clean:
 	rm -rf .venv demo

@@ -1,129 +1,164 @@
-"""python docs/figure1_timeline.py contents_32 contents_c_32 contents_p_32
+"""python docs/figure1_timeline.py contents_32 contents_c_32 pretrained/s_32 pretrained/cs_32 pretrained/cr_32
 
-Draw figure1_timeline.png: above, what each variant changes from stage to stage, from the constants of the training
-scripts; below, samples of real runs after each stage, one row per run, at equal images seen: the control first, then
-the curriculum, then what did best. A run is named by its contents folder. Only samples are shown, never the real
-images that lie below them in a run's grids. Wants matplotlib.
+Draw a timeline: above, what each variant changes from stage to stage, as its runs and models say of themselves; below,
+samples. Of a run's contents folder a row with samples after each stage, at equal images seen; of a model (a checkpoint,
+or a folder that sample.py --export made) a row of samples of the finished network. Only samples are shown, never real
+images. The README's picture is replaced with -o figure1_timeline.png only. Wants matplotlib.
 """
 
 import argparse
-import importlib
 import itertools
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from mindiffusion.checkpoints.foreign import stages_of  # noqa: E402
+from mindiffusion.checkpoints.models import open_model  # noqa: E402
 from mindiffusion.reports.grid_picture import COLUMNS as GRID_COLUMNS  # noqa: E402
 from mindiffusion.reports.grid_picture import contact_sheet, read_grid  # noqa: E402
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record  # noqa: E402
 from mindiffusion.runtime.errors import UserError, run_script  # noqa: E402
 from mindiffusion.runtime.files import prepare_output, write_atomically  # noqa: E402
 from mindiffusion.runtime.optional import require  # noqa: E402
+from mindiffusion.sampling import Sampler, draw  # noqa: E402
 
-GREY, BLUE, ORANGE, GREEN = "#555555", "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito's, as in all figures
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's, as in all figures
 ROWS, COLUMNS, SCALE = 2, 3, 3  # of the samples that are shown of a grid; screen pixels per pixel
-WIDTH, ABOVE, BELOW = 10.0, 3.5, 1.45  # inches: the figure, the timeline, one row of samples
+WIDTH, PANEL, BELOW = 10.0, 1.15, 1.45  # inches: the figure, a panel of the timeline, a row of samples
+SAMPLER = Sampler("dpm", 25)  # of models
+LABELS = {"t_min": "lowest t / T", "sparsity": "masked channels", "lam": "lambda", "power": "power of the weight"}
+PLACES = ("name", "epochs", "t_max")  # of a stage: no values of interest
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run with grids, or samples (N, S, S, 3) uint8 of a model; and its stages, as dicts with all their values."""
+
+    name: str
+    stages: list[dict[str, Any]]
+    record: RunRecord | None = None
+    samples: np.ndarray | None = None
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the scripts and the grids, draw, save."""
+    """Read runs and models, draw, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="contents_*_32 folders, the control first")
+    parser.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="contents_*_32 folders, then models")
     parser.add_argument("--names", nargs="+", help="what to call them (default: control, C, ...)")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=ROOT / "figure1_timeline.png", help="default: the README's"
-    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("timeline.png"), help="default: timeline.png")
     args = parser.parse_args(argv)
     require("matplotlib", "drawing the figure")
-    records = [read_record(find_contents(path)) for path in args.runs]
-    names = args.names or [record.title for record in records]
-    if len(names) != len(records):
-        raise UserError(f"--names has {len(names)} names for {len(records)} runs.")
-    if missing := [str(record.folder) for record in records if not record.grids()]:
-        raise UserError(f"there are no sample grids in {', '.join(missing)}: name runs that drew some.")
+    if args.names and len(args.names) != len(args.paths):
+        raise UserError(f"--names has {len(args.names)} names for {len(args.paths)} runs.")
     prepare_output(args.output.parent, [], overwrite=True)
-    figure = draw(records, names)
+    rows = [read_row(path, name) for path, name in zip(args.paths, args.names or [""] * len(args.paths), strict=True)]
+    figure = draw_figure(rows)
     write_atomically(args.output, lambda temporary: figure.savefig(temporary, format="png"))
-    print(f"{len(records)} runs in {args.output}")
+    print(f"{len(rows)} rows in {args.output}")
 
 
-def draw(records: list[RunRecord], names: list[str]) -> Any:
-    """The figure: timeline above, samples below."""
+def read_row(path: Path, name: str) -> Row:
+    """What ``path`` names: a run's contents folder, or a model, which draws its samples now. UserError if neither."""
+    contents = find_contents(path)
+    if (contents / "metrics.csv").is_file():
+        record = read_record(contents)
+        if not record.grids():
+            raise UserError(f"there are no sample grids in {contents}: name a run that drew some.")
+        return Row(name or record.title, record.config["stages"], record)
+    model = open_model(path)
+    config = model.weights.checkpoint["config"] if model.weights.checkpoint else {"stages": []}
+    images = draw(model, SAMPLER, ROWS * COLUMNS * 5)
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    title = str(config.get("variant", path.name)).upper() or "control"
+    return Row(name or title, stages_of(config), samples=pixels)
+
+
+def draw_figure(rows: list[Row]) -> Any:
+    """The figure: the timeline above, the samples below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    scripts = [importlib.import_module(f"train_celeba_{variant}32") for variant in ("", "c_", "cs_", "cr_")]
-    figure = Figure(figsize=(WIDTH, ABOVE + 0.4 + BELOW * len(records)), dpi=110, layout="constrained")
+    longest = max((row.stages for row in rows), key=len)
+    names = list(dict.fromkeys(name for row in rows for stage in row.stages for name in stage))
+    names = [name for name in names if name not in PLACES and any(changes(row, name) for row in rows)]
+    above, below = 0.4 + PANEL * max(len(names), 1), 0.4 + BELOW * len(rows)
+    figure = Figure(figsize=(WIDTH, above + below), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subfigures(2, 1, height_ratios=[ABOVE, 0.4 + BELOW * len(records)])
-    draw_timeline(above, *scripts)
-    draw_samples(below, records, names, scripts[1].STAGES)
+    parts = figure.subfigures(2, 1, height_ratios=[above, below])
+    if names:
+        draw_timeline(parts[0], rows, names)
+    draw_samples(parts[1], rows, longest)
     return figure
 
 
-def draw_timeline(part: Any, control: ModuleType, c: ModuleType, cs: ModuleType, cr: ModuleType) -> None:
-    """Three panels over the epochs: timesteps, channels, the weight of the penalty."""
-    borders = [0]
-    for stage in c.STAGES:
-        borders.append(borders[-1] + stage.epochs)
-    middles = [(left + right) / 2 for left, right in itertools.pairwise(borders)]
-    ranges, channels, lambdas = part.subplots(3, 1, sharex=True, height_ratios=[1.4, 1, 1])
-    for index, stage in enumerate(c.STAGES):
-        ranges.fill_between(borders[index : index + 2], stage.t_min, stage.t_max, color=BLUE, alpha=0.8, lw=0)
-        ranges.text(middles[index], 0.9, f"stage {index + 1}", ha="center", va="center", fontsize=8, color="w")
-    uniform = control.STAGES[0]
-    ranges.hlines([uniform.t_min, uniform.t_max], 0, borders[-1], color=GREY, ls="--", lw=1.5)
-    ranges.set(ylabel="t / T", ylim=(-0.05, 1.05))
-    ranges.set_title(
-        "C, CS, CR, CP: the timesteps that are trained, 1 = pure noise (dashed: the control and P train all)"
-    )
+def changes(row: Row, name: str) -> bool:
+    """Whether a value is not the same in all stages of a row."""
+    return len({stage.get(name) for stage in row.stages}) > 1
 
-    count = 2 * cs.N_FEAT
-    active = [int(count * (1 - sparsity) + 1e-6) for sparsity in cs.SPARSITY_SCHEDULE]
-    channels.stairs(active, borders, fill=True, color=ORANGE, alpha=0.8)
-    channels.set(ylabel="channels", ylim=(0, count * 1.3))
-    channels.set_title(f"CS: open bottleneck channels, of {count}")
-    for middle, number in zip(middles, active, strict=True):
-        channels.text(middle, number, number, ha="center", va="bottom", fontsize=8)
-    weights = cr.lambda_schedule(cr.LAMBDA_MAX, len(cr.STAGES))
-    lambdas.stairs(weights, borders, fill=True, color=GREEN, alpha=0.8)
-    lambdas.set(ylabel="lambda", xlabel="epoch", xlim=(0, borders[-1]), ylim=(0, 1.1 * max(weights)))
-    lambdas.set_title("CR: weight of the Group L1 penalty")
-    for axes in (ranges, channels, lambdas):
-        axes.set_xticks(borders)
+
+def draw_timeline(part: Any, rows: list[Row], names: list[str]) -> None:
+    """A panel per value that changes, over the share of the images; a line per row in which it does."""
+    panels = part.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, name in zip(panels, names, strict=True):
+        told: dict[tuple, list[str]] = {}  # rows with the same values share a line
+        for row in rows:
+            if changes(row, name):
+                told.setdefault((*borders(row), *(stage.get(name, 0) for stage in row.stages)), []).append(row.name)
+        for colour, (key, alike) in zip(itertools.cycle(COLOURS), told.items(), strict=False):
+            edges, values = key[: len(key) // 2 + 1], key[len(key) // 2 + 1 :]
+            axes.stairs(values, edges, baseline=None, lw=2.2, color=colour, label=", ".join(alike))
+        axes.set_ylabel(LABELS.get(name, name), fontsize=8)
+        axes.margins(y=0.15)
+        axes.legend(fontsize=8, frameon=False, loc="upper right")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.title.set_fontsize(9)
+    ticks = borders(max(rows, key=lambda row: len(row.stages)))
+    panels[-1].set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
+    panels[-1].set(xlabel="share of the images seen", xlim=(0, 1))
 
 
-def draw_samples(part: Any, records: list[RunRecord], names: list[str], stages: list[Any]) -> None:
-    """A row per run, a column per stage of the curriculum: the latest grid of each run at the images seen by then."""
-    total = sum(stage.epochs for stage in stages)
-    shares = [sum(stage.epochs for stage in stages[: index + 1]) / total for index in range(len(stages))]
-    panels = part.subplots(len(records), len(stages), squeeze=False)
-    for line, (record, name) in enumerate(zip(records, names, strict=True)):
+def borders(row: Row) -> list[float]:
+    """Where its stages begin and end, as shares of the images seen."""
+    epochs = [stage["epochs"] for stage in row.stages]
+    return [sum(epochs[:index]) / sum(epochs) for index in range(len(epochs) + 1)]
+
+
+def draw_samples(part: Any, rows: list[Row], stages: list[dict[str, Any]]) -> None:
+    """A row each: of a run a picture per stage of the longest schedule, of a model one over the whole width."""
+    shares = borders(Row("", stages))[1:] or [1.0]
+    grid = part.add_gridspec(len(rows), len(shares))
+    for line, row in enumerate(rows):
+        if row.record is None:
+            axes = part.add_subplot(grid[line, :])
+            show(axes, row.samples, COLUMNS * len(shares), f"{row.name}\n(finished)")
+            continue
         for column, share in enumerate(shares):
-            axes = panels[line][column]
-            samples = read_grid(grid_at(record, share)).samples
-            places = [row * GRID_COLUMNS + left for row in range(ROWS) for left in range(COLUMNS)]
-            shown = samples[[place for place in places if place < len(samples)]]
-            axes.imshow(contact_sheet(shown, COLUMNS, SCALE, SCALE), interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
+            axes = part.add_subplot(grid[line, column])
+            samples = read_grid(grid_at(row.record, share)).samples
+            places = [top * GRID_COLUMNS + left for top, left in itertools.product(range(ROWS), range(COLUMNS))]
+            show(
+                axes, samples[[place for place in places if place < len(samples)]], COLUMNS, "" if column else row.name
+            )
             if line == 0:
                 axes.set_title(f"after stage {column + 1}: {share:.0%} of the images", fontsize=8)
-            if column == 0:
-                axes.set_ylabel(name, fontsize=10)
-    epochs = {record.stage_borders[-1] for record in records}
-    images = " to ".join(f"{count:,}" for count in sorted({min(epochs), max(epochs)}))
     part.suptitle(
-        f"Samples of real runs ({images} images seen at the end), the same noise in every picture. While a curriculum "
-        "is\nunfinished: its estimate of the clean image, averaged into blocks until the noise in it is small.",
+        "Samples, the same noise in every row. While a curriculum is unfinished: its estimate of the clean image, "
+        "averaged into\nblocks until the noise in it is small.",
         fontsize=9,
     )
+
+
+def show(axes: Any, images: np.ndarray, columns: int, label: str) -> None:
+    """Images side by side, without axes."""
+    axes.imshow(contact_sheet(images[: ROWS * columns], columns, SCALE, SCALE), interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.set_ylabel(label, fontsize=9)
+    axes.spines[:].set_visible(False)
 
 
 def grid_at(record: RunRecord, share: float) -> Path:
