@@ -12,6 +12,7 @@ from mindiffusion.reports.recovery_log import recovery_table
 from mindiffusion.reports.run_record import find_contents, read_record
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output, write_atomically
+from mindiffusion.runtime.terminal import command
 from mindiffusion.sharing.compare_page import build_page, titles
 from mindiffusion.sharing.evaluations import evaluation_file, find_evaluations
 from mindiffusion.sharing.page_pictures import Pictures, picture_section
@@ -61,8 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     if evaluations:
         print(f"with the evaluation of {', '.join(map(str, evaluations))}")
     else:
-        runs = " ".join(str(record.checkpoints_dir) for record in records)
-        print(f"without an evaluation table: there is none beside the runs. To make one: python evaluate.py {runs}")
+        how = command("python", "evaluate.py", *(record.checkpoints_dir for record in records))
+        print(f"without an evaluation table: there is none beside the runs. To make one: {how}")
 
 
 def table_of(path: Path) -> Path:

@@ -50,7 +50,7 @@ from mindiffusion.evaluation.subjects import RealImages, Subject, find_subjects,
 from mindiffusion.evaluation.swd import NORMALIZATIONS
 from mindiffusion.evaluation.table import CSV_NAME, JSON_NAME, write_report
 from mindiffusion.evaluation.terminal_table import table_text
-from mindiffusion.runtime.distributed import process_group
+from mindiffusion.runtime.distributed import DEVICES, process_group
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output
@@ -88,7 +88,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help=resamples)
     parser.add_argument("--seed", type=int, default=0, help="of samples, noise and projections (default: 0)")
     parser.add_argument("--batch-size", type=int, default=250, help="images at a time (default: 250)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
     parser.add_argument(
         "--precision", choices=("auto", "fp32", "bf16"), default="fp32", help="of samples (default: fp32)"
     )

@@ -27,10 +27,10 @@ from mindiffusion.reports.sample_files import (
     ranges,
     save_images,
 )
-from mindiffusion.runtime.distributed import Ranks, process_group
+from mindiffusion.runtime.distributed import DEVICES, Ranks, process_group
 from mindiffusion.runtime.errors import Stopped, UserError, run_script
 from mindiffusion.runtime.precision import resolve_precision
-from mindiffusion.runtime.terminal import work_bar
+from mindiffusion.runtime.terminal import command, work_bar
 from mindiffusion.sampling import (
     add_sampler_flags,
     chosen_sampler,
@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time (default: 256)")
     parser.add_argument("--raw-weights", action="store_true", help="the last weights, not their moving average")
     parser.add_argument("--image-size", type=int, help="pixels per side (default: the checkpoint's, else 32)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="fp32", help="default: fp32")
     parser.add_argument(
         "--compile", action="store_true", help="compile first: pays from about 15 minutes of sampling on"
@@ -100,7 +100,8 @@ def main() -> None:
     if args.export:
         weights = read_weights(args.checkpoint, raw=args.raw_weights)
         export(weights, args.export, args.raw_weights, args.overwrite, args.half, args.licence)
-        print(f"model, configuration and model card in {args.export}/: sample with python sample.py {args.export}")
+        next_one = command("python", "sample.py", args.export)
+        print(f"model, configuration and model card in {args.export}/: sample with {next_one}")
         return
     with process_group(args.device) as ranks, ExitStack() as claim:
         model = sized(open_model(args.checkpoint, raw=args.raw_weights), args.image_size)

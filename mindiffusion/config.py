@@ -8,6 +8,7 @@ from typing import Any
 
 from mindiffusion.data.images import CROPS, parse_range
 from mindiffusion.data.synthetic import SYNTHETIC_DEMO
+from mindiffusion.runtime.distributed import DEVICES
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.optional import require
@@ -89,7 +90,7 @@ class TrainConfig:
     )
     skip_bad_images: bool = flag(False, "leave out unreadable images and list them", action="store_true")
     output_dir: str = flag(".", "folder that gets contents_*/ and checkpoints_*/")
-    device: str = flag("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    device: str = flag("auto", "where to train", choices=DEVICES)
     micro_batch_size: int = flag(0, "images per forward pass and process, to save memory; 0 = all at once", type=int)
     compile: str | None = flag(  # None: see resolve_auto; "": off
         None,

@@ -28,7 +28,7 @@ class SoftCurriculumDDPM(DDPM):
         super().__init__(eps_model, betas, n_T)
         alphabar = self.alphabar_t.double()
         inverse = (1.0 + (1.0 - alphabar) / (SIGMA_DATA**2 * alphabar)).clamp(max=MOST)
-        self.register_buffer("inverse_c_out_squared", inverse, persistent=False)  # (T + 1,)
+        self.inverse_c_out_squared = inverse  # (T + 1,), on the CPU: some GPUs have no float64
         self.register_buffer("loss_weight", inverse.new_ones(n_T + 1).float(), persistent=False)  # (T + 1,)
 
     def set_power(self, power: float) -> None:

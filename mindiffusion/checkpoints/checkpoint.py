@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import sys
 import warnings
 import zipfile
@@ -244,12 +245,21 @@ def check_same_run(
         if theirs.get(name) != value
     ]
     if differing:
+        if len(differing) == 1 and _epochs(ours) > _epochs(theirs):
+            raise UserError(
+                f"{found.path} is of a run of {_epochs(theirs)} epochs, and a run keeps its length. To train longer, "
+                f"begin one with its weights: --init-from {shlex.quote(str(found.path))} and another --output-dir."
+            )
         pixels = len(differing) == 1 and differing[0].startswith("  data.pixels:")
         why = "\nThe files have their names and sizes, but other content; or another version of Pillow reads them."
         raise UserError(
             f"{found.path} is of another run:\n" + "\n".join(differing) + why * pixels + "\nUse the same settings and "
             "data, or --output-dir for a run of its own, or --overwrite to start anew."
         )
+
+
+def _epochs(config: dict[str, Any]) -> int:
+    return sum(stage["epochs"] for stage in config["stages"])
 
 
 def _shown(value: Any) -> str:

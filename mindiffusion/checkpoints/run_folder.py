@@ -81,6 +81,8 @@ def open_run(config: TrainConfig) -> Found | None:
                 f"a run has left grids in {config.contents_dir}, but {config.checkpoints_dir} has no checkpoint of it. "
                 "Restore the checkpoints, start anew with --overwrite, or choose another --output-dir."
             )
+        if not found:
+            print(f"nothing to resume in {config.checkpoints_dir}: a new run begins there.", flush=True)
         return found
     path = Path(config.resume)
     if config.resume and path.parent.resolve() == config.checkpoints_dir.resolve():

@@ -131,6 +131,12 @@ def init_parameters(net: nn.Module, weights: Weights) -> None:
             f"{weights.path} does not fit this network: it {which[0]} preconditioned, and this one {which[1]}. Start "
             "from weights of the same kind of network (P, CP and S are preconditioned)."
         )
+    channels = weights.state[FIRST_WEIGHT].shape[1]
+    if channels != net.in_channels:
+        raise BadCheckpoint(
+            f"{weights.path} draws images of {channels} colour channel(s), and this network of {net.in_channels}: "
+            "weights for grey images cannot begin a run on colour ones."
+        )
     parameters = dict(net.named_parameters())
     for name, parameter in parameters.items():
         shape = tuple(weights.state[name].shape) if name in weights.state else "absent"

@@ -18,6 +18,7 @@ from torch import Tensor
 from mindiffusion.ddpm import DDPM, eval_mode
 from mindiffusion.evaluation.bootstrap import bootstrap
 from mindiffusion.evaluation.settings import Row, Settings, to_float
+from mindiffusion.runtime.precision import widest
 from mindiffusion.runtime.rng import make_generator
 
 NUM_BANDS = 10  # of equal width in t
@@ -117,7 +118,7 @@ def held_out_errors(
     """
     device = process.sqrtab.device
     strata = timestep_strata(process.n_T)
-    betas = process.sqrt_beta_t.double().cpu() ** 2
+    betas = process.sqrt_beta_t.cpu().double() ** 2
     alphabar = (1.0 - betas).cumprod(0)
     columns: dict[str, list[Tensor]] = {"noise": [], "dc": [], "nats": []}
     with eval_mode(process):
@@ -144,7 +145,7 @@ def _measure(
     process: DDPM, x: Tensor, x_t: Tensor, t: Tensor, eps: Tensor, guess: Tensor, betas: Tensor, alphabar: Tensor, clip
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(noise, dc, nats), each (B,) float64 on the CPU, of a batch whose timesteps are all 1 or all larger."""
-    error = (guess - eps).double()
+    error = (guess - eps).to(widest(guess.device))
     noise, dc = error.square().mean((1, 2, 3)), error.mean((2, 3)).square().mean(1)
     x0_hat = (x_t - process.sqrtmab[t, None, None, None] * guess) / process.sqrtab[t, None, None, None]
     if clip:
@@ -152,9 +153,10 @@ def _measure(
     if int(t[0]) == 1:
         nats = decoder_nats(x, x0_hat, math.sqrt(1.0 - float(alphabar[1]))).mean((1, 2, 3))
     else:
-        distance = (x0_hat.double() - x.double()).square().mean((1, 2, 3)).cpu()
+        wide = widest(x.device)
+        distance = (x0_hat.to(wide) - x.to(wide)).square().mean((1, 2, 3)).cpu().double()
         nats = step_nats(distance, t.cpu(), betas, alphabar)
-    return noise.cpu(), dc.cpu(), nats.cpu()
+    return noise.cpu().double(), dc.cpu().double(), nats.cpu().double()
 
 
 def step_nats(x0_distance: Tensor, t: Tensor, betas: Tensor, alphabar: Tensor) -> Tensor:
@@ -178,7 +180,8 @@ def decoder_nats(x: Tensor, mean: Tensor, deviation: float) -> Tensor:
 
     The bins of black and full extend to infinity. Computed by logarithms of tails: no mass underflows to log 0.
     """
-    c, h = (x.double() - mean.double()) / deviation, BIN / deviation
+    wide = widest(x.device)
+    c, h = (x.to(wide) - mean.to(wide)) / deviation, BIN / deviation
     near, far = torch.special.log_ndtr(h - c.abs()), torch.special.log_ndtr(-h - c.abs())
     inside = near + torch.log1p(-torch.exp(far - near))
     black, full = torch.special.log_ndtr(c + h), torch.special.log_ndtr(h - c)

@@ -13,6 +13,7 @@ from torch import Tensor
 from mindiffusion.reports.row_file import RowFile, read_rows
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.files import write_errors_explained
+from mindiffusion.runtime.precision import widest
 
 COLUMNS = (
     "stage",  # from 1
@@ -30,7 +31,7 @@ COLUMNS = (
 
 
 class IntervalMeter:
-    """Sums of what each step measured, kept on the device and in float64: no step waits for the host.
+    """Sums of what each step measured, kept on the device, in float64 where it has that: no step waits for the host.
 
     ``mse`` is this rank's, so the mean over ranks is that of the global batch; ``penalty`` and ``grad_norm`` are the
     same on all ranks.
@@ -40,7 +41,7 @@ class IntervalMeter:
 
     def __init__(self, ranks: Ranks):
         self.ranks = ranks
-        self.sums = torch.zeros(len(self.NAMES), dtype=torch.float64, device=ranks.device)
+        self.sums = torch.zeros(len(self.NAMES), dtype=widest(ranks.device), device=ranks.device)
         self.reset_clock()  # timings are of this process only, not part of what a resumed run repeats
 
     def add(self, mse: Tensor, penalty: Tensor, grad_norm: Tensor) -> None:

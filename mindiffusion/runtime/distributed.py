@@ -25,6 +25,7 @@ STEP_TIMEOUT = timedelta(minutes=10)
 # Waiting for another rank to cache a data set, draw a grid or write a file is not a hang: such waits may last longer.
 PATIENCE = timedelta(hours=24)
 CPU = torch.device("cpu")
+DEVICES = ("auto", "cpu", "cuda", "mps")  # what --device takes; mps: Apple's GPUs
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,8 @@ def pick_device(name: str, local_rank: int) -> torch.device:
     there is a GPU that PyTorch cannot use: training on the CPU instead must be the user's decision."""
     if name == "cpu":
         return CPU
+    if name == "mps":
+        return _apple_gpu()
     if not torch.cuda.is_available():
         if reason := why_unusable():
             raise UserError(
@@ -192,6 +195,16 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
         _end_at_once()
     else:
         _leave_group()
+
+
+def _apple_gpu() -> torch.device:
+    """UserError where there is none, or where several processes would share it."""
+    if not torch.backends.mps.is_available():
+        raise UserError("--device mps was asked for, but PyTorch sees no Apple GPU here. Use --device cpu or auto.")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("--device mps is for one process: start it with plain python.")
+    print("note: nobody has run this on an Apple GPU yet: compare a short run with --device cpu.", file=sys.stderr)
+    return torch.device("mps")
 
 
 def _place_in_job() -> tuple[int, int]:

@@ -42,13 +42,18 @@ def stop_signals() -> list[signal.Signals]:
     return [signal.SIGTERM, signal.SIGINT, *([hangup] if heard else [])]
 
 
+def signal_name(number: int) -> str:
+    """ "Ctrl-C (signal 2)", "signal 15"."""
+    return f"Ctrl-C (signal {int(number)})" if number == signal.SIGINT else f"signal {int(number)}"
+
+
 @contextmanager
 def stopping_at_once() -> Iterator[None]:
     """Within the block ``stop_signals`` raise Stopped where the program is; what is half-written is removed on the way
     out."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(f"stopped by signal {int(number)}; nothing half-written is left behind.", 128 + number)
+        raise Stopped(f"stopped by {signal_name(number)}; nothing half-written is left behind.", 128 + number)
 
     former = {number: signal.signal(number, stop) for number in stop_signals()}
     try:
@@ -66,6 +71,8 @@ def run_script(main: Callable[[], None]) -> None:
     ends nothing.
     """
     speaks = os.environ.get("RANK", "0") == "0"
+    # python -m torch.distributed.launch says so in an argument; like torchrun it says so in LOCAL_RANK too.
+    sys.argv[1:] = [each for each in sys.argv[1:] if not each.startswith(("--local-rank=", "--local_rank="))]
     with lasting_output(), stopping_at_once():
         try:
             if advice := too_old():

@@ -21,10 +21,14 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
 def resolve_precision(precision: str, device: torch.device, long_run: bool = False) -> str:
-    """ "auto" is bf16 on a GPU that has it, and in a long run on a CPU that has it; else fp32.
+    """ "auto" is bf16 on a GPU that has it, and in a long run on a CPU that has it; else fp32, as on Apple's GPUs.
 
     UserError if bf16 was asked of a GPU without it.
     """
+    if device.type == "mps" and precision == "bf16":
+        raise UserError("bf16 has not been tried on Apple's GPUs: use --precision fp32.")
+    if device.type == "mps":
+        return "fp32"
     on_gpu = device.type == "cuda"
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
     if precision == "auto":
@@ -32,6 +36,11 @@ def resolve_precision(precision: str, device: torch.device, long_run: bool = Fal
     if precision == "bf16" and on_gpu and not has_bf16:
         raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16 arithmetic: use --precision fp32.")
     return precision
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """float64, where the device has it: Apple's GPUs do not."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def cpu_has_bf16() -> bool:

@@ -4,7 +4,7 @@ import signal
 import time
 from types import FrameType, TracebackType
 
-from mindiffusion.runtime.errors import Stopped, stop_signals
+from mindiffusion.runtime.errors import Stopped, signal_name, stop_signals
 
 ECHO_SECONDS = 2.0  # Ctrl-C reaches a worker twice: from the terminal, and passed on by torchrun a moment later
 
@@ -28,8 +28,8 @@ class StopSignals:
             signal.signal(number, handler)
         if self.received and isinstance(error, RuntimeError):  # a process that was stopped too has hung up first
             raise Stopped(
-                f"stopped by signal {self.received}, and out of contact with the other processes: --resume goes on "
-                "from the last checkpoint.",
+                f"stopped by {signal_name(self.received)}, and out of contact with the other processes: --resume goes "
+                "on from the last checkpoint.",
                 128 + self.received,
             ) from error
 

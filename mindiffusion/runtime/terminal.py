@@ -1,6 +1,7 @@
 """What a person sees of a run: a bar that fits 80 columns, words that are not cut in two, and colour where it helps."""
 
 import os
+import shlex
 import shutil
 import textwrap
 from typing import Any, TextIO
@@ -47,6 +48,23 @@ def fit(text: str, stream: TextIO) -> str:
 def error_text(error: Exception, stream: TextIO) -> str:
     """The message of a mistake, with a mark that stands out. It may quote files, so it is made plain."""
     return fit(f"error: {plain_lines(error)}", stream).replace("error:", paint("error:", RED, stream), 1)
+
+
+def command(*words: object) -> str:
+    """A command that can be copied: a path with a space in it is quoted."""
+    return shlex.join(map(str, words))
+
+
+def command_to_resume(argv: list[str]) -> str:
+    """The command line that goes on where ``argv``, this process's, has stopped. Under torchrun its own part is not
+    known here."""
+    kept = [each for each in argv if len(each) < 4 or not "--overwrite".startswith(each)]
+    for index, each in enumerate(kept):
+        if len(each) > 2 and "--resume".startswith(each.partition("=")[0]):  # what it named is older now
+            path = kept[index + 1 : index + 2] and not kept[index + 1].startswith("-")
+            del kept[index : index + 1 + bool(path)]
+            break
+    return command("python", *kept, "--resume")
 
 
 def work_bar(total: int, what: str, shown: bool = True) -> tqdm:

@@ -25,11 +25,12 @@ def resolve_auto(config: TrainConfig, num_images: int, device: torch.device) -> 
     """``config`` with ``precision`` and ``compile`` decided, for training on ``num_images`` images.
 
     On a GPU: bf16 if it has it, and compiled. On a CPU: a long run (LONG_RUN) is compiled, in bf16 if the CPU has
-    instructions for it; a short one is neither. What the user asked for stays. UserError as in resolve_precision.
+    instructions for it; a short one is neither, nor is one on an Apple GPU. What the user asked for stays. UserError as
+    in resolve_precision.
     """
     per_epoch = config.images_per_epoch or num_images
     size = per_epoch * config.total_epochs * (config.n_feat / 32) ** 2 * (config.image_size / 32) ** 2
-    pays = device.type == "cuda" or size >= LONG_RUN
+    pays = device.type == "cuda" or (device.type == "cpu" and size >= LONG_RUN)
     return replace(
         config,
         precision=resolve_precision(config.precision, device, pays),

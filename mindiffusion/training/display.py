@@ -18,6 +18,7 @@ from mindiffusion.runtime.files import CannotWrite
 from mindiffusion.runtime.gpu import describe
 from mindiffusion.runtime.optional import advice, installed
 from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.runtime.terminal import command
 from mindiffusion.sampling import Drawable, draw_together
 from mindiffusion.training.acceleration import memory_explained
 from mindiffusion.training.log import Log
@@ -69,7 +70,7 @@ class Display:
         """Forget what was measured after more than ``next_step`` steps: they will be done again."""
         self.run.ranks.from_main(lambda: self.band_file.keep_up_to(next_step))
         if self.run.config.figures and not installed("matplotlib"):
-            later = f"python -m mindiffusion.reports.figures {self.folder}"
+            later = command("python", "-m", "mindiffusion.reports.figures", self.folder)
             self.run.say(f"no figures: {advice('matplotlib')} Later: {later}")
 
     def finish_epoch(self, stage: int, epoch: int, stop: StopSignals) -> None:

@@ -85,10 +85,11 @@ class Log:
         if not math.isfinite(loss + means["grad_norm"]):
             saved = self.run.saved_path
             good = f"{saved}, of step {self.run.saved_step}" if saved else "none, it is too early"
+            slower = "" if self.run.config.precision == "fp32" else ", or use --precision fp32"
             raise UserError(
                 f"the loss is {loss} and the gradient norm {means['grad_norm']} by step {done} of stage "
                 f"{self.stage + 1}, epoch {self._epoch(done)} (looked at every {LOG_EVERY} steps). The last good "
-                f"checkpoint: {good}. Lower --lr, or use --precision fp32."
+                f"checkpoint: {good}. Lower --lr{slower}."
             )
         return {"loss": loss, **means}
 

@@ -17,6 +17,7 @@ from mindiffusion.runtime.files import advice_when_unwritable
 from mindiffusion.runtime.precision import memory_format, set_backend_flags
 from mindiffusion.runtime.rng import make_generator
 from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.runtime.terminal import command
 from mindiffusion.training.acceleration import lay_out, maybe_compile, memory_explained, resolve_auto
 from mindiffusion.training.display import Display
 from mindiffusion.training.log import Log
@@ -95,7 +96,11 @@ def _say_end(run: Run, next_step: int) -> None:
     contents, checkpoints = run.config.contents_dir, run.config.checkpoints_dir
     outcome = "this run was complete already" if next_step == run.schedule.total_steps else "done"
     run.say(f"{outcome}: grids in {contents}/, checkpoints in {checkpoints}/")
-    run.say(f"next: python sample.py {checkpoints} -o samples.png, or python evaluate.py {checkpoints}")
+    draw, measure = (
+        command("python", "sample.py", checkpoints, "-o", "samples.png"),
+        command("python", "evaluate.py", checkpoints),
+    )
+    run.say(f"next: {draw}, or {measure}")
 
 
 def _print_plan(config: TrainConfig, ranks: Ranks, net: nn.Module) -> None:

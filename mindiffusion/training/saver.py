@@ -2,6 +2,7 @@
 
 import math
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -10,8 +11,9 @@ import torch
 
 from mindiffusion.checkpoints.checkpoint import LATEST, Found, save_checkpoint, save_latest, set_aside
 from mindiffusion.checkpoints.run_folder import clear_run, write_config
-from mindiffusion.runtime.errors import Stopped
+from mindiffusion.runtime.errors import Stopped, signal_name
 from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.runtime.terminal import command_to_resume
 from mindiffusion.training.log import Log
 from mindiffusion.training.run import Run
 
@@ -70,9 +72,11 @@ class Saver:
     def stop(self, done: int, number: int) -> NoReturn:
         """Save, and raise Stopped for the signal of this number."""
         self._save(done)
+        several = " the same command and --resume."
+        how = several if self.run.ranks.world_size > 1 else f": {command_to_resume(sys.argv)}"
         raise Stopped(
-            f"stopped by signal {number}; step {done:,} is saved in {self.run.config.checkpoints_dir}. "
-            "Continue with --resume.",
+            f"stopped by {signal_name(number)}; step {done:,} is saved in {self.run.config.checkpoints_dir}. Continue "
+            f"with{how}",
             128 + number,
         )
 

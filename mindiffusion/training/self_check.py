@@ -10,7 +10,7 @@ from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.gpu import describe
-from mindiffusion.runtime.precision import autocast, memory_format
+from mindiffusion.runtime.precision import autocast, memory_format, widest
 from mindiffusion.runtime.rng import make_generator
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2}  # relative, of loss and gradient norm
@@ -71,7 +71,7 @@ def reading(
     config: TrainConfig, loss: Loss, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor], at_once: int
 ) -> Tensor:
     """(mean loss, norm of its gradient), float64 (2,) on the device, computed for ``at_once`` images at a time."""
-    total = torch.zeros((), dtype=torch.float64, device=batch[0].device)
+    total = torch.zeros((), dtype=widest(batch[0].device), device=batch[0].device)
     gradient = [torch.zeros_like(parameter) for parameter in net.parameters()]
     for x, t, eps in zip(*(part.split(at_once) for part in batch), strict=True):
         with autocast(config.precision, x.device):
@@ -79,7 +79,7 @@ def reading(
         torch._foreach_add_(gradient, torch.autograd.grad(share, list(net.parameters())))
         total += share.detach()
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))
-    return torch.stack((total, norm.double()))
+    return torch.stack((total, norm.to(total.dtype)))
 
 
 # --- rank against rank ------------------------------------------------------------------------------------------------

@@ -131,6 +131,11 @@ def test_init_parameters_of_a_misfit_copies_nothing():
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
+def test_weights_for_grey_images_are_no_beginning_for_colour():
+    with pytest.raises(BadCheckpoint, match=r"grey\.pt draws images of 1 colour channel\(s\), and this network of 3"):
+        init_parameters(NaiveUnet(3, 3, 8), Weights(Path("grey.pt"), NaiveUnet(1, 1, 8).state_dict(), None))
+
+
 def test_a_digest_knows_the_same_weights_again_and_no_others(tmp_path):
     state = make_net().state_dict()
     again = read_weights(save(tmp_path / "again.pth", dict(reversed([*state.items()])))).state

@@ -2,13 +2,14 @@
 
 import io
 import re
+import shlex
 
 import pytest
 from helpers import SCRIPTS, launch
 
 from mindiffusion.runtime import terminal
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.terminal import RED, TrainingBar, error_text, fit, human_time, paint
+from mindiffusion.runtime.terminal import RED, TrainingBar, command_to_resume, error_text, fit, human_time, paint
 from mindiffusion.training import loop
 
 CS, CR = SCRIPTS[2:]
@@ -103,3 +104,17 @@ def test_the_plan_fits_80_columns_with_the_numbers_of_the_whole_experiment(name,
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line) for line in lines if not line.startswith("outputs")) <= 80  # that one ends in the user's path
     assert ("lambda" in lines[0]) == (name == CR)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("t.py --data-path 'my faces'", "python t.py --data-path 'my faces' --resume"),
+        ("t.py --overwrite --n-feat 8", "python t.py --n-feat 8 --resume"),
+        ("t.py --resume old.pt --seed 1", "python t.py --seed 1 --resume"),
+        ("t.py --seed 1 --resume", "python t.py --seed 1 --resume"),
+        ("t.py --resume=old.pt --over", "python t.py --resume"),
+    ],
+)
+def test_the_command_that_goes_on_can_be_copied(given, wanted):
+    assert command_to_resume(shlex.split(given)) == wanted

@@ -1,6 +1,7 @@
 """An end, and going on: a run that is resumed equals one that nothing interrupted, and nothing is lost by mistake."""
 
 import shutil
+import sys
 
 import pytest
 from helpers import (
@@ -20,7 +21,7 @@ from helpers import (
 )
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
-from mindiffusion.runtime.errors import Stopped, UserError
+from mindiffusion.runtime.errors import Stopped, UserError, run_script
 from mindiffusion.training import loop as training
 
 C, CS, CR, P, CP, S = ALL_SCRIPTS[1:]
@@ -168,3 +169,17 @@ def test_overwrite_starts_anew_and_spares_other_files(finished, tmp_path):
     assert not list(contents(C, tmp_path).glob("*.png"))  # the earlier run's are gone, this one drew none
     assert (contents(C, tmp_path) / "notes.txt").read_text() == "mine"
     assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["config"]["seed"] == 1
+
+
+def test_what_cannot_be_resumed_is_told_with_what_can_be_done(finished, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "my runs"
+    shutil.copytree(finished(C), folder)
+    with pytest.raises(UserError, match=r"of 5 epochs.*--init-from '.*my runs/.*latest.pt' and another --output-dir"):
+        launch(C, folder, *GRIDS, "--resume", "--epochs-per-stage", "1", "1", "1", "1", "2")
+    launch(C, tmp_path / "my rums", "--resume")
+    said = capsys.readouterr().out
+    assert said.startswith(f"nothing to resume in {tmp_path}/my rums/checkpoints_c_32: a new run begins there.\n")
+    assert f"python sample.py '{tmp_path}/my rums/checkpoints_c_32' -o" in said
+    monkeypatch.setattr("sys.argv", ["t.py", "--local-rank=0", "--local_rank=0"])
+    run_script(lambda: None)  # as python -m torch.distributed.launch starts a script
+    assert sys.argv == ["t.py"]
