@@ -21,13 +21,13 @@ import hashlib
 import io
 import json
 import os
-import shlex
 import sys
 import warnings
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -218,10 +218,8 @@ def set_aside(bad: Iterable[Path]) -> None:
 def check_same_run(
     found: Found, identity: dict[str, Any], data: dict[str, Any], defaults: dict[str, Any] | None = None
 ) -> None:
-    """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data.
-
-    A field that an older checkpoint lacks counts as its default.
-    """
+    """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data. A field
+    that an older checkpoint lacks counts as its default."""
     variants = [each.get("variant", "").upper() or "the control" for each in (found.content["config"], identity)]
     if variants[0] != variants[1]:
         raise UserError(
@@ -245,21 +243,16 @@ def check_same_run(
         if theirs.get(name) != value
     ]
     if differing:
-        if len(differing) == 1 and _epochs(ours) > _epochs(theirs):
-            raise UserError(
-                f"{found.path} is of a run of {_epochs(theirs)} epochs, and a run keeps its length. To train longer, "
-                f"begin one with its weights: --init-from {shlex.quote(str(found.path))} and another --output-dir."
-            )
+        longer = f" To train longer, begin one with --init-from {quote(str(found.path))} in another --output-dir."
+        longer = longer if all(line.startswith("  stages") for line in differing) else ""
         pixels = len(differing) == 1 and differing[0].startswith("  data.pixels:")
         why = "\nThe files have their names and sizes, but other content; or another version of Pillow reads them."
         raise UserError(
             f"{found.path} is of another run:\n" + "\n".join(differing) + why * pixels + "\nUse the same settings and "
             "data, or --output-dir for a run of its own, or --overwrite to start anew."
+            + longer
+            * all(line.startswith("  stages") for line in differing)
         )
-
-
-def _epochs(config: dict[str, Any]) -> int:
-    return sum(stage["epochs"] for stage in config["stages"])
 
 
 def _shown(value: Any) -> str:

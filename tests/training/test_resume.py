@@ -174,7 +174,9 @@ def test_overwrite_starts_anew_and_spares_other_files(finished, tmp_path):
 def test_what_cannot_be_resumed_is_told_with_what_can_be_done(finished, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "my runs"
     shutil.copytree(finished(C), folder)
-    with pytest.raises(UserError, match=r"of 5 epochs.*--init-from '.*my runs/.*latest.pt' and another --output-dir"):
+    with pytest.raises(
+        UserError, match=r"longer, begin one with --init-from '.*my runs/.*latest.pt' in another --output-dir"
+    ):
         launch(C, folder, *GRIDS, "--resume", "--epochs-per-stage", "1", "1", "1", "1", "2")
     launch(C, tmp_path / "my rums", "--resume")
     said = capsys.readouterr().out
