@@ -50,10 +50,11 @@ from mindiffusion.evaluation.subjects import RealImages, Subject, find_subjects,
 from mindiffusion.evaluation.swd import NORMALIZATIONS
 from mindiffusion.evaluation.table import CSV_NAME, JSON_NAME, write_report
 from mindiffusion.evaluation.terminal_table import table_text
-from mindiffusion.runtime.distributed import DEVICES, process_group
+from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output
+from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import resolve_precision, set_backend_flags
 from mindiffusion.runtime.terminal import work_bar
 from mindiffusion.sampling import add_sampler_flags, chosen_sampler

@@ -27,8 +27,9 @@ from mindiffusion.reports.sample_files import (
     ranges,
     save_images,
 )
-from mindiffusion.runtime.distributed import DEVICES, Ranks, process_group
+from mindiffusion.runtime.distributed import Ranks, process_group
 from mindiffusion.runtime.errors import Stopped, UserError, run_script
+from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import resolve_precision
 from mindiffusion.runtime.terminal import command, work_bar
 from mindiffusion.sampling import (

@@ -8,9 +8,9 @@ from typing import Any
 
 from mindiffusion.data.images import CROPS, parse_range
 from mindiffusion.data.synthetic import SYNTHETIC_DEMO
-from mindiffusion.runtime.distributed import DEVICES
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import SAMPLERS, Sampler
 from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE

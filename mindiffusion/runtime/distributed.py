@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mindiffusion.runtime.errors import Stopped, UserError, stop_signals
-from mindiffusion.runtime.gpu import OLDER, probe, why_unusable
+from mindiffusion.runtime.gpu import pick_device, probe
 from mindiffusion.runtime.precision import keep_compiled_code
 
 # Within a step all ranks are equally fast, so one that is not heard of for this long is lost, and the job must end.
@@ -25,7 +25,6 @@ STEP_TIMEOUT = timedelta(minutes=10)
 # Waiting for another rank to cache a data set, draw a grid or write a file is not a hang: such waits may last longer.
 PATIENCE = timedelta(hours=24)
 CPU = torch.device("cpu")
-DEVICES = ("auto", "cpu", "cuda", "mps")  # what --device takes; mps: Apple's GPUs
 
 
 @dataclass(frozen=True)
@@ -133,29 +132,6 @@ class Ranks:
         return objects
 
 
-def pick_device(name: str, local_rank: int) -> torch.device:
-    """``auto`` is this rank's GPU where there is one, else the CPU. UserError if the asked-for device is absent, or if
-    there is a GPU that PyTorch cannot use: training on the CPU instead must be the user's decision."""
-    if name == "cpu":
-        return CPU
-    if name == "mps":
-        return _apple_gpu()
-    if not torch.cuda.is_available():
-        if reason := why_unusable():
-            raise UserError(
-                f"PyTorch cannot use the GPU of this machine: {reason} Update the driver, or use --device cpu. {OLDER}"
-            )
-        if name == "auto":
-            return CPU
-        raise UserError("--device cuda was asked for, but PyTorch sees no CUDA GPU. Use --device cpu or --device auto.")
-    if local_rank >= torch.cuda.device_count():
-        raise UserError(
-            f"{local_rank + 1} or more processes on this machine, but only {torch.cuda.device_count()} CUDA GPU(s): "
-            "lower --nproc_per_node to the number of GPUs."
-        )
-    return torch.device("cuda", local_rank)
-
-
 @contextmanager
 def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     """Join the job that ``torchrun`` describes in the environment; a plain ``python`` is a job of one process.
@@ -195,16 +171,6 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
         _end_at_once()
     else:
         _leave_group()
-
-
-def _apple_gpu() -> torch.device:
-    """UserError where there is none, or where several processes would share it."""
-    if not torch.backends.mps.is_available():
-        raise UserError("--device mps was asked for, but PyTorch sees no Apple GPU here. Use --device cpu or auto.")
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UserError("--device mps is for one process: start it with plain python.")
-    print("note: nobody has run this on an Apple GPU yet: compare a short run with --device cpu.", file=sys.stderr)
-    return torch.device("mps")
 
 
 def _place_in_job() -> tuple[int, int]:

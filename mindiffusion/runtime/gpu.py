@@ -1,11 +1,15 @@
 """Can PyTorch use the GPU that is here? Asked at the start, so that the answer is a sentence and not a raw error."""
 
+import os
+import sys
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mindiffusion.runtime.errors import UserError, first_line
 
+DEVICES = ("auto", "cpu", "cuda", "mps")  # what --device takes; mps: Apple's GPUs
 # What PyTorch says where there is no GPU, or where CUDA_VISIBLE_DEVICES hides it: then a run on the CPU is meant.
 NO_GPU = ("Found no NVIDIA driver", "No CUDA GPUs are available", "no CUDA-capable device")
 # PyTorch's builds for CUDA 13 need driver 580 and sm_75 (Turing); those for CUDA 12.6 driver 525 and sm_50 (Maxwell).
@@ -28,6 +32,39 @@ def why_unusable() -> str:
         reason = first_line(error)
         return "" if any(part in reason for part in NO_GPU) else reason
     return ""
+
+
+def pick_device(name: str, local_rank: int) -> torch.device:
+    """``auto`` is this rank's GPU where there is one, else the CPU. UserError if the asked-for device is absent, or if
+    there is a GPU that PyTorch cannot use: training on the CPU instead must be the user's decision."""
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "mps":
+        return _apple_gpu()
+    if not torch.cuda.is_available():
+        if reason := why_unusable():
+            raise UserError(
+                f"PyTorch cannot use the GPU of this machine: {reason} Update the driver, or use --device cpu. {OLDER}"
+            )
+        if name == "auto":
+            return torch.device("cpu")
+        raise UserError("--device cuda was asked for, but PyTorch sees no CUDA GPU. Use --device cpu or --device auto.")
+    if local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"{local_rank + 1} or more processes on this machine, but only {torch.cuda.device_count()} CUDA GPU(s): "
+            "lower --nproc_per_node to the number of GPUs."
+        )
+    return torch.device("cuda", local_rank)
+
+
+def _apple_gpu() -> torch.device:
+    """UserError where there is none, or where several processes would share it."""
+    if not torch.backends.mps.is_available():
+        raise UserError("--device mps was asked for, but PyTorch sees no Apple GPU here. Use --device cpu or auto.")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("--device mps is for one process: start it with plain python.")
+    print("note: nobody has run this on an Apple GPU yet: compare a short run with --device cpu.", file=sys.stderr)
+    return torch.device("mps")
 
 
 def probe(device: torch.device) -> None:

@@ -8,9 +8,8 @@ import torch
 from helpers import ROOT, SCRIPTS, exit_code, write_pngs
 
 from mindiffusion.runtime import gpu
-from mindiffusion.runtime.distributed import pick_device
 from mindiffusion.runtime.errors import UserError, is_out_of_memory, run_script
-from mindiffusion.runtime.gpu import probe, why_unusable
+from mindiffusion.runtime.gpu import pick_device, probe, why_unusable
 from mindiffusion.runtime.precision import set_backend_flags
 
 GPU = torch.device("cuda", 0)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers import ROOT
 
-from mindiffusion.runtime.distributed import pick_device
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.gpu import pick_device
 from mindiffusion.runtime.precision import resolve_precision, widest
 
 # PyTorch itself is imported before: what it needs it has on Windows too.
