@@ -125,8 +125,11 @@ def test_init_parameters_of_a_misfit_copies_nothing():
     wider = NaiveUnet(3, 3, 16).state_dict()
     last_differs = NaiveUnet(3, 3, 8).state_dict() | {"out.bias": torch.zeros(4)}
     last_absent = {name: value for name, value in last_differs.items() if name != "out.bias"}
-    for state in (wider, last_differs, last_absent):
-        with pytest.raises(BadCheckpoint, match=r"misfit\.pth.*--n-feat"):
+    grey = NaiveUnet(1, 1, 8).state_dict()
+    for state in (wider, last_differs, last_absent, grey):
+        with pytest.raises(
+            BadCheckpoint, match=r"misfit\.pth.*" + ("images are grey" if state is grey else "--n-feat")
+        ):
             init_parameters(net, Weights(Path("misfit.pth"), state, None))
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
