@@ -121,7 +121,7 @@ def main() -> None:
 def write_grid(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
     """Draw the images, together, and make a picture of them. Returns their number."""
     ranks.from_main(lambda: prepare_grid(args.output, args.overwrite))
-    steps = num_batches(ranks.share(args.num_samples)[1], args.batch_size) * evaluations(args, model)
+    steps = num_batches(ranks.share(args.num_samples)[1], args.batch_size) * num_evaluations(model, args.sampler)
     with work_bar(steps, "sampling", ranks.is_main) as bar:
         images = draw_together(ranks, model, args.sampler, args.num_samples, on_step=bar.update, **how(args))
     ranks.from_main(lambda: save_grid(args.output, images, caption=caption(args, model)))
@@ -141,7 +141,7 @@ def fill_folder(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
     first, count = ranks.share(len(missing))
     batches = ranges(missing[first : first + count], args.batch_size)
     try:
-        with work_bar(len(batches) * evaluations(args, model), "sampling", ranks.is_main) as bar:
+        with work_bar(len(batches) * num_evaluations(model, args.sampler), "sampling", ranks.is_main) as bar:
             for start, size in batches:
                 images = draw(model, args.sampler, size, start, device=ranks.device, on_step=bar.update, **how(args))
                 save_images(args.output, images, start)
@@ -159,11 +159,6 @@ def how(args: argparse.Namespace) -> dict[str, Any]:
         **{"seed": args.seed, "batch_size": args.batch_size},
         **{"precision": args.precision, "compiled": args.compile},
     }
-
-
-def evaluations(args: argparse.Namespace, model: Model) -> int:
-    """How often the network is asked about each batch."""
-    return num_evaluations(args.sampler.process(model.net, model.betas, model.n_T), model.t_stop)
 
 
 def sized(model: Model, image_size: int | None) -> Model:

@@ -1,52 +1,38 @@
-"""A trained network that draws, compiled once whatever the sampler."""
+"""A trained network on this machine's device, which draws."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from mindiffusion.checkpoints.models import open_model
+from mindiffusion.checkpoints.models import Model, open_model
 from mindiffusion.checkpoints.weights import weights_digest
-from mindiffusion.ddpm import DDPM
 from mindiffusion.evaluation.settings import to_bytes
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.precision import memory_format, set_backend_flags
-from mindiffusion.sampling import Sampler, denoiser, draw_images, num_evaluations
+from mindiffusion.sampling import Sampler, draw, num_batches, num_evaluations
 
 
-@dataclass
-class Network:
-    """A network on its device, asked in ``precision`` and perhaps compiled. ``shape`` is (C, S, S)."""
+class Network(NamedTuple):
+    """A model, and how it is asked: in ``precision``, perhaps compiled."""
 
-    net: nn.Module
-    betas: tuple[float, float]
-    n_T: int
-    shape: tuple[int, int, int]
+    model: Model
     device: torch.device
     precision: str
     compiled: bool
-    digest: str  # of its weights
 
-    @cached_property
-    def eps_model(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """(x_t, t / n_T) -> noise; compiled once, whatever the sampler."""
-        return denoiser(self.net, self.precision, self.device, self.compiled)
+    @property
+    def digest(self) -> str:
+        """Of its weights."""
+        return weights_digest(self.model.weights.state)
 
-    def process(self, sampler: Sampler) -> DDPM:
-        """The diffusion process that samples so."""
-        return sampler.process(self.eps_model, self.betas, self.n_T).to(self.device)
-
-    def draw(self, sampler: Sampler, count: int, seed: int = 0, first: int = 0, batch_size: int = 250) -> Tensor:
-        """Images ``first`` .. ``first + count - 1`` of a seed, uint8 (count, C, S, S), as a PNG would hold them."""
-        process = self.process(sampler)
-        with tqdm(total=-(-count // batch_size) * num_evaluations(process), unit="step", disable=None) as bar:
-            images = draw_images(
-                process, self.shape, count, first, seed, batch_size, clip_x0=sampler.clip_x0, on_step=bar.update
-            )
+    def draw(self, sampler: Sampler, count: int, seed: int = 0, batch_size: int = 250) -> Tensor:
+        """Images 0 .. ``count - 1`` of a seed, uint8 (count, C, S, S), as a PNG would hold them."""
+        steps = num_batches(count, batch_size) * num_evaluations(self.model, sampler)
+        how = {"device": self.device, "precision": self.precision, "compiled": self.compiled}
+        with tqdm(total=steps, unit="step", disable=None) as bar:
+            images = draw(self.model, sampler, count, seed=seed, batch_size=batch_size, on_step=bar.update, **how)
         return to_bytes(images)
 
 
@@ -55,8 +41,4 @@ def load_network(path: Path, precision: str = "fp32", compiled: bool = False) ->
     model = open_model(path)
     if model.t_stop:
         raise UserError(f"{path} has been trained on t >= {model.t_stop} only: name the last checkpoint of its run.")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    set_backend_flags(precision, device)
-    net = model.net.to(device, memory_format=memory_format(precision, device))
-    shape = (net.in_channels, model.image_size, model.image_size)
-    return Network(net, model.betas, model.n_T, shape, device, precision, compiled, weights_digest(model.weights.state))
+    return Network(model, torch.device("cuda" if torch.cuda.is_available() else "cpu"), precision, compiled)

@@ -103,15 +103,15 @@ def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], ta
     facts = (args.n_samples, args.seed, args.precision, args.eval_images or "all")
     for name, path in zip(args.names, args.networks, strict=True):
         network = load_network(path, args.precision, args.compile)
-        if network.shape[-1] != size:
-            size = network.shape[-1]
+        if network.model.image_size != size:
+            size = network.model.image_size
             images = real_images(args, size)
             real = images.images
             if sum(map(len, images.others)) > 1:
                 measure(table, (REAL, "", "", 0, *facts), real, partial(images.floor, args.n_samples))
         for text, each in samplers.items():
             for sampler in each[:1] if text.startswith("ddpm") else each:
-                evaluations = num_evaluations(network.process(sampler))
+                evaluations = num_evaluations(network.model, sampler)
                 names = (name, network.digest[:12], text, evaluations, *facts)
                 draw = partial(network.draw, sampler, args.n_samples, args.seed, batch_size=args.batch_size)
                 measure(table, names, real, draw)
@@ -180,7 +180,7 @@ def plot(path: Path, rows: list[dict[str, str]]) -> None:
     """Evaluations against swd: a panel per network, a line per sampler."""
     from matplotlib.ticker import NullLocator
 
-    from mindiffusion.reports.figure_style import GREY, new_figure, plain_log_ticks, save_figure
+    from mindiffusion.reports.figure_style import GREY, log_ticks, new_figure, save_figure
 
     floor = next((float(row["swd"]) for row in rows if row["network"] == REAL), None)
     rows = [row for row in rows if row["network"] != REAL]
@@ -204,7 +204,7 @@ def plot(path: Path, rows: list[dict[str, str]]) -> None:
         axes.set(xscale="log", yscale="log", title=network)
         axes.set_xticks(evaluations, evaluations, fontsize=7)
         axes.xaxis.set_minor_locator(NullLocator())
-        plain_log_ticks(axes.yaxis)
+        log_ticks(axes.yaxis)
     for axes in panels[len(networks) :]:
         axes.set_axis_off()
     figure.supxlabel("network evaluations per image", fontsize=10)

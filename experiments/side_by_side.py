@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         if len(paths) < len(args.sources):
             paths = {str(path): path for path in args.sources}
     networks = {name: load_network(path) for name, path in paths.items()}
-    rows = {"real images": real_images(args, next(iter(networks.values())).shape[-1])} if args.real else {}
+    rows = {"real images": real_images(args, next(iter(networks.values())).model.image_size)} if args.real else {}
     for name, network in networks.items():
         rows[name] = network.draw(Sampler(steps=args.steps), args.columns)
     save_strips(args.output, rows)

@@ -12,7 +12,7 @@ from mindiffusion.ddpm import DDPM
 from mindiffusion.dpm_solver import DPMSolver
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
-from mindiffusion.sampling import Sampler, draw, draw_images
+from mindiffusion.sampling import Drawable, Sampler, draw
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
@@ -22,6 +22,7 @@ __all__ = [
     "DDPM",
     "CurriculumDDPM",
     "DPMSolver",
+    "Drawable",
     "NaiveUnet",
     "PreconditionedNaiveUnet",
     "RegNaiveUnet",
@@ -29,5 +30,4 @@ __all__ = [
     "SoftCurriculumDDPM",
     "SparseNaiveUnet",
     "draw",
-    "draw_images",
 ]

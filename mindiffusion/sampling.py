@@ -139,43 +139,27 @@ def draw(
 
     Each is a function of the seed and its number alone (and of the kind of device, whose noise it is), up to rounding,
     which depends on the batch size. ``on_step()`` is called after each of the ``num_batches(count, batch_size) *
-    num_evaluations(...)`` evaluations; an exception of it ends the drawing.
+    num_evaluations(model, sampler)`` evaluations; an exception of it ends the drawing.
     """
     device = torch.device(device)
     set_backend_flags(precision, device)
     net = model.net.to(device)
     process = sampler.process(denoiser(net, precision, device, compiled), model.betas, model.n_T).to(device)
     shape = (net.in_channels, model.image_size, model.image_size)
-    with eval_mode(net):
-        return draw_images(process, shape, count, first, seed, batch_size, model.t_stop, sampler.clip_x0, on_step)
-
-
-def draw_images(
-    process: DDPM,
-    shape: tuple[int, int, int],
-    count: int,
-    first: int = 0,
-    seed: int = 0,
-    batch_size: int = 256,
-    t_stop: int = 0,
-    clip_x0: bool = True,
-    on_step: Callable[[], object] | None = None,
-) -> Tensor:
-    """Images ``first`` .. ``first + count - 1`` of ``process``, (count, *shape) float32 on the CPU: see ``draw``."""
-    device = process.sqrtab.device
     done = [torch.empty(0, *shape)]
-    for start in range(first, first + count, batch_size):
-        batch = min(batch_size, first + count - start)
-        images = process.sample(
-            batch,
-            shape,
-            generator=BlockNoise(seed, "sampler noise", start, batch, device),
-            x_T=BlockNoise(seed, "sample", start, batch).draw(shape),
-            t_stop=t_stop,
-            clip_x0=clip_x0,
-            on_step=on_step,
-        )
-        done.append(images.float().cpu())
+    with eval_mode(net):
+        for start in range(first, first + count, batch_size):
+            batch = min(batch_size, first + count - start)
+            images = process.sample(
+                batch,
+                shape,
+                generator=BlockNoise(seed, "sampler noise", start, batch, device),
+                x_T=BlockNoise(seed, "sample", start, batch).draw(shape),
+                t_stop=model.t_stop,
+                clip_x0=sampler.clip_x0,
+                on_step=on_step,
+            )
+            done.append(images.float().cpu())
     return torch.cat(done)
 
 
@@ -210,9 +194,10 @@ def num_batches(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
-def num_evaluations(process: DDPM, t_stop: int = 0) -> int:
-    """How often ``process.sample`` asks the network, and so calls ``on_step``, for one batch."""
-    return len(process.timesteps(t_stop)) if isinstance(process, DDIM) else process.n_T - max(t_stop - 1, 0)
+def num_evaluations(model: Drawable, sampler: Sampler) -> int:
+    """How often ``draw`` asks the network, and calls ``on_step``, for one batch. UserError as ``Sampler.process``."""
+    process = sampler.process(model.net, model.betas, model.n_T)
+    return len(process.timesteps(model.t_stop)) if isinstance(process, DDIM) else model.n_T - max(model.t_stop - 1, 0)
 
 
 def denoiser(

@@ -34,7 +34,7 @@ def wants(settings: Settings, of: str) -> bool:
 
 def questions(settings: Settings, model: Model, reference: int) -> int:
     """How many images the network will be asked about: what the time of a row depends on."""
-    steps = num_evaluations(settings.sampler.process(model.net, model.betas, model.n_T), model.t_stop)
+    steps = num_evaluations(model, settings.sampler)
     asked = min(settings.n_loss_images, reference) * len(timestep_strata(model.n_T))
     return settings.n_samples * steps * wants(settings, SAMPLES) + asked * wants(settings, NETWORK)
 

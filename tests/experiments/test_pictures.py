@@ -71,7 +71,7 @@ def test_a_network_that_has_not_seen_all_noise_levels_is_refused(study):
     folder = next(study.glob("runs/C/seed0/checkpoints_*"))
     with pytest.raises(UserError, match="trained on t >= 200 only"):
         networks.load_network(folder / "stage4.pt")
-    assert networks.load_network(folder / "stage5.pt").shape == (3, 32, 32)
+    assert networks.load_network(folder / "stage5.pt").model.image_size == 32
 
 
 def test_side_by_side_draws_a_row_per_cell_and_real_images_only_if_asked(study, cache, tmp_path):

@@ -10,7 +10,7 @@ from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.ddpm import BUFFERS, DDPM, ddpm_schedules, noise_like
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.sampling import Sampler, num_evaluations
+from mindiffusion.sampling import Drawable, Sampler, num_evaluations
 
 SIZE = (3, 4, 4)
 BETAS = (0.02, 0.3)  # for few steps
@@ -232,7 +232,8 @@ def test_on_step_is_called_for_every_evaluation():
     network, calls = Network(), []
     process = DDPM(network, BETAS, 20)
     process.sample(1, SIZE, t_stop=10, on_step=lambda: calls.append(1))
-    assert len(calls) == len(network.calls) == num_evaluations(process, 10) == 11
+    assert len(calls) == len(network.calls) == 11
+    assert num_evaluations(Drawable(network, 32, BETAS, 20, t_stop=10), Sampler("ddpm")) == 11
 
 
 def test_noise_is_drawn_where_the_generator_is():
