@@ -45,9 +45,10 @@ gpu-check: .venv/installed-dev
 	$(BIN)/python -m benchmarks.gpu_check --output-dir $(or $(OUTPUT),gpu_check)
 
 # A timeline of runs, in RUN, and of models: make figure RUN="contents_32 contents_c_32 pretrained/s_32" OUTPUT=mine.png
+GRIDS = $(wildcard contents_32/metrics.csv contents_c_32/metrics.csv)
 MODELS = pretrained/s_32 pretrained/cs_32 pretrained/cr_32
 figure: .venv/installed-dev
-	$(BIN)/python docs/figure1_timeline.py $(or $(RUN),$(wildcard contents_32 contents_c_32) $(MODELS)) \
+	$(BIN)/python docs/figure1_timeline.py $(or $(RUN),$(GRIDS:/metrics.csv=) $(MODELS)) \
 		-o $(or $(OUTPUT),timeline.png)
 
 clean:
