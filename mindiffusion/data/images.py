@@ -112,7 +112,8 @@ def _describe(root: Path, files: list[ImageFile], left_out: Counter[str]) -> str
     counts = [f"{count:,} {ending}" for ending, count in left_out.most_common(LISTED)]
     if more := left_out.total() - sum(count for _, count in left_out.most_common(LISTED)):
         counts.append(f"{more:,} others")
-    return f"{len(files):,} images in {root}" + (f"; left out: {', '.join(counts)}" if counts else "")
+    images = "1 image" if len(files) == 1 else f"{len(files):,} images"
+    return f"{images} in {root}" + (f"; left out: {', '.join(counts)}" if counts else "")
 
 
 def _remarks(contents: Contents, image_size: int, crop: str) -> list[str]:
