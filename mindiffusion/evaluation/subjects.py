@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mindiffusion.checkpoints.find import WAYS, is_model
 from mindiffusion.checkpoints.models import model_name
-from mindiffusion.checkpoints.weights import Weights, check_finite, read_weights
+from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, check_finite, read_weights
 from mindiffusion.data.decode import decode
 from mindiffusion.data.images import find_images, load_images
 from mindiffusion.data.synthetic import is_synthetic, synthetic_images
@@ -56,6 +56,10 @@ def _find_subject(path: Path, raw: bool) -> Subject:
     if is_model(path):
         weights = read_weights(path, raw)
         check_finite(weights)
+        if (channels := weights.state[LAST_WEIGHT].shape[0]) != 3:
+            raise UserError(
+                f"{path} draws images of {channels} channel(s): what is measured here is for colour images."
+            )
         heavy = ("model", "ema", "optimizer")
         checkpoint = weights.checkpoint and {k: v for k, v in weights.checkpoint.items() if k not in heavy}
         return Subject(model_name(weights), weights.path, replace(weights, checkpoint=checkpoint))

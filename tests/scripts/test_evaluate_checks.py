@@ -122,6 +122,12 @@ def test_a_number_that_is_none_is_said_and_such_weights_are_refused(capsys):
         evaluated(checkpoint("bad.pt", spoil=float("nan")), "--data-path", "synthetic")
 
 
+def test_a_network_of_grey_images_is_refused_in_a_sentence(no_measuring):
+    torch.save(NaiveUnet(1, 1, 8).state_dict(), "grey.pth")
+    with pytest.raises(UserError, match=r"1 channel\(s\): what is measured"):
+        evaluated("grey.pth", "--data-path", "synthetic")
+
+
 def test_samples_that_are_no_numbers_are_refused(monkeypatch):
     monkeypatch.setattr(measure, "draw", lambda *args, **more: torch.full((4, 3, 32, 32), torch.nan))
     model = measure.model_of(read_weights(checkpoint("a.pt")))
