@@ -60,9 +60,9 @@ class Answer:
 
 
 def find_evaluations(folders: list[Path]) -> list[Path]:
-    """The evaluation files in the folders of runs, in the folders around them, and in ``evaluation*`` beside them; of
-    copies the first."""
-    around = dict.fromkeys(folder.resolve().parent for folder in folders)
+    """The evaluation files in the folders of runs, in the folders around them, and in ``evaluation*`` beside them or in
+    the current folder; of copies the first."""
+    around = dict.fromkeys([*(folder.resolve().parent for folder in folders), Path.cwd()])
     beside = [place for home in around for place in sorted(home.glob("evaluation*")) if place.is_dir()]
     places = dict.fromkeys([*(folder.resolve() for folder in folders), *around, *beside])
     found = [path for place in places if (path := evaluation_file(place))]
@@ -104,16 +104,17 @@ def of_weights(results: list[Result], digests: Set[str], theirs: Callable[[Resul
 def of_run(record: RunRecord, title: str, results: list[Result], named: bool) -> Answer:
     """What is known of the newest checkpoint of a run that the page calls ``title``. ``named``: whether the user has
     named the files, so that a name alone says whose a result is."""
-    home = record.folder.resolve().parent
 
     def theirs(result: Result) -> bool:
-        here = result.source.resolve().parent
-        if here == record.folder.resolve():
-            return True
-        near = home in (here, here.parent)
-        return (named and result.name == title) or (near and result.name in (title, record.title))
+        return (named and result.name == title) or is_near(result, record, {title, record.title})
 
     return of_weights(results, digests_of(record.checkpoints_dir), theirs)
+
+
+def is_near(result: Result, record: RunRecord, names: Set[str]) -> bool:
+    """Whether a result that tells no digest would be the run's: it lies in its folder, or beside it under its name."""
+    home, here = record.folder.resolve(), result.source.resolve().parent
+    return here == home or (home.parent in (here, here.parent) and result.name in names)
 
 
 def digests_of(folder: Path) -> frozenset[str]:

@@ -17,7 +17,7 @@ from mindiffusion.evaluation.terminal_table import rounded
 from mindiffusion.reports.run_record import RunRecord, read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import for_markdown, plain
-from mindiffusion.sharing.evaluations import DOUBT, Result, find_evaluations, of_weights, read_evaluation
+from mindiffusion.sharing.evaluations import DOUBT, Result, find_evaluations, is_near, of_weights, read_evaluation
 
 LICENCE = """The code is MIT. The licence of the images decides about the weights, and this program does not know it.
 CelebA, which the experiments of this repository use, is for non-commercial research only
@@ -127,11 +127,11 @@ def _evaluation_text(weights: Weights, record: RunRecord | None) -> list[str]:
     files = find_evaluations([record.folder if record else folder])
     results = [result for path in files for result in _read(path)]
     newest = record is not None and weights.path.name == LATEST
-    names = {model_name(weights), record.title} if newest else ()
+    names = {model_name(weights), record.title} if newest else set()
     answer = of_weights(
         results,
         {weights_digest(weights.state)},
-        lambda result: newest and (result.name in names or result.source.resolve().parent == record.folder.resolve()),
+        lambda result: newest and is_near(result, record, names),
     )
     if not answer.result:
         return []

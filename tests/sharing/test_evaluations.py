@@ -48,6 +48,12 @@ def cells(page, label):
     return dict(re.findall(r'<td data-run="(.*?)">(.*?)</td>', line))
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A current folder without evaluations."""
+    monkeypatch.chdir(tmp_path)
+
+
 def page_of(home, *folders, flags=()):
     compare.main([*map(str, folders), "-o", str(home / "page.html"), "--overwrite", *map(str, flags)])
     return (home / "page.html").read_text()
@@ -97,6 +103,16 @@ def test_the_newest_of_several_counts_and_other_settings_are_said(tmp_path):
     evaluated(tmp_path / "evaluation", [row("CS", 3, weights_digest=other)], n_samples=500)
     evaluated(tmp_path / "evaluation_old", [row("C", 1, weights_digest=digest)], n_samples=1000)
     assert "The runs were not measured alike: n_samples is 1000, 500." in page_of(tmp_path, c, cs)
+
+
+def test_a_table_in_the_current_folder_counts_by_digest_alone(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    folder, digest = train(tmp_path / "runs", "c", 1)
+    monkeypatch.chdir(tmp_path)
+    evaluated(tmp_path / "evaluation", [row("C", 188.4, weights_digest=digest)])
+    assert cells(page_of(tmp_path, folder), "swd") == {"C": "188±6"}
+    evaluated(tmp_path / "evaluation", [row("C", 188.4)])
+    assert cells(page_of(tmp_path, folder), "measured on") == {"C": ABSENT}
 
 
 def test_without_an_evaluation_the_command_that_makes_one_is_named(tmp_path, capsys):
