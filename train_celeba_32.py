@@ -9,10 +9,11 @@ experiment, the flags its place and machine. `diff` of two training scripts show
 
 import torch
 
-from mindiffusion.config import Stage, parse_config
+from mindiffusion.config import parse_config
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.errors import run_script
+from mindiffusion.stages import Stage
 from mindiffusion.training.loop import train
 from mindiffusion.unet import NaiveUnet
 
@@ -22,10 +23,11 @@ N_FEAT = 32  # width of the network: 714,659 parameters
 BETAS = (1e-4, 0.02)  # first and last beta of the linear schedule of Ho et al. 2020
 N_T = 1000  # diffusion steps
 GLOBAL_BATCH_SIZE = 256  # images per optimizer step, over all processes
-LR = 2e-5  # Adam
-STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
-    Stage(0.0, 1.0, "uniform", 80),
+LR = 2e-5  # learning rate
+STAGES = [  # name, epochs, and the values that hold in the stage
+    Stage("uniform", 80, t_min=0.0, t_max=1.0),
 ]
+CONSTANTS = {}
 
 
 def main() -> None:
@@ -40,17 +42,19 @@ def main() -> None:
         global_batch_size=GLOBAL_BATCH_SIZE,
         lr=LR,
         stages=STAGES,
+        constants=CONSTANTS,
     )
     with process_group(config.device) as ranks:
         torch.manual_seed(config.seed)  # of the initial weights; everything later draws from runtime/rng.py
         net = NaiveUnet(3, 3, config.n_feat)
-        diffusion = CurriculumDDPM(net, config.betas, config.n_T)
+        process = CurriculumDDPM(net, config.betas, config.n_T)
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
 
-        def start_stage(stage: int) -> None:
+        def start_stage(stage: Stage) -> None:
             """The stage rule: set the range of timesteps."""
-            diffusion.set_time_range(config.stages[stage].t_min, config.stages[stage].t_max)
+            process.set_time_range(stage.t_min, stage.t_max)
 
-        train(config, ranks, net, diffusion, start_stage)
+        train(config, ranks, net, process, optimizer, start_stage)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ experiment, the flags its place and machine. `diff` of two training scripts show
 
 import torch
 
-from mindiffusion.config import Stage, parse_config
+from mindiffusion.config import parse_config
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.reg_unet import RegNaiveUnet, lambda_schedule
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.errors import run_script
+from mindiffusion.stages import Stage
 from mindiffusion.training.loop import train
 
 VARIANT = "cr"
@@ -22,16 +23,16 @@ N_FEAT = 32  # width of the network: 714,659 parameters
 BETAS = (1e-4, 0.02)  # first and last beta of the linear schedule of Ho et al. 2020
 N_T = 1000  # diffusion steps
 GLOBAL_BATCH_SIZE = 256  # images per optimizer step, over all processes
-LR = 2e-5  # Adam
-STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
-    Stage(0.8, 1.0, "stage1_high_noise", 5),
-    Stage(0.6, 1.0, "stage2_expand", 10),
-    Stage(0.4, 1.0, "stage3_expand", 15),
-    Stage(0.2, 1.0, "stage4_expand", 20),
-    Stage(0.0, 1.0, "stage5_full_range", 30),
+LR = 2e-5  # learning rate
+LAMBDA = lambda_schedule(5e-5, 5)  # from 5e-5 along a cosine down to 0
+STAGES = [  # name, epochs, and the values that hold in the stage
+    Stage("stage1_high_noise", 5, t_min=0.8, t_max=1.0, lam=LAMBDA[0]),
+    Stage("stage2_expand", 10, t_min=0.6, t_max=1.0, lam=LAMBDA[1]),
+    Stage("stage3_expand", 15, t_min=0.4, t_max=1.0, lam=LAMBDA[2]),
+    Stage("stage4_expand", 20, t_min=0.2, t_max=1.0, lam=LAMBDA[3]),
+    Stage("stage5_full_range", 30, t_min=0.0, t_max=1.0, lam=LAMBDA[4]),
 ]
-LAMBDA_MAX = 5e-5  # weight of the Group L1 penalty in the first stage; it falls along a cosine to 0 in the last
-PENALTY_METHOD = "loss"  # or "proximal": shrink the groups after each step instead, which gives exact zeros
+CONSTANTS = {"penalty_method": "loss"}  # or "proximal": shrink the groups after each step, which gives exact zeros
 
 
 def main() -> None:
@@ -46,20 +47,20 @@ def main() -> None:
         global_batch_size=GLOBAL_BATCH_SIZE,
         lr=LR,
         stages=STAGES,
-        lambda_schedule=tuple(lambda_schedule(LAMBDA_MAX, len(STAGES))),
-        penalty_method=PENALTY_METHOD,
+        constants=CONSTANTS,
     )
     with process_group(config.device) as ranks:
         torch.manual_seed(config.seed)  # of the initial weights; everything later draws from runtime/rng.py
-        net = RegNaiveUnet(3, 3, config.n_feat, PENALTY_METHOD)
-        diffusion = CurriculumDDPM(net, config.betas, config.n_T)
+        net = RegNaiveUnet(3, 3, config.n_feat, CONSTANTS["penalty_method"])
+        process = CurriculumDDPM(net, config.betas, config.n_T)
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
 
-        def start_stage(stage: int) -> None:
+        def start_stage(stage: Stage) -> None:
             """The stage rule: set the range of timesteps, and lower lambda."""
-            diffusion.set_time_range(config.stages[stage].t_min, config.stages[stage].t_max)
-            net.lam = config.lambda_schedule[stage]
+            process.set_time_range(stage.t_min, stage.t_max)
+            net.lam = stage.lam
 
-        train(config, ranks, net, diffusion, start_stage, penalty=net.penalty, after_step=net.after_step)
+        train(config, ranks, net, process, optimizer, start_stage, penalty=net.penalty, after_step=net.after_step)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ experiment, the flags its place and machine. `diff` of two training scripts show
 
 import torch
 
-from mindiffusion.config import Stage, parse_config
+from mindiffusion.config import parse_config
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.errors import run_script
-from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.sparse_unet import SparseNaiveUnet, check_falling
+from mindiffusion.stages import Stage
 from mindiffusion.training.loop import train
 
 VARIANT = "cs"
@@ -22,17 +23,15 @@ N_FEAT = 32  # width of the network: 714,659 parameters
 BETAS = (1e-4, 0.02)  # first and last beta of the linear schedule of Ho et al. 2020
 N_T = 1000  # diffusion steps
 GLOBAL_BATCH_SIZE = 256  # images per optimizer step, over all processes
-LR = 2e-5  # Adam
-STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
-    Stage(0.8, 1.0, "stage1_high_noise", 5),
-    Stage(0.6, 1.0, "stage2_expand", 10),
-    Stage(0.4, 1.0, "stage3_expand", 15),
-    Stage(0.2, 1.0, "stage4_expand", 20),
-    Stage(0.0, 1.0, "stage5_full_range", 30),
+LR = 2e-5  # learning rate
+STAGES = [  # name, epochs, and the values that hold in the stage
+    Stage("stage1_high_noise", 5, t_min=0.8, t_max=1.0, sparsity=0.8),
+    Stage("stage2_expand", 10, t_min=0.6, t_max=1.0, sparsity=0.6),
+    Stage("stage3_expand", 15, t_min=0.4, t_max=1.0, sparsity=0.4),
+    Stage("stage4_expand", 20, t_min=0.2, t_max=1.0, sparsity=0.2),
+    Stage("stage5_full_range", 30, t_min=0.0, t_max=1.0, sparsity=0.0),
 ]
-SPARSITY_SCHEDULE = (0.80, 0.60, 0.40, 0.20, 0.00)  # share of the bottleneck's channels that is masked, per stage
-REGROWTH_METHOD = "gradient"  # or "random"
-MASK_SCOPE = "bottleneck"  # or "level": mask the skip connection and the time embedding too
+CONSTANTS = {"regrowth": "gradient", "mask_scope": "bottleneck"}  # or "random"; or "level": see SparseNaiveUnet
 
 
 def main() -> None:
@@ -47,21 +46,21 @@ def main() -> None:
         global_batch_size=GLOBAL_BATCH_SIZE,
         lr=LR,
         stages=STAGES,
-        sparsity_schedule=SPARSITY_SCHEDULE,
-        regrowth_method=REGROWTH_METHOD,
-        mask_scope=MASK_SCOPE,
+        constants=CONSTANTS,
     )
     with process_group(config.device) as ranks:
         torch.manual_seed(config.seed)  # of the initial weights; everything later draws from runtime/rng.py
-        net = SparseNaiveUnet(3, 3, config.n_feat, SPARSITY_SCHEDULE[0], MASK_SCOPE, mask_seed=config.seed)
-        diffusion = CurriculumDDPM(net, config.betas, config.n_T)
+        check_falling([stage.sparsity for stage in STAGES])
+        net = SparseNaiveUnet(3, 3, config.n_feat, STAGES[0].sparsity, CONSTANTS["mask_scope"], config.seed)
+        process = CurriculumDDPM(net, config.betas, config.n_T)
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
 
-        def start_stage(stage: int) -> None:
+        def start_stage(stage: Stage) -> None:
             """The stage rule: set the range of timesteps, and open channels up to the schedule."""
-            diffusion.set_time_range(config.stages[stage].t_min, config.stages[stage].t_max)
-            net.regrow_to(SPARSITY_SCHEDULE[stage], stage + 1, REGROWTH_METHOD, config.seed)
+            process.set_time_range(stage.t_min, stage.t_max)
+            net.regrow_to(stage.sparsity, config.stages.index(stage) + 1, CONSTANTS["regrowth"], config.seed)
 
-        train(config, ranks, net, diffusion, start_stage, after_backward=net.accumulate_channel_gradients)
+        train(config, ranks, net, process, optimizer, start_stage, after_backward=net.accumulate_channel_gradients)
 
 
 if __name__ == "__main__":

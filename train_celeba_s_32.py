@@ -9,11 +9,12 @@ experiment, the flags its place and machine. `diff` of two training scripts show
 
 import torch
 
-from mindiffusion.config import Stage, parse_config
+from mindiffusion.config import parse_config
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.errors import run_script
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
+from mindiffusion.stages import Stage
 from mindiffusion.training.loop import train
 
 VARIANT = "s"
@@ -22,15 +23,15 @@ N_FEAT = 32  # width of the network: 714,659 parameters
 BETAS = (1e-4, 0.02)  # first and last beta of the linear schedule of Ho et al. 2020
 N_T = 1000  # diffusion steps
 GLOBAL_BATCH_SIZE = 256  # images per optimizer step, over all processes
-LR = 2e-5  # Adam
-STAGES = [  # t_min and t_max as fractions of N_T, name, epochs
-    Stage(0.0, 1.0, "stage1_all_levels_alike", 16),
-    Stage(0.0, 1.0, "stage2_lower", 16),
-    Stage(0.0, 1.0, "stage3_lower", 16),
-    Stage(0.0, 1.0, "stage4_lower", 16),
-    Stage(0.0, 1.0, "stage5_plain_loss", 16),
+LR = 2e-5  # learning rate
+STAGES = [  # name, epochs, and the values that hold in the stage
+    Stage("stage1_all_levels_alike", 16, power=1.0),
+    Stage("stage2_lower", 16, power=0.75),
+    Stage("stage3_lower", 16, power=0.5),
+    Stage("stage4_lower", 16, power=0.25),
+    Stage("stage5_plain_loss", 16, power=0.0),
 ]
-WEIGHT_SCHEDULE = (1.0, 0.75, 0.5, 0.25, 0.0)  # power of the weight 1 / c_out^2 of a timestep's loss, per stage
+CONSTANTS = {}
 
 
 def main() -> None:
@@ -45,18 +46,19 @@ def main() -> None:
         global_batch_size=GLOBAL_BATCH_SIZE,
         lr=LR,
         stages=STAGES,
-        weight_schedule=WEIGHT_SCHEDULE,
+        constants=CONSTANTS,
     )
     with process_group(config.device) as ranks:
         torch.manual_seed(config.seed)  # of the initial weights; everything later draws from runtime/rng.py
         net = PreconditionedNaiveUnet(3, 3, config.n_feat, config.betas, config.n_T)
-        diffusion = SoftCurriculumDDPM(net, config.betas, config.n_T)
+        process = SoftCurriculumDDPM(net, config.betas, config.n_T)
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
 
-        def start_stage(stage: int) -> None:
+        def start_stage(stage: Stage) -> None:
             """The stage rule: set the power of the weight."""
-            diffusion.set_power(WEIGHT_SCHEDULE[stage])
+            process.set_power(stage.power)
 
-        train(config, ranks, net, diffusion, start_stage)
+        train(config, ranks, net, process, optimizer, start_stage)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.config import TrainConfig
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import memory_format, set_backend_flags
+from mindiffusion.stages import Stage
 from mindiffusion.training import acceleration
 from mindiffusion.training.ema import Ema
-from mindiffusion.training.run import Run
-from mindiffusion.training.step import make_step
+from mindiffusion.training.step import Losses, make_step
 from mindiffusion.unet import NaiveUnet
 
 
@@ -22,7 +22,7 @@ def make_bare_step(options: SimpleNamespace, device: torch.device):
     """A function without arguments that does one step of C on a fixed batch, as the program would in a long run."""
     config = TrainConfig(
         variant="c",
-        stages=(Stage(0.8, 1.0, "bare", 1),),
+        stages=(Stage("bare", 1),),
         n_feat=options.n_feat,
         image_size=options.image_size,
         global_batch_size=options.batch_size,
@@ -34,16 +34,14 @@ def make_bare_step(options: SimpleNamespace, device: torch.device):
     ranks = Ranks(device=device)
     layout = memory_format(config.precision, device, config.compile)
     net = NaiveUnet(3, 3, config.n_feat).to(device, memory_format=layout)
-    diffusion = CurriculumDDPM(net).to(device)
-    run = Run.__new__(Run)  # without folders, data and logs
-    run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, config.ema_decay)
-    run.optimizer = acceleration.make_optimizer(net, config.lr)
-    loss = acceleration.maybe_compile(config, diffusion, net, ranks)
-    step = make_step(config, ranks, run, loss, None, None, None)
+    process = CurriculumDDPM(net).to(device)
+    optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
+    losses = acceleration.maybe_compile(config, Losses(process), net, ranks)
+    step = make_step(config, ranks, losses, optimizer, Ema(net, config.ema_decay))
     shape = (config.global_batch_size, 3, config.image_size, config.image_size)
     x, eps = (torch.randn(shape, device=device).contiguous(memory_format=layout) for _ in range(2))
     t = torch.randint(1, 1001, (len(x),), device=device)
-    return lambda: step(x, t, eps, 1e-3, config.lr)
+    return lambda: step((x, t, eps), 1e-3, config.lr)
 
 
 def training_flops(n_feat: int, image_size: int) -> int:

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import SAMPLERS, Sampler
+from mindiffusion.stages import Stage
 from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE
 
 RESUME_NEWEST = "newest"
@@ -28,23 +29,21 @@ DEMO = {
     "num_samples": 32,
     "sample_steps": 25,
 }
-DEMO_EPOCHS = (1, 2, 2, 2, 2)
+DEMO_EPOCHS = 9
 COMPILE_MODES = ("default", "reduce-overhead")  # torch.compile's own; the second records CUDA graphs
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training with one timestep range. ``t_min`` and ``t_max`` are fractions of n_T."""
-
-    t_min: float
-    t_max: float
-    name: str
-    epochs: int
+SCIENCE = {"science": True}  # a field that decides which numbers a run computes: no checkpoint of another is continued
 
 
 def flag(default: Any, text: str, **argparse_options: Any) -> Any:
     """A field that is also a flag, with its help text and what argparse must know beyond the default's type."""
-    return field(default=default, metadata={"help": text, **argparse_options})
+    return field(default=default, metadata={"help": text, "options": argparse_options})
+
+
+def science(default: Any, text: str, **argparse_options: Any) -> Any:
+    """A flag that is science."""
+    return field(default=default, metadata={"help": text, "options": argparse_options, **SCIENCE})
 
 
 @dataclass(frozen=True)
@@ -52,37 +51,35 @@ class TrainConfig:
     """A resolved run. Fields made by ``flag`` are flags of every training script; the others are script constants."""
 
     # The experiment: constants of the script.
-    variant: str
-    stages: tuple[Stage, ...]
-    betas: tuple[float, float] = (1e-4, 0.02)
-    n_T: int = 1000
-    sparsity_schedule: tuple[float, ...] = ()  # CS: share of masked channels, per stage
-    regrowth_method: str = ""
-    mask_scope: str = ""
-    lambda_schedule: tuple[float, ...] = ()  # CR: weight of the Group L1 penalty, per stage
-    penalty_method: str = ""
-    weight_schedule: tuple[float, ...] = ()  # S: power of the loss's weight, per stage
+    variant: str = field(metadata=SCIENCE)
+    stages: tuple[Stage, ...] = field(metadata=SCIENCE)
+    constants: dict[str, Any] = field(default_factory=dict, metadata=SCIENCE)  # what else decides the numbers
+    betas: tuple[float, float] = field(default=(1e-4, 0.02), metadata=SCIENCE)
+    n_T: int = field(default=1000, metadata=SCIENCE)
+    title: str = ""  # for people: the script's own words
 
     # The experiment: flags.
-    seed: int = flag(0, "seed of everything random", type=int)
-    image_size: int = flag(32, f"pixels per side, a multiple of {SIZE_MULTIPLE}", type=int)
-    n_feat: int = flag(32, f"width of the network, a multiple of {NORM_GROUPS}", type=int)
-    global_batch_size: int = flag(256, "images per optimizer step, over all processes", type=int)
-    images_per_epoch: int = flag(0, "images of an epoch, each epoch's drawn anew from all; 0 = all of them", type=int)
-    lr: float = flag(2e-5, "learning rate of Adam", type=float)
-    lr_schedule: str = flag(
+    seed: int = science(0, "seed of everything random", type=int)
+    image_size: int = science(32, f"pixels per side, a multiple of {SIZE_MULTIPLE}", type=int)
+    n_feat: int = science(32, f"width of the network, a multiple of {NORM_GROUPS}", type=int)
+    global_batch_size: int = science(256, "images per optimizer step, over all processes", type=int)
+    images_per_epoch: int = science(
+        0, "images of an epoch, each epoch's drawn anew from all; 0 = all of them", type=int
+    )
+    lr: float = science(2e-5, "learning rate of Adam", type=float)
+    lr_schedule: str = science(
         "constant", "linear lets the learning rate fall to 0 over the run", choices=("constant", "linear")
     )
-    ema_decay: float = flag(0.999, "decay of the weights' moving average, used for sampling; 0 = off", type=float)
-    precision: str = flag(
+    ema_decay: float = science(0.999, "decay of the weights' moving average, used for sampling; 0 = off", type=float)
+    precision: str = science(
         "auto",
         "bf16 autocast or fp32; auto is bf16 where the GPU, or in a long run the CPU, has it",
         choices=("auto", "fp32", "bf16"),
     )
-    train_images: str = flag(
+    train_images: str = science(
         "", "train on these of the sorted images only, and hold the rest out, e.g. 1-8000 (default: all)", metavar="A-B"
     )
-    crop: str = flag("square", "part of the image that is used; 'none' squashes all of it", choices=tuple(CROPS))
+    crop: str = science("square", "part of the image that is used; 'none' squashes all of it", choices=tuple(CROPS))
 
     # Place and machine.
     data_path: str = flag(
@@ -191,16 +188,9 @@ class TrainConfig:
             raise UserError("--resume keeps an earlier run and --overwrite deletes it: give one of them.")
         if self.resume not in ("", RESUME_NEWEST) and self.init_from:
             raise UserError("--resume PATH continues a run and --init-from starts one: give one of them.")
-        for stage in self.stages:
-            if stage.epochs < 1:
-                raise UserError(f"{stage.name} has {stage.epochs} epochs; every stage needs at least 1.")
-        for name in ("sparsity_schedule", "lambda_schedule", "weight_schedule"):
-            if getattr(self, name) and len(getattr(self, name)) != len(self.stages):
-                raise UserError(f"{name} has {len(getattr(self, name))} entries for {len(self.stages)} stages.")
-        if list(self.sparsity_schedule) != sorted(self.sparsity_schedule, reverse=True):
-            raise UserError(
-                f"sparsity_schedule is {self.sparsity_schedule}; channels are only ever opened, so it must fall."
-            )
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise UserError(f"two stages have one name: {', '.join(names)}. Give each its own.")
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide which numbers a run computes. A checkpoint continues only under equal ones."""
@@ -214,13 +204,12 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only: dicts, lists, strings, numbers."""
-        return _plain(asdict(self))
+        return _plain({item.name: getattr(self, item.name) for item in fields(self)})
 
 
 def identity_fields() -> tuple[str, ...]:
     """The names of the fields that ``TrainConfig.identity`` takes."""
-    names = [item.name for item in fields(TrainConfig)]
-    return tuple(names[: names.index("crop") + 1])  # the machine's fields come after
+    return tuple(item.name for item in fields(TrainConfig) if item.metadata.get("science"))
 
 
 def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> TrainConfig:
@@ -252,13 +241,24 @@ def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> T
             raise UserError(
                 f"--epochs-per-stage has {len(epochs)} numbers, but this script has {len(values['stages'])} stage(s)."
             )
-        values["stages"] = [replace(stage, epochs=n) for stage, n in zip(values["stages"], epochs, strict=True)]
+        pairs = zip(values["stages"], epochs, strict=True)
+        values["stages"] = [Stage(**{**stage.to_dict(), "epochs": n}) for stage, n in pairs]
     values["stages"] = tuple(values["stages"])
-    return TrainConfig(**values)
+    return TrainConfig(**values, title=_title(doc))
 
 
 def _demo_epochs(num_stages: int) -> list[int]:
-    return [sum(DEMO_EPOCHS)] if num_stages == 1 else list(DEMO_EPOCHS[:num_stages])
+    """About nine epochs in all: a control's in one stage, else the first short and the others alike."""
+    if num_stages == 1:
+        return [DEMO_EPOCHS]
+    share = max(1, round((DEMO_EPOCHS - 1) / (num_stages - 1)))
+    return [1, *[share] * (num_stages - 1)]
+
+
+def _title(doc: str) -> str:
+    """The first sentence of a script's second paragraph, which says what the variant is."""
+    paragraphs = doc.strip().split("\n\n")
+    return " ".join(paragraphs[1].split()).partition(". ")[0].rstrip(".") if len(paragraphs) > 1 else ""
 
 
 SWITCH = {"True": "on", "False": "off"}
@@ -276,13 +276,12 @@ def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:
         help=f"one number per stage (default: {default_epochs})",
     )
     for item in fields(TrainConfig):
-        if not item.metadata:
+        if "help" not in item.metadata:
             continue
-        options = dict(item.metadata)
-        text = options.pop("help")
+        text = item.metadata["help"]
         if item.default not in ("", None):
             text += f" (default: {SWITCH.get(str(item.default), item.default)})"
-        parser.add_argument(_flag_name(item.name), default=argparse.SUPPRESS, help=text, **options)
+        parser.add_argument(_flag_name(item.name), default=argparse.SUPPRESS, help=text, **item.metadata["options"])
     parser.add_argument("--no-compile", dest="compile", action="store_const", const="", default=argparse.SUPPRESS)
     return parser
 
@@ -292,6 +291,8 @@ def _flag_name(field_name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Stage):
+        return value.to_dict()
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import BlockNoise
@@ -106,7 +107,17 @@ class DDPM(nn.Module):
             t = self.sample_timesteps(len(x), generator)
         if eps is None:
             eps = torch.randn(x.shape, generator=generator, device=x.device)
-        return self.loss(eps, self.eps_model(self.q_sample(x, t, eps), t / self.n_T).float(), t)
+        return self.losses(x, t, eps)["loss"]
+
+    def losses(self, x: Tensor, t: Tensor, eps: Tensor) -> dict[str, Tensor]:
+        """What a training step computes of images x (B, C, H, W), t (B,) and eps like x, scalars: "loss", which is
+        trained, "mse", the plain error, and whatever else a subclass wants to see as a column of metrics.csv."""
+        eps_hat = self.eps_model(self.q_sample(x, t, eps), t / self.n_T).float()
+        return {"loss": self.loss(eps, eps_hat, t), "mse": functional.mse_loss(eps, eps_hat.detach())}
+
+    def describe_loss(self) -> str:
+        """What a reader of the loss must know; "" where it is the plain one."""
+        return ""
 
     def loss(self, eps: Tensor, eps_hat: Tensor, t: Tensor) -> Tensor:
         """The loss of predicted noise eps_hat, like eps (B, C, H, W), at timesteps t (B,): a scalar."""

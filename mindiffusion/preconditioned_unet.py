@@ -25,6 +25,7 @@ class PreconditionedNaiveUnet(NaiveUnet):
     NaiveUnet's; the two tables follow from betas and n_T and stay out of the state dict.
     """
 
+    parametrization = "what a straight line misses of the noise"
     c_skip: Tensor
     c_out: Tensor
 
@@ -38,6 +39,7 @@ class PreconditionedNaiveUnet(NaiveUnet):
     ):
         super().__init__(in_channels, out_channels, n_feat)
         self.n_T = n_T
+        self.args |= {"betas": list(betas), "n_T": n_T}
         alphabar = ddpm_schedules(*betas, n_T)["alphabar_t"].double()
         variance = SIGMA_DATA**2 * alphabar + 1.0 - alphabar
         self.register_buffer("c_skip", ((1.0 - alphabar).sqrt() / variance).float(), persistent=False)  # (T + 1,)

@@ -40,6 +40,7 @@ class RegNaiveUnet(NaiveUnet):
         if method not in PENALTY_METHODS:
             raise UserError(f"penalty method is {method!r}; choose one of {', '.join(PENALTY_METHODS)}.")
         self.method = method
+        self.args |= {"method": method}
         self.lam = 0.0
 
     def get_conv_layers(self) -> list[tuple[str, nn.Module, int]]:

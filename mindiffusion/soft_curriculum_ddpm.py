@@ -26,6 +26,7 @@ class SoftCurriculumDDPM(DDPM):
         n_T: int = 1000,
     ):
         super().__init__(eps_model, betas, n_T)
+        self.power = 0.0
         alphabar = self.alphabar_t.double()
         inverse = (1.0 + (1.0 - alphabar) / (SIGMA_DATA**2 * alphabar)).clamp(max=MOST)
         self.inverse_c_out_squared = inverse  # (T + 1,), on the CPU: some GPUs have no float64
@@ -35,8 +36,13 @@ class SoftCurriculumDDPM(DDPM):
         """Weigh the timesteps by this power, 0 (plain) to 1 (all noise levels alike). ValueError outside."""
         if not 0.0 <= power <= 1.0:
             raise ValueError(f"the power of the weight is {power}; it must lie in [0, 1].")
+        self.power = power
         weight = self.inverse_c_out_squared**power
         self.loss_weight.copy_(weight / weight[1:].mean())  # in place: a compiled step reads it
+
+    def describe_loss(self) -> str:
+        """That it cannot be compared, while it is weighted."""
+        return "the loss is weighted by noise level: compare mse" if self.power else ""
 
     def loss(self, eps: Tensor, eps_hat: Tensor, t: Tensor) -> Tensor:
         """The mean over images of w_t times the mean squared error, a scalar."""

@@ -20,6 +20,14 @@ REGROWTH_METHODS = ("gradient", "random")
 NOT_BORN = -1
 
 
+def check_falling(sparsities: list[float]) -> None:
+    """UserError unless the sparsities of the stages fall: channels are only ever opened."""
+    for sparsity in sparsities:
+        num_active_channels(1, sparsity)
+    if sparsities != sorted(sparsities, reverse=True):
+        raise UserError(f"the stages' sparsity is {sparsities}; channels are only ever opened, so it must fall.")
+
+
 def num_active_channels(num_channels: int, sparsity: float) -> int:
     """Channels left at ``sparsity`` in [0, 1]: floor(num_channels * (1 - sparsity)), safe from rounding.
 
@@ -70,6 +78,7 @@ class SparseNaiveUnet(NaiveUnet):
         if mask_scope not in MASK_SCOPES:
             raise UserError(f"mask_scope is {mask_scope!r}; choose one of {', '.join(MASK_SCOPES)}.")
         self.mask_scope = mask_scope
+        self.args |= {"mask_scope": mask_scope}  # what is open, the buffers know
 
         num_channels = 2 * n_feat
         num_active = num_active_channels(num_channels, initial_sparsity)
@@ -79,7 +88,7 @@ class SparseNaiveUnet(NaiveUnet):
         self.register_buffer("channel_mask", mask)
         self.register_buffer("channel_birth_stage", torch.where(mask == 1, 0, NOT_BORN))
 
-        # Regrowth sums. Checkpoints save them under a heading of their own: they are training state, not weights.
+        # Regrowth sums: training state, not weights.
         self.register_buffer("gradient_sum", torch.zeros(num_channels), persistent=False)
         self.register_buffer("gradient_steps", torch.zeros(()), persistent=False)
         # A constant zero added to the mask: its gradient is dL/dmask, for masked channels too. A plain tensor, not a
@@ -94,6 +103,11 @@ class SparseNaiveUnet(NaiveUnet):
         self.mask_probe = fn(self.mask_probe.detach()).requires_grad_()
         return self
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As nn.Module's; the probe of the mask forgets its gradient too."""
+        super().zero_grad(set_to_none)
+        self.mask_probe.grad = None
+
     # --- forward ------------------------------------------------------------------------------------------------
 
     def bottleneck(self, thro: Tensor, skip: Tensor, temb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,6 +116,31 @@ class SparseNaiveUnet(NaiveUnet):
         if self.mask_scope == "level":
             return thro * mask, skip * mask, temb * mask
         return thro * mask, skip, temb
+
+    # --- what the rest of the program asks ------------------------------------------------------------------------
+
+    def readings(self) -> dict[str, float]:
+        """``active_channels``: how many bottleneck channels are open."""
+        return {"active_channels": self.num_active}
+
+    def training_state(self) -> dict[str, Tensor]:
+        """The regrowth sums."""
+        return {"gradient_sum": self.gradient_sum.clone(), "gradient_steps": self.gradient_steps.clone()}
+
+    def load_training_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from regrowth sums."""
+        for name, value in state.items():
+            self.get_buffer(name).copy_(value)
+
+    def describe(self) -> str:
+        """Which channels are open, and since when."""
+        births = self.channel_birth_stage.tolist()
+        counts = [f", {births.count(stage)} born in stage {stage}" for stage in sorted(set(births)) if stage > 0]
+        return (
+            f"{self.num_active} of {len(births)} bottleneck channels are active: {births.count(0)} from the start"
+            + "".join(counts)
+            + ". The mask and the births are `channel_mask` and `channel_birth_stage` in model.safetensors."
+        )
 
     # --- regrowth -----------------------------------------------------------------------------------------------
 

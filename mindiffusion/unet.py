@@ -4,6 +4,8 @@ Parameter names, shapes and function are those of the original, so that weights 
 Shapes in comments are for n = n_feat channels and 32x32 images.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -118,7 +120,15 @@ class NaiveUnet(nn.Module):
 
     Args: image channels in and out, and ``n_feat``, the width: 32 gives 714,659 parameters for RGB.
     ``n_feat`` must be a multiple of 8, the number of normalisation groups (UserError otherwise).
+
+    A kind of network of its own is a subclass in a file ``*_unet.py``. What the rest of the program asks of it:
+        ``args``: what its constructor wants, plain and saved with its weights; a subclass adds its own to them;
+        ``readings()``: columns of metrics.csv; ``training_state()``: what training goes on from, beside the weights;
+        ``describe()``: sentences for a model card; ``parametrization``: what the weights answer. Weights of another
+        are never taken over.
     """
+
+    parametrization = "noise"
 
     def __init__(self, in_channels: int, out_channels: int, n_feat: int = 256):
         super().__init__()
@@ -127,6 +137,7 @@ class NaiveUnet(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.n_feat = n_feat
+        self.args: dict[str, Any] = {"in_channels": in_channels, "out_channels": out_channels, "n_feat": n_feat}
 
         self.init_conv = Conv3(in_channels, n_feat, is_res=True)
         self.down1 = UnetDown(n_feat, n_feat)
@@ -163,3 +174,18 @@ class NaiveUnet(nn.Module):
         """The pooled features (B, 2n, 1, 1), the d3 skip (B, 2n, 4, 4) and the time embedding (B, 2n, 1, 1), as the
         up path shall see them. Here unchanged; SparseNaiveUnet masks channels of them."""
         return thro, skip, temb
+
+    def readings(self) -> dict[str, float]:
+        """{column of metrics.csv: number} of this moment, asked for once a row."""
+        return {}
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What a resumed run must find again and a state dict does not hold."""
+        return {}
+
+    def load_training_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from what ``training_state`` returned."""
+
+    def describe(self) -> str:
+        """What a model card says of these weights beyond their number; "" for nothing."""
+        return ""

@@ -79,10 +79,10 @@ def end_at(patch: pytest.MonkeyPatch, step: int, kind: str) -> None:
     """Let the next runs end after optimizer step ``step``: "stopped" by SIGTERM, or "killed" with nothing saved."""
     log_step, save_step = Log.finish_step, Saver.finish_step
 
-    def log_or_be_killed(self, done, *measured):
+    def log_or_be_killed(self, done, measured):
         if done == step + 1 and kind == "killed":
             raise Killed
-        log_step(self, done, *measured)
+        log_step(self, done, measured)
 
     def save_and_be_stopped(self, done, stop):
         if done == step + 1 and kind == "stopped":

@@ -9,7 +9,7 @@ from experiments.spec import Cell, Stages, Study, uniform
 
 STAGES: Stages = ((0.8, 1, 2), (0.6, 1, 4), (0.4, 1, 6), (0.2, 1, 8), (0, 1, 12))  # the brief's 5:10:15:20:30
 EQUAL: Stages = ((0, 1, 6), (0, 1, 6), (0, 1, 6), (0, 1, 7), (0, 1, 7))
-FIXED = {"SPARSITY_SCHEDULE": [0.8] * 5}
+FIXED = {"STAGES.sparsity": [0.8] * 5}
 
 STUDY = Study(
     cells=(
@@ -21,9 +21,9 @@ STUDY = Study(
         Cell("CP", "train_celeba_cp_32", STAGES),
         Cell("S", "train_celeba_s_32", EQUAL),
         Cell("uniform_L1", "train_celeba_cr_32", uniform(STAGES)),  # Group L1 as in CR, no curriculum
-        Cell("CS_random", "train_celeba_cs_32", STAGES, {"REGROWTH_METHOD": "random"}),
+        Cell("CS_random", "train_celeba_cs_32", STAGES, {"CONSTANTS.regrowth": "random"}),
         Cell("CS_fixed_bottleneck", "train_celeba_cs_32", STAGES, FIXED),
-        Cell("CS_fixed_level", "train_celeba_cs_32", STAGES, {**FIXED, "MASK_SCOPE": "level"}),
+        Cell("CS_fixed_level", "train_celeba_cs_32", STAGES, {**FIXED, "CONSTANTS.mask_scope": "level"}),
     ),
     seeds=(0, 1, 10),  # 0 to choose P and S, the others to confirm
     images=256_000,

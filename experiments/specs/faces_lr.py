@@ -17,7 +17,7 @@ STUDY = replace(
     cells=(
         *(cell for cell in FACES.cells if cell.name in CARRYING),
         Cell("S_long_end", "train_celeba_s_32", LONG_END),  # would it cost fewer bits/dim than S?
-        Cell("S_no_order", "train_celeba_s_32", LONG_END, {"WEIGHT_SCHEDULE": [MEAN_POWER] * 5}),  # is it the order?
+        Cell("S_no_order", "train_celeba_s_32", LONG_END, {"STAGES.power": [MEAN_POWER] * 5}),  # is it the order?
     ),
     seeds=(0, 1, 10),  # 0 to choose, the others to confirm
     flags=(*FACES.flags, "--lr", "1e-3"),  # of a flag that is given twice the later one counts

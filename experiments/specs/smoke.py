@@ -1,18 +1,24 @@
 """Every mechanism of the harness in a few seconds on synthetic data. Its numbers mean nothing."""
 
 from experiments.spec import Cell, Study, uniform
+from mindiffusion.reg_unet import lambda_schedule
 
 STAGES = ((0.8, 1, 1), (0.6, 1, 1), (0.4, 1, 1), (0.2, 1, 1), (0, 1, 1))
-FIXED = {"SPARSITY_SCHEDULE": [0.8] * 5}
+FIXED = {"STAGES.sparsity": [0.8] * 5}
 
 STUDY = Study(
     cells=(
         Cell("uniform", "train_celeba_32", uniform(STAGES)),
         Cell("C", "train_celeba_c_32", STAGES),
         Cell("CS", "train_celeba_cs_32", STAGES),
-        Cell("CS_random", "train_celeba_cs_32", STAGES, {"REGROWTH_METHOD": "random"}),
-        Cell("CS_fixed_level", "train_celeba_cs_32", STAGES, {**FIXED, "MASK_SCOPE": "level"}),
-        Cell("CR_proximal", "train_celeba_cr_32", STAGES, {"PENALTY_METHOD": "proximal", "LAMBDA_MAX": 1.0}),
+        Cell("CS_random", "train_celeba_cs_32", STAGES, {"CONSTANTS.regrowth": "random"}),
+        Cell("CS_fixed_level", "train_celeba_cs_32", STAGES, {**FIXED, "CONSTANTS.mask_scope": "level"}),
+        Cell(
+            "CR_proximal",
+            "train_celeba_cr_32",
+            STAGES,
+            {"CONSTANTS.penalty_method": "proximal", "STAGES.lam": lambda_schedule(1.0, 5)},
+        ),
     ),
     seeds=(0, 1),
     images=5 * 32,

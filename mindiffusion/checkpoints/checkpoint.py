@@ -1,14 +1,15 @@
 """Checkpoints: one file of plain types and tensors, written atomically, verified when read.
 
-Schema, format version 1 (a dict, saved by torch.save, loaded with weights_only=True):
+Schema, format version 2 (a dict, saved by torch.save, loaded with weights_only=True):
     format          "mindiffusion-checkpoint"
-    format_version  1
-    network         class of the network: "NaiveUnet", "SparseNaiveUnet", "RegNaiveUnet", "PreconditionedNaiveUnet"
+    format_version  2; older ones are read through v1.py
+    network, args   class of the network, as in networks.REGISTRY, and what its constructor wants
     model           state dict of the network
     ema             state dict of the averaged network, or None when it is off
-    optimizer       state dict of Adam
-    regrowth        None, or {"gradient_sum": (2n,), "gradient_steps": ()}: scores since the last regrowth (CS)
+    optimizer       its state dict, and the "name" of its class
+    training_state  what the network goes on from beside its weights: see training_state() of networks
     interval        {name: float}, the sums behind the row of metrics.csv that is being gathered
+    t_stop          the lowest timestep that the network has been trained on, 0 for all
     next_stage, next_epoch, next_step    what to do next, counted from 0 over the whole run
     config          TrainConfig.to_dict()
     data            fingerprint of the data set
@@ -20,34 +21,35 @@ Random states are absent on purpose: every draw is a function of (seed, purpose,
 import hashlib
 import io
 import json
-import os
 import sys
 import warnings
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mindiffusion.checkpoints import v1
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import write_atomically
 
 FORMAT = "mindiffusion-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LATEST, PREVIOUS = "latest.pt", "previous.pt"
 FIELDS = {
     "format": str,
     "format_version": int,
     "network": str,
+    "args": dict,
     "model": dict,
     "ema": dict | None,
     "optimizer": dict,
-    "regrowth": dict | None,
+    "training_state": dict,
     "interval": dict,
+    "t_stop": int,
     "next_stage": int,
     "next_epoch": int,
     "next_step": int,
@@ -95,7 +97,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} has checkpoint format {version}, but this program knows formats up to {FORMAT_VERSION}: "
             "update the program."
         )
-    wrong = [name for name, kind in FIELDS.items() if name not in checkpoint or not isinstance(checkpoint[name], kind)]
+    fields = FIELDS if version > 1 else {**{k: v for k, v in FIELDS.items() if k not in v1.NEW_FIELDS}, **v1.FIELDS}
+    wrong = [name for name, kind in fields.items() if name not in checkpoint or not isinstance(checkpoint[name], kind)]
     if wrong:
         raise BadCheckpoint(f"{path} is damaged: {', '.join(wrong)} missing or of the wrong type.")
     try:
@@ -104,7 +107,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise BadCheckpoint(f"{path} is damaged: {error}.") from error
     if checksum != checkpoint["checksum"]:
         raise BadCheckpoint(f"{path} is damaged: its checksum does not match its content.")
-    return checkpoint
+    try:
+        return checkpoint if version > 1 else v1.new_content(checkpoint, checkpoint["model"])
+    except (KeyError, ValueError, TypeError, StopIteration, ZeroDivisionError) as error:
+        raise BadCheckpoint(f"{path} is damaged: {error!r} in what it says of its run.") from error
 
 
 def load_plain(path: Path) -> Any:
@@ -213,55 +219,6 @@ def set_aside(bad: Iterable[Path]) -> None:
     """Rename damaged checkpoints to NAME.pt.bad: kept for a look, and never in the place of a good previous.pt."""
     for path in bad:
         path.replace(path.with_name(path.name + ".bad"))
-
-
-def check_same_run(
-    found: Found, identity: dict[str, Any], data: dict[str, Any], defaults: dict[str, Any] | None = None
-) -> None:
-    """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data. A field
-    that an older checkpoint lacks counts as its default."""
-    variants = [each.get("variant", "").upper() or "the control" for each in (found.content["config"], identity)]
-    if variants[0] != variants[1]:
-        raise UserError(
-            f"{found.path} is of another variant: it was trained as {variants[0]}, this script trains {variants[1]}. "
-            "Continue it with its own script, or start from its weights with --init-from."
-        )
-    their_data = found.content["data"]
-    if "pixels" in data and "pixels" not in their_data and their_data.get("kind") == data["kind"]:
-        data = {name: value for name, value in data.items() if name != "pixels"}
-        if os.environ.get("RANK", "0") == "0":
-            print(
-                f"{found.path} is of a version that did not note the pixels: that the images are still the same is "
-                "known from their names and sizes alone.",
-                file=sys.stderr,
-            )
-    theirs = {**(defaults or {}), **found.content["config"], **{f"data.{k}": v for k, v in their_data.items()}}
-    ours = {**identity, **{f"data.{k}": v for k, v in data.items()}}
-    differing = [
-        f"  {name}: {_shown(theirs.get(name))} in the checkpoint, {_shown(value)} now"
-        for name, value in ours.items()
-        if theirs.get(name) != value
-    ]
-    if differing:
-        longer = f" To train longer, begin one with --init-from {quote(str(found.path))} in another --output-dir."
-        longer = longer if all(line.startswith("  stages") for line in differing) else ""
-        pixels = len(differing) == 1 and differing[0].startswith("  data.pixels:")
-        why = "\nThe files have their names and sizes, but other content; or another version of Pillow reads them."
-        raise UserError(
-            f"{found.path} is of another run:\n" + "\n".join(differing) + why * pixels + "\nUse the same settings and "
-            "data, or --output-dir for a run of its own, or --overwrite to start anew."
-            + longer
-            * all(line.startswith("  stages") for line in differing)
-        )
-
-
-def _shown(value: Any) -> str:
-    """A setting, short enough for a line of a message."""
-    if isinstance(value, list) and value and isinstance(value[0], dict):  # stages
-        epochs = ", ".join(str(stage["epochs"]) for stage in value)
-        ranges = ", ".join(f"{stage['t_min']:g}-{stage['t_max']:g}" for stage in value)
-        return f"epochs {epochs} of t/T {ranges}"
-    return "nothing" if value in ("", [], None) else repr(value)
 
 
 def _file_image(content: dict[str, Any]) -> memoryview:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mindiffusion.checkpoints import v1
 from mindiffusion.runtime.plain_text import plain_values
 
 WHOLE = {  # whole numbers: smallest, largest
@@ -17,13 +18,12 @@ WHOLE = {  # whole numbers: smallest, largest
 NUMBERS = {"t_min": (0, 1), "t_max": (0, 1), "lr": (0, 1e3), "ema_decay": (0, 1)}
 LARGEST = 1e9  # of what a stage or a schedule says
 MOST_STAGES = 100
-SCHEDULES = {"sparsity_schedule": "sparsity", "lambda_schedule": "lam", "weight_schedule": "power"}
 NEEDED = ("variant", "stages", "seed", "global_batch_size")
 
 
 def checked_config(config: Any) -> dict[str, Any]:
-    """The configuration of a run as it was saved, its words made plain. ValueError, naming the field, if no run can be
-    told so."""
+    """The configuration of a run as it would be saved now, its words made plain. ValueError, naming the field, if no
+    run can be told so."""
     config = plain_values(config)
     if not isinstance(config, dict):
         raise ValueError("it is no table of settings")
@@ -38,13 +38,20 @@ def checked_config(config: Any) -> dict[str, Any]:
         _check_numbers(stage)
         for name, value in stage.items():
             _check(name == "name" or _is_number(value, -LARGEST, LARGEST), f"{name} of a stage", value)
-    for name in SCHEDULES:
+    for name in v1.SCHEDULES:
         values = config.get(name) or []
         good = isinstance(values, list) and len(values) in (0, len(stages))
         _check(good and all(_is_number(value, -LARGEST, LARGEST) for value in values), name, values)
     betas = config.get("betas", [1e-4, 0.02])
     _check(isinstance(betas, list) and len(betas) == 2 and all(_is_number(b, 0, 1) for b in betas), "betas", betas)
-    return config
+    constants = config.get("constants", {})
+    _check(isinstance(constants, dict), "constants", constants)
+    for name, value in constants.items():
+        _check(isinstance(value, str | int | float | bool | None), f"{name} of the constants", value)
+    try:
+        return v1.new_config(config)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{error} is missing in a stage") from error
 
 
 def checked_data(data: Any) -> dict[str, Any]:
@@ -73,12 +80,3 @@ def _check(good: bool, name: str, value: Any) -> None:
     if not good:
         shown = str(value)
         raise ValueError(f"{name} is {shown if len(shown) < 60 else shown[:60] + '...'}, which no run has")
-
-
-def stages_of(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The stages with all that a stage says of itself; what earlier versions kept in schedules beside them as well."""
-    stages = [{"name": stage["name"], "epochs": stage["epochs"], **stage} for stage in config["stages"]]
-    for schedule, name in SCHEDULES.items():
-        for stage, value in zip(stages, config.get(schedule) or [], strict=False):
-            stage.setdefault(name, value)
-    return stages

@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from mindiffusion.checkpoints.checkpoint import LATEST, PREVIOUS, BadCheckpoint
 from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, build_network, check_finite, read_weights
-from mindiffusion.config import Stage
-from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.runtime.plain_text import plain
 
 
@@ -39,7 +36,8 @@ def open_model(path: Path, raw: bool = False) -> Model:
 
 def model_of(weights: Weights) -> Model:
     """The model that these weights are of. BadCheckpoint if they are of no network for images."""
-    config = weights.checkpoint["config"] if weights.checkpoint else {}
+    checkpoint = weights.checkpoint or {}
+    config = checkpoint.get("config", {})
     net = build_network(weights)
     channels, out = net.in_channels, len(weights.state[LAST_WEIGHT])
     if channels != out or channels not in (1, 3):
@@ -52,7 +50,7 @@ def model_of(weights: Weights) -> Model:
         config.get("image_size", 32),
         tuple(config.get("betas", (1e-4, 0.02))),
         config.get("n_T", 1000),
-        trained_down_to(weights.checkpoint),
+        checkpoint.get("t_stop", 0),
     )
 
 
@@ -68,20 +66,3 @@ def model_name(weights: Weights) -> str:
     if file.stem.removeprefix("stage").isdigit():
         return f"{variant} after stage {file.stem.removeprefix('stage')}"
     return plain(file.stem)
-
-
-def trained_down_to(checkpoint: dict | None) -> int:
-    """The lowest timestep that the checkpoint's network has seen, 0 for all of them or a bare state dict."""
-    if checkpoint is None:
-        return 0
-    config, next_epoch = checkpoint["config"], checkpoint["next_epoch"]
-    epochs_per_stage = [stage["epochs"] for stage in config["stages"]]
-    images_per_epoch = config.get("images_per_epoch") or checkpoint["data"]["images"]
-    steps_per_epoch = images_per_epoch // config["global_batch_size"]
-    if checkpoint["next_step"] == next_epoch * steps_per_epoch and next_epoch > 0:
-        next_epoch -= 1  # at a border: the epoch that is done, not the one to come
-    last = next(i for i in range(len(epochs_per_stage)) if next_epoch < sum(epochs_per_stage[: i + 1]))
-    seen = [Stage(**stage) for stage in config["stages"][: last + 1]]
-    process = CurriculumDDPM(torch.nn.Identity(), tuple(config["betas"]), config["n_T"])
-    process.set_time_range(min(stage.t_min for stage in seen), 1.0)
-    return process.t_stop

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from mindiffusion.checkpoints import v1
 from mindiffusion.checkpoints.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
 from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
-from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
-from mindiffusion.reg_unet import RegNaiveUnet
+from mindiffusion.networks import REGISTRY
 from mindiffusion.runtime.files import open_regular, read_text
 from mindiffusion.runtime.optional import require
-from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.runtime.plain_text import plain
 from mindiffusion.unet import NaiveUnet
 
 # minDiffusion saves the state dict of its DDPM, or of DDP around it; here only the network's part is of use.
@@ -23,7 +23,7 @@ PREFIXES = ("module.", "eps_model.", "_orig_mod.")  # the last is that of torch.
 FIRST_WEIGHT, LAST_WEIGHT = "init_conv.main.0.weight", "out.weight"
 
 # What export.py writes into a folder.
-EXPORT_FORMAT, EXPORT_VERSION = "mindiffusion-export", 1
+EXPORT_FORMAT, EXPORT_VERSION = "mindiffusion-export", 2
 EXPORT_CONFIG = "config.json"  # beside find.EXPORT_WEIGHTS
 AVERAGED, RAW, ORIGINAL = "averaged", "raw", "original"  # the moving average, the last step's, a bare state dict
 
@@ -98,38 +98,40 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
 
 def build_network(weights: Weights) -> NaiveUnet:
     """The network that the weights are of, with the weights in it, on the CPU, in eval mode."""
-    checkpoint = weights.checkpoint or {"network": "NaiveUnet", "config": {}}
     n_feat, in_channels = weights.state[FIRST_WEIGHT].shape[:2]
-    out_channels = weights.state[LAST_WEIGHT].shape[0]
-    if checkpoint["network"] == "SparseNaiveUnet":
-        net = SparseNaiveUnet(in_channels, out_channels, n_feat, mask_scope=checkpoint["config"]["mask_scope"])
-    elif checkpoint["network"] == "RegNaiveUnet":
-        net = RegNaiveUnet(in_channels, out_channels, n_feat)
-    elif checkpoint["network"] == "PreconditionedNaiveUnet":
-        betas, n_T = tuple(checkpoint["config"]["betas"]), checkpoint["config"]["n_T"]
-        net = PreconditionedNaiveUnet(in_channels, out_channels, n_feat, betas, n_T)
-    else:
-        net = NaiveUnet(in_channels, out_channels, n_feat)
+    shape = {"in_channels": in_channels, "out_channels": weights.state[LAST_WEIGHT].shape[0], "n_feat": n_feat}
+    args = {**(weights.checkpoint or {}).get("args", {}), **shape}  # the weights know best
     try:
+        net = network_class(weights)(**args)
         net.load_state_dict(weights.state)
-    except RuntimeError as error:
-        raise BadCheckpoint(f"{weights.path} does not fit {type(net).__name__}: {error}") from error
+    except (RuntimeError, TypeError) as error:
+        raise BadCheckpoint(f"{weights.path} does not fit {network_class(weights).__name__}: {error}") from error
     return net.eval()
 
 
+def network_class(weights: Weights) -> type[NaiveUnet]:
+    """The class of the network that the weights are of. BadCheckpoint if this program does not have it."""
+    name = (weights.checkpoint or {}).get("network", NaiveUnet.__name__)
+    if name not in REGISTRY:
+        raise BadCheckpoint(
+            f"{weights.path} holds a {plain(name)}, which this program does not have: its file is missing in "
+            "mindiffusion/, or the program is older than the model."
+        )
+    return REGISTRY[name]
+
+
 @torch.no_grad()
-def init_parameters(net: nn.Module, weights: Weights) -> None:
+def init_parameters(net: NaiveUnet, weights: Weights) -> None:
     """Copy the weights into the parameters of ``net``; its buffers (a channel mask) stay as they are.
 
-    BadCheckpoint, with nothing copied, if a parameter is missing or of another shape, or if one of the two networks is
-    preconditioned and the other is not: their parameters have the same shapes and another meaning.
+    BadCheckpoint, with nothing copied, if a parameter is missing or of another shape, or if the two networks have
+    another parametrization: their parameters have the same shapes and another meaning.
     """
-    preconditioned = (weights.checkpoint or {}).get("network") == PreconditionedNaiveUnet.__name__
-    if preconditioned != isinstance(net, PreconditionedNaiveUnet):
-        which = ("is", "is not") if preconditioned else ("is not", "is")
+    theirs = network_class(weights)
+    if theirs.parametrization != net.parametrization:
         raise BadCheckpoint(
-            f"{weights.path} does not fit this network: it {which[0]} preconditioned, and this one {which[1]}. Start "
-            "from weights of the same kind of network (P, CP and S are preconditioned)."
+            f"{weights.path} does not fit this network: {theirs.__name__} answers {theirs.parametrization}, "
+            f"{type(net).__name__} {net.parametrization}. Start from weights of the same kind of network."
         )
     channels = weights.state[FIRST_WEIGHT].shape[1]
     if channels != net.in_channels:
@@ -162,6 +164,7 @@ def _read_export(folder: Path, raw: bool) -> Weights:
         state = load_file(folder / EXPORT_WEIGHTS)  # maps the file: no tensor reaches beyond its end
         if missing := {FIRST_WEIGHT, LAST_WEIGHT} - set(state):
             raise ValueError(f"it has no {missing.pop()}")
+        about = about if about["format_version"] > 1 else v1.new_content(about, state)
     except Exception as error:  # missing, damaged, of another kind: safetensors has errors of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadCheckpoint(f"{folder} cannot be read as an export of this program: {reason}") from error

@@ -1,9 +1,13 @@
 """What is on the figures of a run, see figures.py. Wants matplotlib."""
 
+from pathlib import Path
+from typing import Any
+
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from mindiffusion.checkpoints.weights import Weights, build_network
 from mindiffusion.reports.bands import NUM_BANDS, band_names
 from mindiffusion.reports.figure_style import (
     BLUE,
@@ -18,7 +22,6 @@ from mindiffusion.reports.figure_style import (
 from mindiffusion.reports.run_record import RunRecord
 
 MASKED, ACTIVE, BORN = "#E6E6E6", "#9CC3E0", BLUE
-PENALTY = "lam"  # what a stage calls the weight of Group L1
 NORM_FLOOR = 1e-8  # exact zeros are drawn here on the logarithmic axis
 BAND_LOSSES = (1e-3, 1.0)  # the colours' range, the same for all runs; what lies outside has the colour of the end
 
@@ -36,7 +39,7 @@ def loss_figure(record: RunRecord) -> Figure:
         axes.plot(images, record.band_loss(), color=ORANGE, lw=1.5, ls="--", marker=_marker(images), label=label)
     if any(record.metrics["penalty"]):
         penalty = [value or None for value in record.metrics["penalty"]]
-        axes.plot(record.metrics["images"], penalty, color=GREEN, lw=1.2, ls=":", label="Group L1 penalty")
+        axes.plot(record.metrics["images"], penalty, color=GREEN, lw=1.2, ls=":", label="penalty")
     axes.set(yscale="log", ylabel="loss")
     log_ticks(axes.yaxis)
     axes.legend(fontsize=8, frameon=False)
@@ -72,8 +75,9 @@ def bands_figure(record: RunRecord) -> Figure:
     return figure
 
 
-def channels_figure(record: RunRecord, births: list[int]) -> Figure:
-    """Active channels over the run, and a map of which was born when (``births`` as channel_birth_stage)."""
+def channels_figure(record: RunRecord, saved: list[dict[str, Any]]) -> Figure:
+    """Active channels over the run, and a map of which was born when. ``saved``: the stages' checkpoints so far."""
+    births = saved[-1]["model"]["channel_birth_stage"].tolist()
     figure = new_figure(4.4)
     count, lattice = figure.subplots(2, 1, height_ratios=(1, 1.3))
     mark_stages(count, record)
@@ -101,13 +105,15 @@ def channels_figure(record: RunRecord, births: list[int]) -> Figure:
     return figure
 
 
-def norms_figure(record: RunRecord, norms: list[dict[str, list[float]]]) -> Figure:
+def norms_figure(record: RunRecord, saved: list[dict[str, Any]]) -> Figure:
     """The penalty's weight per stage, and below it the median filter norm of each convolution at the end of each
-    stage, as a number on its colour."""
+    stage, as a number on its colour; of the weights themselves and not of their average. ``saved``: the stages'
+    checkpoints so far."""
+    norms = [layer_norms(each) for each in saved]
     layers, stages = list(norms[0]), record.config["stages"]
     figure = new_figure(2.4 + 0.22 * len(layers))
     top, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1.2, 0.22 * len(layers)))
-    schedule = [stage.get(PENALTY, 0) for stage in stages]
+    schedule = [stage["lam"] for stage in stages]
     top.bar(range(len(stages)), schedule, color=GREEN)
     for index, lam in enumerate(schedule):
         top.annotate(f"{lam:.2g}", (index, lam), ha="center", va="bottom", fontsize=8)
@@ -128,6 +134,18 @@ def norms_figure(record: RunRecord, norms: list[dict[str, list[float]]]) -> Figu
     axes.set_xlabel("median L2 norm of an output channel's weights, per convolution, at the end of each stage")
     _title(figure, record, "Group L1: lambda and filter norms per convolution")
     return figure
+
+
+def layer_norms(checkpoint: dict[str, Any]) -> dict[str, list[float]]:
+    """The L2 norm of each output channel of each convolution."""
+    net = build_network(Weights(Path("checkpoint"), checkpoint["model"], checkpoint))
+    return {name: norms.tolist() for name, norms in net.channel_norms().items()}
+
+
+OF_NETWORK = {  # of the networks that have one: its name, and a function of the record and the stages' checkpoints
+    "SparseNaiveUnet": ("channels", channels_figure),
+    "RegNaiveUnet": ("norms", norms_figure),
+}
 
 
 def _channel_state(birth: int, stage: int) -> int:

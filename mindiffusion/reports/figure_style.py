@@ -1,7 +1,6 @@
 """How all figures look: size, colours, the stages behind the curves, and the way to a file."""
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -11,6 +10,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.files import write_atomically
+from mindiffusion.stages import value_names
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"  # Okabe and Ito's, safe for the colour-blind
 SEQUENTIAL = "cividis"  # light and dark stay apart for every kind of colour vision, and in print
@@ -32,25 +32,27 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def mark_stages(axes: Axes, record: RunRecord, labels: bool = True) -> None:
-    """Shade every second stage, and write above the axes which timesteps each trains on."""
+    """Shade every second stage, and write above the axes which values it has that others have not."""
+    stages = record.config["stages"]
+    changing = [name for name in value_names(stages) if len({stage.get(name) for stage in stages}) > 1]
     borders = record.stage_borders
-    for index, stage in enumerate(record.config["stages"]):
+    for index, stage in enumerate(stages):
         left, right = borders[index : index + 2]
         if index % 2:
             axes.axvspan(left, right, color="#000000", alpha=0.06, lw=0, zorder=0)
         if labels:
-            text = _stage_label(index + 1, stage, (right - left) / borders[-1])
+            values = {name: stage[name] for name in changing if name in stage}
+            text = _stage_label(index + 1, values, (right - left) / borders[-1])
             place = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
             axes.annotate(text, ((left + right) / 2, 1.01), fontsize=8, **place)
     axes.set_xlim(0, borders[-1])
 
 
-def _stage_label(number: int, stage: dict[str, Any], share: float) -> str:
+def _stage_label(number: int, values: dict[str, float], share: float) -> str:
     """As much as fits over this share of the width."""
     if share < 0.05:
         return str(number)
-    timesteps = f"{stage.get('t_min', 0):g} to {stage.get('t_max', 1):g}"
-    return f"stage {number}\n{timesteps}" if share < 0.09 else f"stage {number}\nt/T {timesteps}"
+    return "\n".join([f"stage {number}", *(f"{name} {value:.3g}" for name, value in values.items() if share >= 0.09)])
 
 
 def log_ticks(axis: Axis) -> None:

@@ -1,8 +1,9 @@
 """python -m mindiffusion.reports.figures contents_c_32
 
 Draw a run's figures from its metrics.csv, bands.csv, config.json and checkpoints: figure_loss, figure_bands,
-and figure_channels (CS) or figure_norms (CR). Training does the same at the end of each stage. The loss
-per band has one colour scale for all runs, so that the figures of two runs can be compared. Wants matplotlib.
+and of some networks one of their own: figure_channels (CS), figure_norms (CR). Training does so at the end of each
+stage. The loss per band has one colour scale for all runs, so that the figures of two runs can be compared. Wants
+matplotlib.
 """
 
 import argparse
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
-from mindiffusion.checkpoints.weights import Weights, build_network
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record
 from mindiffusion.runtime.errors import run_script
 from mindiffusion.runtime.optional import require
@@ -27,12 +27,11 @@ def draw_figures(contents_dir: Path) -> list[Path]:
     figures = {"loss": plots.loss_figure(record)}
     if record.bands["step"]:
         figures["bands"] = plots.bands_figure(record)
-    masked, penalized = (any(stage.get(name) for stage in record.config["stages"]) for name in ("sparsity", "lam"))
-    saved = stage_checkpoints(record) if masked or penalized else []
-    if saved and "channel_birth_stage" in saved[-1]["model"]:
-        figures["channels"] = plots.channels_figure(record, saved[-1]["model"]["channel_birth_stage"].tolist())
-    if saved and penalized:
-        figures["norms"] = plots.norms_figure(record, [layer_norms(content) for content in saved])
+    if record.config.get("network", "") in ("", *plots.OF_NETWORK):  # "": an older run, which did not say
+        saved = stage_checkpoints(record)
+        name, of_network = plots.OF_NETWORK.get(saved[-1]["network"] if saved else "", ("", None))
+        if of_network:
+            figures[name] = of_network(record, saved)
     paths = [contents_dir / f"figure_{name}.png" for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):
         save_figure(figure, path)
@@ -48,12 +47,6 @@ def stage_checkpoints(record: RunRecord) -> list[dict[str, Any]]:
             break
         contents.append(load_checkpoint(path))
     return contents
-
-
-def layer_norms(checkpoint: dict[str, Any]) -> dict[str, list[float]]:
-    """The L2 norm of each output channel of each convolution, of the weights themselves and not of their average."""
-    net = build_network(Weights(Path("checkpoint"), checkpoint["model"], checkpoint))
-    return {name: norms.tolist() for name, norms in net.channel_norms().items()}
 
 
 def main(argv: list[str] | None = None) -> None:

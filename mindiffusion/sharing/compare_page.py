@@ -10,8 +10,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mindiffusion.checkpoints.same_run import flat_settings
 from mindiffusion.config import identity_fields
 from mindiffusion.reports.bands import band_names
+from mindiffusion.reports.metrics_log import COLUMNS
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html, plain
 from mindiffusion.sharing.evaluation_html import evaluation_section
@@ -28,11 +30,10 @@ CURVES = (  # key, label, logarithmic, what to know about it
         "Fixed batch, averaged weights: can be compared at any time.",
     ),
     ("mse", "training mse", True, "Over the timesteps of each run's own stage: compare runs of the same range only."),
-    ("loss", "training loss", True, "mse and penalty, over the timesteps of each run's own stage."),
-    ("penalty", "penalty", True, "The Group L1 part of the loss."),
+    ("loss", "training loss", True, "What is trained, over the timesteps of each run's own stage."),
+    ("penalty", "penalty", True, "The part of the loss that is of the weights alone."),
     ("grad_norm", "gradient norm", True, "L2 norm of the whole gradient, mean over the logging interval."),
     ("images_per_s", "images per second", False, "Without grids and checkpoints."),
-    ("active_channels", "active channels", False, "Bottleneck channels that are not masked."),
 )
 NOISE_FIELDS = (  # what decides how a grid is drawn
     *("seed", "num_samples", "image_size", "n_T", "betas"),
@@ -59,7 +60,7 @@ def build_page(
     data = {
         "runs": [_run_data(record, title, pictures) for record, title in zip(records, names, strict=True)],
         "real": pictures.real(paths),
-        "curves": [dict(zip(("key", "label", "log", "note"), curve, strict=True)) for curve in CURVES],
+        "curves": [dict(zip(("key", "label", "log", "note"), curve, strict=True)) for curve in curves_of(records)],
         "bands": len(band_names()),
     }
     text = json.dumps(data, allow_nan=False)  # within a script: no tag, no comment may begin there
@@ -146,7 +147,7 @@ def _run_data(record: RunRecord, title: str, pictures: Pictures) -> dict[str, An
     columns = {**record.metrics, "band_mse": record.band_loss()}
     x = {"band_mse": record.bands.get("images", [])}
     curves = {}
-    for key, *_ in CURVES:
+    for key, *_ in curves_of([record]):
         pairs = zip(x.get(key, record.metrics.get("images", [])), columns.get(key, []), strict=True)
         points = [pair for pair in pairs if math.isfinite(pair[1])]
         if any(value for _, value in points):
@@ -166,6 +167,13 @@ def _run_data(record: RunRecord, title: str, pictures: Pictures) -> dict[str, An
     }
 
 
+def curves_of(records: list[RunRecord]) -> list[tuple[str, str, bool, str]]:
+    """CURVES, and what else the runs have columns of in metrics.csv."""
+    known = {*COLUMNS, *(key for key, *_ in CURVES)}
+    more = dict.fromkeys(name for record in records for name in record.metrics if name not in known)
+    return [*CURVES, *((name, plain(name.replace("_", " "), 40), False, "") for name in more)]
+
+
 def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most MOST_POINTS points: the means of equal groups of neighbours, six digits each."""
     size = -(-len(points) // MOST_POINTS)
@@ -178,20 +186,16 @@ def _finite(value: float) -> float | None:
 
 
 def _flatten(config: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in config.items() if name not in (*PLACES, "data")}
-    return kept | {f"data.{key}": item for key, item in config["data"].items()}
+    return flat_settings({name: value for name, value in config.items() if name not in PLACES})
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    if isinstance(value, dict):  # a stage
-        numbers = ", ".join(f"{name} {_cell(item)}" for name, item in value.items() if name != "name")
-        return f"{value['name']}: {numbers}" if "name" in value else numbers
     if isinstance(value, list):
-        return ("; " if any(isinstance(item, dict) for item in value) else ", ").join(map(_cell, value)) or "none"
+        return ", ".join(map(_cell, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value) or "none"
 
 
 def _is_science(name: str) -> bool:
-    return name in SCIENCE or name.startswith("data.")
+    return name.partition(".")[0] in (*SCIENCE, "data")

@@ -1,8 +1,9 @@
 """A trained network as a folder that can leave the house: model.safetensors, config.json and a model card.
 
-config.json, format "mindiffusion-export" version 1, holds what a checkpoint says about its network, and nothing about
+config.json, format "mindiffusion-export" version 2, holds what a checkpoint says about its network, and nothing about
 the machine it was trained on:
-    network                              class of the network: "NaiveUnet", "SparseNaiveUnet", ...
+    network, args                        class of the network, and what its constructor wants
+    t_stop                               the lowest timestep it was trained on, 0 for all
     weights                              "averaged", "raw", or "original" for a bare state dict of minDiffusion
     stored                               "float32" or "float16": half the size, read back as float32
     config, data, next_epoch, next_step  as in a checkpoint, config without paths and machine; {} and 0 for "original"
@@ -30,6 +31,8 @@ from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import write_errors_explained
 from mindiffusion.runtime.optional import require
 from mindiffusion.sharing.model_card import model_card
+
+KEPT = (*identity_fields(), "title")  # of the configuration: what says nothing of a place
 
 
 def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: bool = False, licence: str = "") -> None:
@@ -70,15 +73,15 @@ def describe(weights: Weights, raw: bool) -> dict[str, Any]:
     checkpoint = weights.checkpoint
     if checkpoint is None or not checkpoint["config"]:
         empty = {"config": {}, "data": {}, "next_epoch": 0, "next_step": 0}
-        return {**about, "network": "NaiveUnet", "weights": "original", **empty}
+        return {**about, "network": "NaiveUnet", "args": {}, "t_stop": 0, "weights": "original", **empty}
     averaged = checkpoint.get("weights") == "averaged" or (checkpoint.get("ema") is not None and not raw)
     try:
-        config = {k: v for k, v in checked_config(checkpoint["config"]).items() if k in identity_fields()}
+        config = {k: v for k, v in checked_config(checkpoint["config"]).items() if k in KEPT}
         data = checked_data(checkpoint["data"])
-        done = {name: int(checkpoint[name]) for name in ("next_epoch", "next_step")}
+        done = {name: int(checkpoint[name]) for name in ("next_epoch", "next_step", "t_stop")}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{weights.path} is no model of this program: {first_line(error)}.") from error
-    kind = {"network": checkpoint["network"], "weights": "averaged" if averaged else "raw"}
+    kind = {"network": checkpoint["network"], "args": checkpoint["args"], "weights": "averaged" if averaged else "raw"}
     return {**about, **kind, "config": config, "data": data, **done}
 
 

@@ -4,10 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from mindiffusion.checkpoints.checkpoint import LATEST
-from mindiffusion.checkpoints.foreign import stages_of
 from mindiffusion.checkpoints.models import model_name
 from mindiffusion.checkpoints.weights import Weights, weights_digest
 from mindiffusion.config import TrainConfig
@@ -18,31 +15,22 @@ from mindiffusion.reports.run_record import RunRecord, read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import for_markdown, plain
 from mindiffusion.sharing.evaluations import DOUBT, Result, find_evaluations, is_near, of_weights, read_evaluation
+from mindiffusion.unet import NaiveUnet
 
 LICENCE = """The code is MIT. The licence of the images decides about the weights, and this program does not know it.
 CelebA, which the experiments of this repository use, is for non-commercial research only
 (https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html), and so are models trained on it; its faces are of real people who
 were not asked: do not use samples to identify or to deceive anybody."""
 SYNTHETIC_LICENCE = "MIT, like the code: no photographs were used."
-VARIANTS = {
-    "": "uniform timesteps (the control)",
-    "c": "C: timestep curriculum",
-    "p": "P: uniform timesteps and a preconditioned network",
-    "cp": "CP: timestep curriculum and a preconditioned network",
-    "s": "S: soft curriculum (weights of the loss) and a preconditioned network",
-    "cs": "CS: timestep curriculum and channel sparsity with regrowth",
-    "cr": "CR: timestep curriculum and Group L1",
-}
-
 MOST_COLUMNS = 8  # of a table with none of them
 
 
-def model_card(weights: Weights, about: dict[str, Any], net: nn.Module, licence: str = "") -> str:
+def model_card(weights: Weights, about: dict[str, Any], net: NaiveUnet, licence: str = "") -> str:
     """Markdown, with the header that model hubs read. ``licence``: what the user says of it."""
     config = {**TrainConfig.defaults(), **about["config"]} if about["config"] else {}
     parameters = sum(p.numel() for p in net.parameters())
-    variant = config.get("variant")
-    title = VARIANTS.get(variant, for_markdown(variant)) if config else "original minDiffusion checkpoint"
+    variant = for_markdown(config.get("title") or config.get("variant", "").upper() or "control")
+    title = variant if config else "original minDiffusion checkpoint"
     synthetic = about["data"].get("kind") == SYNTHETIC
     known = re.sub(r"[^\w.-]+", "-", plain(licence).lower()) or ("mit" if synthetic else "unknown")
     size = config.get("image_size", 32)
@@ -54,7 +42,7 @@ def model_card(weights: Weights, about: dict[str, Any], net: nn.Module, licence:
         "```bash\npython sample.py THIS_FOLDER -o samples.png\n```",
         "## Data\n\n" + _data_text(about["data"], config),
         *(["## Schedule\n\n" + _schedule_text(about, config)] if config else []),
-        *([f"## Channels\n\n{_births_text(net)}"] if hasattr(net, "channel_birth_stage") else []),
+        *([f"## Network\n\n{net.describe()}"] if net.describe() else []),
         "## Metrics\n\n" + _metrics_text(weights, about),
         "## Licence\n\n" + words,
     ]
@@ -77,7 +65,7 @@ def _data_text(data: dict[str, Any], config: dict[str, Any]) -> str:
 
 def _schedule_text(about: dict[str, Any], config: dict[str, Any]) -> str:
     """A row per stage, a column per value that stages have; then how far the training went."""
-    stages = stages_of(config)
+    stages = config["stages"]
     names = list(dict.fromkeys(name for stage in stages for name in stage))
     rows = [names, ["---"] * len(names)]
     rows += [[_cell(stage.get(name)) for name in names] for stage in stages]
@@ -85,21 +73,11 @@ def _schedule_text(about: dict[str, Any], config: dict[str, Any]) -> str:
     total = sum(stage["epochs"] for stage in stages)
     rest = (
         f"Trained for {about['next_epoch']} of {total} epochs, {images:,} images, in "
-        f"{for_markdown(config['precision'])}. Adam, lr {config['lr']:g}, global batch {config['global_batch_size']}, "
+        f"{for_markdown(config['precision'])}. lr {config['lr']:g}, global batch {config['global_batch_size']}, "
         f"EMA decay {config['ema_decay']:g}, seed {config['seed']}; T = {config['n_T']}, betas "
         f"{config['betas'][0]:g} to {config['betas'][1]:g}."
     )
     return _table(rows) + "\n\n" + rest
-
-
-def _births_text(net: nn.Module) -> str:
-    births = net.channel_birth_stage.tolist()
-    counts = ", ".join(f"{births.count(stage)} in stage {stage}" for stage in sorted(set(births)) if stage > 0)
-    return (
-        f"{net.num_active} of {len(births)} bottleneck channels are active: {births.count(0)} from the start"
-        + (f", then born {counts}" if counts else "")
-        + ". The mask and the births are `channel_mask` and `channel_birth_stage` in model.safetensors."
-    )
 
 
 def _metrics_text(weights: Weights, about: dict[str, Any]) -> str:

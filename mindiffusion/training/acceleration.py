@@ -1,4 +1,4 @@
-"""What makes a step fast on this machine: compilation and a fused optimizer. None of it changes the mathematics."""
+"""What makes a step fast on this machine: compiling it, and the layout of its tensors. The mathematics stay."""
 
 import sys
 from collections.abc import Iterator
@@ -38,11 +38,6 @@ def resolve_auto(config: TrainConfig, num_images: int, device: torch.device) -> 
     )
 
 
-def make_optimizer(net: nn.Module, lr: float) -> torch.optim.Adam:
-    """Adam in one kernel."""
-    return torch.optim.Adam(net.parameters(), lr=lr, fused=True)
-
-
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
     """Go on from ``state``, which may have been saved on another kind of device. Its options stay its own."""
     saved, own = state["param_groups"], optimizer.state_dict()["param_groups"]
@@ -69,22 +64,22 @@ def lay_out(net: nn.Module, average: nn.Module | None, optimizer: torch.optim.Op
     lay_out_moments(optimizer)
 
 
-def maybe_compile(config: TrainConfig, diffusion: nn.Module, net: nn.Module, ranks: Ranks) -> nn.Module:
-    """``diffusion``, the loss of ``net``, compiled as one function and compared with itself on a random batch; itself
+def maybe_compile(config: TrainConfig, losses: nn.Module, net: nn.Module, ranks: Ranks) -> nn.Module:
+    """``losses``, those of ``net``, compiled as one function and compared with itself on a random batch; itself
     if ``config.compile`` is off, compiling is impossible or the two differ, which is said in one line.
 
     The compiled module shares its parameters with ``net``. The trial leaves no gradients. All ranks decide alike.
     UserError if a batch does not fit into the memory: without compiling it would need more.
     """
     if not config.compile:
-        return diffusion
+        return losses
     folder = keep_compiled_code()
     if ranks.is_main:
         print(f"compiling the step (one to two minutes; kept in {folder}) ...", file=sys.stderr, flush=True)
-    verdict, reason, compiled = GOOD, "", diffusion
+    verdict, reason, compiled = GOOD, "", losses
     try:
-        compiled = torch.compile(diffusion, dynamic=False, mode=config.compile)
-        reason = compiled_differs(config, ranks, compiled, diffusion, net)
+        compiled = torch.compile(losses, dynamic=False, mode=config.compile)
+        reason = compiled_differs(config, ranks, compiled, losses, net)
         verdict = BAD if reason else GOOD
     except Exception as error:  # no C++ compiler, no Triton, an unsupported device: each fails in its own way
         verdict = NO_MEMORY if is_out_of_memory(error) else BAD
@@ -97,7 +92,7 @@ def maybe_compile(config: TrainConfig, diffusion: nn.Module, net: nn.Module, ran
     if ranks.is_main:
         print(f"going on uncompiled: {reason or 'another rank cannot use its compiled step'}", file=sys.stderr)
     torch._dynamo.reset()
-    return diffusion
+    return losses
 
 
 def memory_advice(config: TrainConfig, ranks: Ranks) -> str:

@@ -97,7 +97,7 @@ class Display:
     def _draw(self, stop: StopSignals) -> Tensor | None:
         """The samples of a grid: images 0, 1, ... of the run's seed, which sample.py draws again from a checkpoint."""
         run, config = self.run, self.run.config
-        model = Drawable(run.sampling_net, config.image_size, config.betas, config.n_T, run.diffusion.t_stop)
+        model = Drawable(run.sampling_net, config.image_size, config.betas, config.n_T, run.process.t_stop)
         how = {"seed": config.seed, "batch_size": BATCH, "precision": config.precision}
         return draw_together(run.ranks, model, config.grid_sampler, config.num_samples, stop, **how)
 
@@ -106,17 +106,17 @@ class Display:
         Returns whether it is new."""
         new = not self.band_file.has(position["step"])
         if new:
-            self.band_file.add(position, self.band_file.measure(self.run.sampling_net, self.run.diffusion))
+            self.band_file.add(position, self.band_file.measure(self.run.sampling_net, self.run.process))
         return new
 
     def _write_grid(self, path: Path, samples: Tensor, stage: int, epoch: int, done: int) -> None:
         """The grid, at the resolution that can be read where the network has not been trained down to t = 0."""
-        config, t_stop, block = self.run.config, self.run.diffusion.t_stop, 1
+        config, t_stop, block = self.run.config, self.run.process.t_stop, 1
         if self.run.schedule.ends_stage(stage, epoch) and is_synthetic(config.data_path):
             self.run.say(self.recovery_file.add(stage, samples))
         if t_stop:
             loss = self.band_file.losses(done)[min(t_stop * NUM_BANDS // config.n_T, NUM_BANDS - 1)]
-            block = readable_block(self.run.diffusion, t_stop, loss, config.image_size)
+            block = readable_block(self.run.process, t_stop, loss, config.image_size)
         save_grid(
             path,
             average_blocks(samples, block),

@@ -11,6 +11,7 @@ from mindiffusion.reports.metrics_log import MetricsFile
 from mindiffusion.reports.tensorboard_log import TensorBoardLog
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.terminal import BOLD, TrainingBar, human_time
+from mindiffusion.stages import describe_values
 from mindiffusion.training.run import Run
 
 LOG_EVERY = 50  # steps between two rows of metrics.csv; the end of an epoch has one too
@@ -50,26 +51,19 @@ class Log:
 
     def announce(self, stage: int) -> None:
         """One line that says what this stage changes."""
-        config, net = self.run.config, self.run.net
-        here = config.stages[stage]
-        parts = [f"t/T {here.t_min:g} to {here.t_max:g}", f"{here.epochs} epoch{'s' * (here.epochs > 1)}"]
-        if config.sparsity_schedule:
-            born = int((net.channel_birth_stage == stage + 1).sum())
-            parts.append(f"{net.num_active}/{2 * config.n_feat} channels ({born} new)")
-        if config.lambda_schedule:
-            parts.append(f"lambda {config.lambda_schedule[stage]:.3g}")
-        if config.weight_schedule:
-            parts.append(f"weight to the power {config.weight_schedule[stage]:g}")
-        self.run.say(f"stage {stage + 1}/{len(config.stages)} {here.name}: {', '.join(parts)}", BOLD)
+        config, here = self.run.config, self.run.config.stages[stage]
+        parts = [f"{here.epochs} epoch{'s' * (here.epochs > 1)}", describe_values(here.values)]
+        parts += [describe_values(self.run.net.readings()), self.run.process.describe_loss()]
+        self.run.say(f"stage {stage + 1}/{len(config.stages)} {here.name}: {', '.join(filter(None, parts))}", BOLD)
         self.stage = stage
         self.bar.set_description(self._place(self.bar.n // config.global_batch_size), refresh=False)
 
-    def finish_step(self, done: int, mse: Tensor, penalty: Tensor, grad_norm: Tensor) -> None:
+    def finish_step(self, done: int, measured: dict[str, Tensor]) -> None:
         """Take in what step number ``done``, counted from 1, has measured. UserError if the loss is no number."""
         run = self.run
         if (done - 1) % run.schedule.steps_per_epoch == 0:
             self.bar.set_description(self._place(done - 1), refresh=False)
-        run.meter.add(mse, penalty, grad_norm)
+        run.meter.add(measured)
         self.bar.update(run.config.global_batch_size)
         if done % LOG_EVERY == 0 or done % run.schedule.steps_per_epoch == 0:
             means = self.means(done)
@@ -78,20 +72,18 @@ class Log:
             run.meter.reset()
 
     def means(self, done: int) -> dict[str, float]:
-        """What was measured since the last row, per step; ``loss`` is the sum of mse and penalty. UserError if it is
-        no number."""
+        """What was measured since the last row, per step. UserError if it is no number."""
         means = self.run.meter.means()
-        loss = means["mse"] + means["penalty"]
-        if not math.isfinite(loss + means["grad_norm"]):
+        if not math.isfinite(means["loss"] + means["grad_norm"]):
             saved = self.run.saved_path
             good = f"{saved}, of step {self.run.saved_step}" if saved else "none, it is too early"
             slower = "" if self.run.config.precision == "fp32" else ", or use --precision fp32"
             raise UserError(
-                f"the loss is {loss} and the gradient norm {means['grad_norm']} by step {done} of stage "
+                f"the loss is {means['loss']} and the gradient norm {means['grad_norm']} by step {done} of stage "
                 f"{self.stage + 1}, epoch {self._epoch(done)} (looked at every {LOG_EVERY} steps). The last good "
                 f"checkpoint: {good}. Lower --lr{slower}."
             )
-        return {"loss": loss, **means}
+        return means
 
     def _write_row(self, done: int, means: dict[str, float], speed: float) -> None:
         config, schedule = self.run.config, self.run.schedule
@@ -103,7 +95,7 @@ class Log:
             **means,
             "lr": schedule.lr(done - 1),
             "images_per_s": speed,
-            "active_channels": getattr(self.run.net, "num_active", 2 * config.n_feat),
+            **self.run.net.readings(),
         }
         self.metrics_file.append(row)
         if self.tensorboard:

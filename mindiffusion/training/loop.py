@@ -18,6 +18,7 @@ from mindiffusion.runtime.precision import memory_format, set_backend_flags
 from mindiffusion.runtime.rng import make_generator
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.runtime.terminal import command
+from mindiffusion.stages import Stage
 from mindiffusion.training.acceleration import lay_out, maybe_compile, memory_explained, resolve_auto
 from mindiffusion.training.display import Display
 from mindiffusion.training.log import Log
@@ -26,8 +27,9 @@ from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
 from mindiffusion.training.schedule import Schedule
 from mindiffusion.training.self_check import check_ranks_agree, check_same_settings, describe_machine
-from mindiffusion.training.step import Step, make_step, settle_order
+from mindiffusion.training.step import Losses, Step, make_step, settle_order
 from mindiffusion.training.time_estimate import describe_time, images_per_second
+from mindiffusion.unet import NaiveUnet
 
 GO_ON = "Or choose another --output-dir. Then go on with --resume."
 
@@ -35,16 +37,17 @@ GO_ON = "Or choose another --output-dir. Then go on with --resume."
 def train(
     config: TrainConfig,
     ranks: Ranks,
-    net: nn.Module,
-    diffusion: DDPM,
-    start_stage: Callable[[int], None],
+    net: NaiveUnet,
+    process: DDPM,
+    optimizer: torch.optim.Optimizer,
+    start_stage: Callable[[Stage], None],
     penalty: Callable[[], Tensor] | None = None,
     after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None = None,
     after_step: Callable[[float], None] | None = None,
 ) -> None:
-    """Train ``net`` inside ``diffusion`` through ``config.stages``, or continue where a checkpoint left off.
+    """Train ``net`` inside ``process`` through ``config.stages``, or continue where a checkpoint left off.
 
-    ``start_stage(index)`` puts the variant's stage rule into force; it is called again on resume, so it must change
+    ``start_stage(stage)`` puts the variant's stage rule into force; it is called again on resume, so it must change
     nothing that is already as the stage wants it. ``penalty()`` is added to the loss; ``after_backward(average_)`` is
     called when a step's gradients are complete, with a function that averages a tensor over ranks in place; and
     ``after_step(lr)`` when the optimizer has stepped.
@@ -72,20 +75,20 @@ def train(
         ranks.same("precision", config.precision, "Give --precision fp32, which all machines can compute.")
         set_backend_flags(config.precision, ranks.device)
         net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device, config.compile))
-        diffusion.to(ranks.device)
-        run = Run(config, ranks, Schedule(config, len(data)), data, net, diffusion)
+        process.to(ranks.device)
+        run = Run(config, ranks, Schedule(config, len(data)), data, net, process, optimizer)
         next_step = ranks.together(lambda: run.restore(found))
         log = Log(run)
         saver = Saver(run, log)
         display = Display(run, log, saver)
-        loss = _checked_loss(run)
-        ddp = DistributedDataParallel(loss, broadcast_buffers=False) if ranks.world_size > 1 else loss
+        losses = _checked_losses(run)
+        ddp = DistributedDataParallel(losses, broadcast_buffers=False) if ranks.world_size > 1 else losses
         with memory_explained(config, ranks):
             settle_order(run.config, ranks, ddp, net)
         saver.begin(found)  # --overwrite deletes here, so all that can fail is above
         log.begin(next_step)
         display.begin(next_step)
-        step_function = make_step(run.config, ranks, run, ddp, penalty, after_backward, after_step)
+        step_function = make_step(run.config, ranks, ddp, optimizer, run.ema, penalty, after_backward, after_step)
         with memory_explained(config, ranks), StopSignals() as stop, log.progress(next_step):
             _train_stages(run, log, saver, display, step_function, start_stage, next_step, stop)
     _say_end(run, next_step)
@@ -113,16 +116,17 @@ def _print_plan(config: TrainConfig, ranks: Ranks, net: nn.Module) -> None:
     print(describe_time(config, images, speed, ranks.world_size, ranks.device.type == "cuda"))
 
 
-def _checked_loss(run: Run) -> nn.Module:
-    """The loss, compiled where ``run.config`` wants it and its comparison with the eager one allows it; else
+def _checked_losses(run: Run) -> nn.Module:
+    """The losses, compiled where ``run.config`` wants it and their comparison with the eager ones allows it; else
     ``run.config`` and the layout of the weights follow. On a GPU one line says what was found."""
-    loss = maybe_compile(run.config, run.diffusion, run.net, run.ranks)
-    if run.config.compile and loss is run.diffusion:
+    eager = Losses(run.process)
+    losses = maybe_compile(run.config, eager, run.net, run.ranks)
+    if run.config.compile and losses is eager:
         run.config = replace(run.config, compile="")
         lay_out(run.net, run.ema.net if run.ema else None, run.optimizer, run.config)
     if run.ranks.device.type == "cuda":
         run.say(describe_machine(run.config, run.ranks))
-    return loss
+    return losses
 
 
 def _train_stages(
@@ -131,7 +135,7 @@ def _train_stages(
     saver: Saver,
     display: Display,
     step_function: Step,
-    start_stage: Callable[[int], None],
+    start_stage: Callable[[Stage], None],
     next_step: int,
     stop: StopSignals,
 ) -> None:
@@ -141,14 +145,13 @@ def _train_stages(
     # Re-enter the epoch of the last step done, which may have been killed before its grid was drawn.
     here = schedule.position(max(next_step - 1, 0))
     for stage in range(here.stage, len(config.stages)):
-        start_stage(stage)
+        start_stage(config.stages[stage])
         log.announce(stage)
         for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
             order = schedule.order(epoch).to(images.device)
             for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
-                batch = draw_batch(config, ranks, schedule, images, run.diffusion, order, step)
-                measured = step_function(*batch, run.ema_weight(step), schedule.lr(step))
-                log.finish_step(step + 1, *measured)
+                batch = draw_batch(config, ranks, schedule, images, run.process, order, step)
+                log.finish_step(step + 1, step_function(batch, run.ema_weight(step), schedule.lr(step)))
                 saver.finish_step(step + 1, stop)
             check_ranks_agree(ranks, run.net, f"at the end of epoch {epoch + 1}")
             saver.finish_epoch(stage, epoch)
@@ -171,7 +174,7 @@ def check_batch(config: TrainConfig, world_size: int) -> None:
 
 
 def draw_batch(
-    config: TrainConfig, ranks: Ranks, schedule: Schedule, images: Tensor, diffusion: DDPM, order: Tensor, step: int
+    config: TrainConfig, ranks: Ranks, schedule: Schedule, images: Tensor, process: DDPM, order: Tensor, step: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """This rank's slice of the global batch of ``step``: images x (B, 3, S, S), timesteps t (B,), noise eps like x.
 
@@ -183,7 +186,7 @@ def draw_batch(
     first = (step - schedule.steps_of(step // schedule.steps_per_epoch)[0]) * size
     device = ranks.device
     flips = torch.rand(size, generator=make_generator(config.seed, "flips", step, device), device=device) < 0.5
-    t = diffusion.sample_timesteps(size, make_generator(config.seed, "timesteps", step, device))
+    t = process.sample_timesteps(size, make_generator(config.seed, "timesteps", step, device))
     shape = (size, 3, config.image_size, config.image_size)
     eps = torch.randn(shape, generator=make_generator(config.seed, "noise", step, device), device=device)
     x = get_batch(images, order[first : first + size][mine], flips[mine], device)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mindiffusion.config import TrainConfig
-from mindiffusion.sparse_unet import num_active_channels
+from mindiffusion.stages import value_names
 from mindiffusion.training.schedule import Schedule
 
 MIB = 2**20
@@ -15,27 +15,22 @@ MIB = 2**20
 def describe_plan(config: TrainConfig, net: nn.Module, num_images: int, world_size: int) -> str:
     """A table of stages, then totals and the memory that training takes on each process."""
     schedule = Schedule(config, num_images)
-    channels = 2 * config.n_feat
+    names = value_names([stage.to_dict() for stage in config.stages])
     width = max(len(stage.name) for stage in config.stages) + 1
-    header = f"{'stage':<{width}}{'t/T':>10}{'epochs':>8}{'steps':>9}{'images':>13}{'channels':>10}"
-    header += f"{'lambda':>10}" if config.lambda_schedule else ""
-    lines = [header + (f"{'weight^':>10}" if config.weight_schedule else "")]
-    for index, stage in enumerate(config.stages):
+    widths = [max(10, len(name) + 2) for name in names]
+    header = f"{'stage':<{width}}{'epochs':>8}{'steps':>9}{'images':>13}"
+    lines = [header + "".join(f"{name:>{size}}" for name, size in zip(names, widths, strict=True))]
+    for stage in config.stages:
         steps = stage.epochs * schedule.steps_per_epoch
-        sparsity = config.sparsity_schedule[index] if config.sparsity_schedule else 0.0
-        lam = f"{config.lambda_schedule[index]:>10.3g}" if config.lambda_schedule else ""
-        power = f"{config.weight_schedule[index]:>10g}" if config.weight_schedule else ""
+        cells = [f"{stage.values[name]:.3g}" if name in stage.values else "" for name in names]
         lines.append(
-            f"{stage.name:<{width}}{f'{stage.t_min:g} to {stage.t_max:g}':>10}{stage.epochs:>8}{steps:>9,}"
-            f"{steps * config.global_batch_size:>13,}"
-            f"{f'{num_active_channels(channels, sparsity)}/{channels}':>10}{lam}{power}"
+            f"{stage.name:<{width}}{stage.epochs:>8}{steps:>9,}{steps * config.global_batch_size:>13,}"
+            + "".join(f"{cell:>{size}}" for cell, size in zip(cells, widths, strict=True))
         )
     total = schedule.total_steps
     rule = "-" * len(lines[0])
     lines = [lines[0], rule, *lines[1:], rule]
-    lines.append(
-        f"{'total':<{width}}{'':>10}{config.total_epochs:>8}{total:>9,}{total * config.global_batch_size:>13,}"
-    )
+    lines.append(f"{'total':<{width}}{config.total_epochs:>8}{total:>9,}{total * config.global_batch_size:>13,}")
     parameters = sum(p.numel() for p in net.parameters())
     states = 5 if config.ema_decay else 4  # weights, gradients, two moments, average
     batch = config.global_batch_size // world_size

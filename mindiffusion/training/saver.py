@@ -43,7 +43,12 @@ class Saver:
         if run.config.overwrite:
             clear_run(run.config)
         set_aside(found.bad if found else ())
-        machine = {"torch": torch.__version__, "device": _name(run.ranks.device), "world_size": run.ranks.world_size}
+        machine = {
+            "network": type(run.net).__name__,
+            "torch": torch.__version__,
+            "device": _name(run.ranks.device),
+            "world_size": run.ranks.world_size,
+        }
         write_config(run.config, run.data.fingerprint, machine)
 
     def finish_step(self, done: int, stop: StopSignals) -> None:

@@ -16,7 +16,7 @@ from mindiffusion.runtime.rng import make_generator
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2}  # relative, of loss and gradient norm
 TRIALS = 2  # batches: where one ReLU is decided the other way by rounding, a small batch may differ once, not twice
 EAGER_AT_ONCE = 64  # images: the eager step keeps more, and must not need memory that training does not
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Losses = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
 
 
 def describe_machine(config: TrainConfig, ranks: Ranks) -> str:
@@ -39,7 +39,7 @@ def _multiprocessors(device: torch.device) -> int:
 # --- compiled against eager -------------------------------------------------------------------------------------------
 
 
-def compiled_differs(config: TrainConfig, ranks: Ranks, compiled: Loss, eager: Loss, net: nn.Module) -> str:
+def compiled_differs(config: TrainConfig, ranks: Ranks, compiled: Losses, eager: Losses, net: nn.Module) -> str:
     """ "" if both give the same loss and the same norm of the gradient of ``net`` on a random batch, up to rounding;
     else by how much they differ. Leaves no gradients."""
     size = config.micro_batch_size or config.global_batch_size // ranks.world_size
@@ -68,14 +68,14 @@ def random_batch(
 
 
 def reading(
-    config: TrainConfig, loss: Loss, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor], at_once: int
+    config: TrainConfig, losses: Losses, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor], at_once: int
 ) -> Tensor:
     """(mean loss, norm of its gradient), float64 (2,) on the device, computed for ``at_once`` images at a time."""
     total = torch.zeros((), dtype=widest(batch[0].device), device=batch[0].device)
     gradient = [torch.zeros_like(parameter) for parameter in net.parameters()]
     for x, t, eps in zip(*(part.split(at_once) for part in batch), strict=True):
         with autocast(config.precision, x.device):
-            share = loss(x, t, eps) * (len(x) / len(batch[0]))
+            share = losses(x, t, eps)["loss"] * (len(x) / len(batch[0]))
         torch._foreach_add_(gradient, torch.autograd.grad(share, list(net.parameters())))
         total += share.detach()
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))

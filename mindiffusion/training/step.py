@@ -7,48 +7,62 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.config import TrainConfig
+from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import autocast
-from mindiffusion.training.run import Run
+from mindiffusion.training.ema import Ema
 from mindiffusion.training.self_check import random_batch
 
-Step = Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor, Tensor]]
+Batch = tuple[Tensor, Tensor, Tensor]  # images x, timesteps t, noise eps
+Step = Callable[[Batch, float, float], dict[str, Tensor]]
+
+
+class Losses(nn.Module):
+    """The losses of a process as a module, which DistributedDataParallel and torch.compile take."""
+
+    def __init__(self, process: DDPM):
+        super().__init__()
+        self.process = process
+
+    def forward(self, x: Tensor, t: Tensor, eps: Tensor) -> dict[str, Tensor]:
+        """As ``DDPM.losses``."""
+        return self.process.losses(x, t, eps)
 
 
 def make_step(
     config: TrainConfig,
     ranks: Ranks,
-    run: Run,
-    ddp: nn.Module,
-    penalty: Callable[[], Tensor] | None,
-    after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None,
-    after_step: Callable[[float], None] | None,
+    losses: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Ema | None,
+    penalty: Callable[[], Tensor] | None = None,
+    after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None = None,
+    after_step: Callable[[float], None] | None = None,
 ) -> Step:
-    """The function (x, t, eps, ema_weight, lr) -> (mse, penalty, grad_norm), three scalars on the device, that does
-    all of a step: gradient, channel score, Adam, proximal step, moving average. Hooks as in ``train``.
+    """The function (batch, ema_weight, lr) -> {"loss", "mse", "penalty", "grad_norm", ...} that does all of a step:
+    gradient, optimizer, moving average, and the hooks of ``train``. What it returns are scalars on the device.
 
     Nothing in it waits for the device or draws random numbers, and what it changes it changes in place.
     """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
-    def step(x: Tensor, t: Tensor, eps: Tensor, ema_weight: float, lr: float) -> tuple[Tensor, Tensor, Tensor]:
-        mse, reg = backward_pass(config, ranks, ddp, (x, t, eps), penalty)
+    def step(batch: Batch, ema_weight: float, lr: float) -> dict[str, Tensor]:
+        measured = backward_pass(config, ranks, losses, batch, penalty)
         if after_backward:
             after_backward(ranks.average_)
-        grad_norm = run.optimizer_step(lr)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        measured["grad_norm"] = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         if after_step:
             after_step(lr)
-        if run.ema:
-            run.ema.update(ema_weight)
-        return mse, reg, grad_norm
+        if average:
+            average.update(ema_weight)
+        return measured
 
     return step
-
-
-def forget_gradients(net: nn.Module) -> None:
-    """Clear the gradients of the parameters, and of the mask where there is one."""
-    net.zero_grad(set_to_none=True)
-    if hasattr(net, "mask_probe"):
-        net.mask_probe.grad = None
 
 
 def settle_order(config: TrainConfig, ranks: Ranks, ddp: nn.Module, net: nn.Module) -> None:
@@ -59,33 +73,30 @@ def settle_order(config: TrainConfig, ranks: Ranks, ddp: nn.Module, net: nn.Modu
         return
     size = config.micro_batch_size or config.global_batch_size // ranks.world_size
     with autocast(config.precision, ranks.device):
-        loss = ddp(*random_batch(config, ranks.device, net.in_channels, size, trial=0))
+        loss = ddp(*random_batch(config, ranks.device, net.in_channels, size, trial=0))["loss"]
     loss.backward()
-    forget_gradients(net)
+    net.zero_grad(set_to_none=True)
 
 
 def backward_pass(
-    config: TrainConfig,
-    ranks: Ranks,
-    ddp: nn.Module,
-    batch: tuple[Tensor, Tensor, Tensor],
-    penalty: Callable[[], Tensor] | None,
-) -> tuple[Tensor, Tensor]:
-    """Leave the gradient of mean loss + penalty in the parameters, averaged over ranks. Returns (mse, penalty), two
-    scalars on the device, mse of this rank's share. Micro-batches are equal in size, so their mean is the mean."""
+    config: TrainConfig, ranks: Ranks, losses: nn.Module, batch: Batch, penalty: Callable[[], Tensor] | None
+) -> dict[str, Tensor]:
+    """Leave the gradient of mean loss + penalty in the parameters, averaged over ranks. Returns the losses of this
+    rank's share, "loss" with the penalty, and "penalty". Micro-batches are equal in size, so their mean is the mean."""
     per_pass = config.micro_batch_size or len(batch[0])
     passes = list(zip(*(part.split(per_pass) for part in batch), strict=True))
-    mse_sum = torch.zeros((), device=ranks.device)
+    sums: dict[str, Tensor] = {}
     reg = torch.zeros((), device=ranks.device)
     for index, (x, t, eps) in enumerate(passes):
         last = index == len(passes) - 1
-        with nullcontext() if last or ranks.world_size == 1 else ddp.no_sync():
+        with nullcontext() if last or ranks.world_size == 1 else losses.no_sync():
             with autocast(config.precision, ranks.device):
-                mse = ddp(x, t, eps)
-            loss = mse / len(passes)
+                measured = losses(x, t, eps)
+            loss = measured["loss"] / len(passes)
             if last and penalty:
                 reg = penalty()
                 loss = loss + reg
             loss.backward()
-        mse_sum += mse.detach()
-    return mse_sum / len(passes), reg.detach()
+        sums = {name: sums.get(name, 0.0) + value.detach() for name, value in measured.items()}
+    means = {name: value / len(passes) for name, value in sums.items()}
+    return {**means, "loss": means["loss"] + reg.detach(), "penalty": reg.detach()}

@@ -8,28 +8,30 @@ import torch
 from mindiffusion.checkpoints.checkpoint import (
     BadCheckpoint,
     Found,
-    check_same_run,
     find_newest,
     load_checkpoint,
     save_checkpoint,
     save_latest,
     set_aside,
 )
+from mindiffusion.checkpoints.same_run import check_same_run
 from mindiffusion.runtime.errors import UserError
 
 
 def content(step=3):
     return {
         "network": "NaiveUnet",
+        "args": {},
+        "t_stop": 0,
         "model": {"w": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1.5, float("nan")])},
         "ema": None,
         "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "fused": True}]},
-        "regrowth": None,
+        "training_state": {},
         "interval": {"mse": 0.25},
         "next_stage": 0,
         "next_epoch": 1,
         "next_step": step,
-        "config": {"lr": 0.1, "stages": [{"t_min": 0.0}]},
+        "config": {"lr": 0.1},
         "data": {"images": 9},
     }
 

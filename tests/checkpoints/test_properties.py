@@ -14,8 +14,9 @@ from test_checkpoint import content
 
 from mindiffusion.checkpoints import checkpoint
 from mindiffusion.checkpoints.checkpoint import FIELDS, BadCheckpoint, load_checkpoint, save_checkpoint
-from mindiffusion.config import Stage, TrainConfig, parse_config
+from mindiffusion.config import TrainConfig, parse_config
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.stages import Stage
 
 few = settings(derandomize=True, deadline=None, max_examples=100)
 
@@ -126,7 +127,7 @@ def test_a_flipped_byte_in_every_region_of_the_file(path):
     assert count > len(positions) / 4  # most of so small a file is padding between its records
 
 
-STAGES = (Stage(0.5, 1.0, "first", 2), Stage(0.0, 1.0, "second", 3))
+STAGES = (Stage("first", 2, t_min=0.5, t_max=1.0), Stage("second", 3, t_min=0.0, t_max=1.0))
 
 
 @few
@@ -144,8 +145,7 @@ STAGES = (Stage(0.5, 1.0, "first", 2), Stage(0.0, 1.0, "second", 3))
             "checkpoint_minutes": st.floats(),
             "num_samples": st.integers(-1, 64),
             "sample_steps": st.integers(-1, 2000),
-            "sparsity_schedule": st.lists(st.floats(0, 1), max_size=3).map(tuple),
-            "lambda_schedule": st.lists(st.floats(0, 1), max_size=3).map(tuple),
+            "constants": st.dictionaries(st.text(max_size=4), st.floats(0, 1) | st.text(max_size=4), max_size=3),
         },
     )
 )

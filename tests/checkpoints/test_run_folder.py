@@ -10,9 +10,10 @@ import pytest
 from mindiffusion.checkpoints import run_folder
 from mindiffusion.checkpoints.checkpoint import Found
 from mindiffusion.checkpoints.run_folder import clear_run, open_run, reserved_folders
-from mindiffusion.config import RESUME_NEWEST, Stage, TrainConfig
+from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.stages import Stage
 from mindiffusion.training import saver as saving
 from mindiffusion.training.saver import Saver
 
@@ -20,7 +21,7 @@ from mindiffusion.training.saver import Saver
 @pytest.fixture
 def config(tmp_path) -> TrainConfig:
     """A run of two empty folders."""
-    config = TrainConfig("c", (Stage(0, 1, "all", 1),), output_dir=str(tmp_path / "out"))
+    config = TrainConfig("c", (Stage("all", 1, t_min=0, t_max=1),), output_dir=str(tmp_path / "out"))
     config.contents_dir.mkdir(parents=True)
     config.checkpoints_dir.mkdir()
     return config

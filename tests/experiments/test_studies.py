@@ -20,17 +20,18 @@ SPECS = sorted((ROOT / "experiments" / "specs").glob("[a-z]*.py"))
 
 
 def test_a_replaced_constant_reaches_what_is_computed_from_it(tmp_path, monkeypatch):
-    settings = ["--set", "LAMBDA_MAX=1e-3", "--set", "PENALTY_METHOD=proximal", "--set"]
-    settings += ['STAGES=[[0, 1, "a", 1], [0.5, 1, "b", 1], [0, 1, "c", 1]]']
+    settings = ["--set", 'STAGES=[[0, 1, "a", 1], [0.5, 1, "b", 1], [0, 1, "c", 1]]']
+    settings += ["--set", "STAGES.lam=[1e-3, 5e-4, 0]", "--set", "CONSTANTS.penalty_method=proximal"]
     monkeypatch.setattr(sys, "argv", ["launch.py"])
     asked = {}
     monkeypatch.setattr("mindiffusion.config.TrainConfig.__post_init__", lambda self: asked.update(config=self))
     monkeypatch.setattr("mindiffusion.training.loop.train", lambda config, *rest, **more: None)
     launch.main(["train_celeba_cr_32", *settings, "--", "--data-path", "synthetic", "--n-feat", "8"])
     config = asked["config"]
-    assert config.lambda_schedule == pytest.approx((1e-3, 5e-4, 0.0)) and config.n_feat == 8
-    assert (config.penalty_method, config.stages[1].t_min, config.stages[2].name) == ("proximal", 0.5, "c")
-    assert launch.load_script("train_celeba_cr_32").LAMBDA_MAX == 5e-5  # the script itself is as it was
+    assert [stage.lam for stage in config.stages] == [1e-3, 5e-4, 0.0] and config.n_feat == 8
+    assert config.constants == {"penalty_method": "proximal"}
+    assert (config.stages[1].t_min, config.stages[2].name) == (0.5, "c")
+    assert launch.load_script("train_celeba_cr_32").STAGES[0].lam == 5e-5  # the script itself is as it was
 
 
 @pytest.mark.parametrize(
@@ -38,9 +39,13 @@ def test_a_replaced_constant_reaches_what_is_computed_from_it(tmp_path, monkeypa
     [
         (["LAMDA=1"], "no constant LAMDA"),
         (["train=1"], "no constant train"),
-        (["LAMBDA_MAX=1e-"], "no JSON"),
-        (["LAMBDA_MAX"], "NAME=VALUE"),
-        (["LAMBDA_MAX=[1]"], "another kind"),
+        (["LR=1e-"], "no JSON"),
+        (["LR"], "NAME=VALUE"),
+        (["LR=[1]"], "another kind"),
+        (["STAGES.lamda=[1, 1, 1, 1, 1]"], r"no constant STAGES\.lamda"),
+        (["STAGES.lam=[1, 1]"], "a list of 5 numbers"),
+        (["CONSTANTS.regrowth=random"], r"no constant CONSTANTS\.regrowth"),
+        (['STAGES=[[0, 1, "a", 1]]'], r"set STAGES\.lam too"),
         (["N_FEAT=0.5"], "another kind"),
         (["N_FEAT=true"], "another kind"),
         (["STAGES=[[0, 1, 5]]"], "another kind"),
@@ -67,7 +72,8 @@ def test_every_spec_names_real_scripts_constants_and_flags(path):
     for cell in study.cells:
         script = launch.load_script(cell.script)
         launch.replace_constants(script, json.loads(json.dumps(spec.all_constants(cell))))
-        stages = [(stage.t_min, stage.t_max, stage.epochs) for stage in script.STAGES]
+        found = [stage.to_dict() for stage in script.STAGES]
+        stages = [(stage.get("t_min", 0), stage.get("t_max", 1), stage["epochs"]) for stage in found]
         assert stages == list(cell.stages)
     assert study.data_path == "synthetic" or (study.train_images, study.eval_images) == ("1-8000", "8001-9000")
 

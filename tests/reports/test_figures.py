@@ -7,11 +7,11 @@ import pytest
 from helpers import checkpoints, contents, exit_code, launch
 from PIL import Image
 
-from mindiffusion.reports.metrics_log import IntervalMeter
 from mindiffusion.runtime import optional
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import CannotWrite
 from mindiffusion.training.display import Display
+from mindiffusion.training.meter import IntervalMeter
 
 pytest.importorskip("matplotlib")
 from mindiffusion.reports import figure_plots, figures
@@ -104,8 +104,7 @@ def test_the_channel_map_shows_births_where_the_checkpoint_has_them(finished):
     states = [figure_plots._channel_state(birth, stage) for stage in (1, 2, 3) for birth in (0, 2, 3, -1)]
     assert states == [1, 0, 0, 0, 1, 2, 0, 0, 1, 1, 2, 0]
     saved = figures.stage_checkpoints(read_record(finished["train_celeba_cs_32"]))
-    births = saved[-1]["model"]["channel_birth_stage"].tolist()
-    figure = figure_plots.channels_figure(read_record(finished["train_celeba_cs_32"]), births)
+    figure = figure_plots.channels_figure(read_record(finished["train_celeba_cs_32"]), saved)
     state = figure.axes[1].collections[0].get_array().reshape(5, 16).tolist()
     assert [sum(cell > 0 for cell in row) for row in state] == [3, 6, 9, 12, 16]
 
@@ -113,7 +112,7 @@ def test_the_channel_map_shows_births_where_the_checkpoint_has_them(finished):
 def test_norms_are_of_the_trained_weights_per_output_channel(finished):
     record = read_record(finished["train_celeba_cr_32"])
     saved = figures.stage_checkpoints(record)
-    norms = figures.layer_norms(saved[0])
+    norms = figure_plots.layer_norms(saved[0])
     weight = saved[0]["model"]["up0.0.weight"]  # (in, out, 4, 4)
     assert norms["up0.0"] == pytest.approx(weight.pow(2).sum((0, 2, 3)).sqrt().tolist(), rel=1e-5)
     assert len(saved) == 5

@@ -8,10 +8,11 @@ import torch
 from helpers import contents, launch
 from PIL import Image, PngImagePlugin
 
-from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.config import TrainConfig
 from mindiffusion.data.images import ImageData
 from mindiffusion.reports.grid_picture import CELL, LAYOUT_KEY, contact_sheet, read_grid, save_grid
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.stages import Stage
 from mindiffusion.training.display import grid_caption
 
 
@@ -96,7 +97,7 @@ def test_a_contact_sheet_has_the_images_and_nothing_else():
 
 
 def test_the_caption_says_where_the_run_stands_and_how_it_was_drawn():
-    stages = (Stage(0.8, 1.0, "high", 5), Stage(0.0, 1.0, "full", 10))
+    stages = (Stage("high", 5, t_min=0.8, t_max=1.0), Stage("full", 10, t_min=0.0, t_max=1.0))
     config = TrainConfig("cs", stages)
     first, second = grid_caption(config, 0, 4, 800)
     assert first == "CS, stage 1 of 2 (high), epoch 5 of 15"

@@ -3,9 +3,10 @@
 import torch
 from torch import nn
 
-from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.sampling import Drawable, Sampler, draw_together
+from mindiffusion.stages import Stage
 from mindiffusion.training.display import grid_memory_advice
 
 
@@ -45,6 +46,6 @@ def test_samples_drawn_in_parts_are_the_same_and_those_of_any_share_of_ranks():
 
 
 def test_a_lack_of_memory_names_the_number_of_samples():
-    config = TrainConfig("c", (Stage(0, 1, "all", 1),), num_samples=5)
+    config = TrainConfig("c", (Stage("all", 1, t_min=0, t_max=1),), num_samples=5)
     advice = grid_memory_advice(config, Ranks())
     assert "--num-samples 2" in advice and "--resume" in advice and "--micro-batch-size" not in advice

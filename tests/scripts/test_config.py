@@ -1,11 +1,15 @@
 """Flags and constants: what is accepted, what is refused, what wins."""
 
+import copy
+import json
+
 import pytest
 
-from mindiffusion.config import DEMO, Stage, parse_config
+from mindiffusion.config import DEMO, TrainConfig, parse_config
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.stages import Stage
 
-STAGES = [Stage(0.5, 1.0, "first", 2), Stage(0.0, 1.0, "second", 3)]
+STAGES = [Stage("first", 2, t_min=0.5, t_max=1.0), Stage("second", 3, t_min=0.0, t_max=1.0)]
 FLAGS = [
     "--data-path",
     "--crop",
@@ -135,7 +139,7 @@ def test_identity_holds_the_science_and_not_the_machine():
 
 
 def test_a_control_takes_the_epochs_of_stages_and_trains_as_long_as_they_do_together():
-    stages = [Stage(0.0, 1.0, "uniform", 80)]
+    stages = [Stage("uniform", 80, t_min=0.0, t_max=1.0)]
     config = parse_config("doc", ["--epochs-per-stage", "1", "2", "3"], variant="", stages=stages)
     assert [stage.epochs for stage in config.stages] == [6]
     with pytest.raises(UserError, match="--epochs-per-stage has -1"):
@@ -149,3 +153,45 @@ def test_help_names_each_default_once(capsys):
     assert "draw figures at stage ends (default: on)" in text
     assert "seed of everything random (default: 0)" in text
     assert "(default) (default" not in text
+
+
+def test_a_stage_carries_numbers_is_never_changed_and_survives_a_file():
+    stage = Stage("a", 2, t_min=0.5, warmth=3)
+    assert (stage.name, stage.epochs, stage.t_min, stage.warmth) == ("a", 2, 0.5, 3)
+    assert stage.values == {"t_min": 0.5, "warmth": 3}
+    assert Stage(**json.loads(json.dumps(stage.to_dict()))) == stage and len({stage, copy.deepcopy(stage)}) == 1
+    assert stage != Stage("a", 2, t_min=0.5)
+    with pytest.raises(AttributeError):
+        stage.t_min = 0.1
+    with pytest.raises(AttributeError):
+        _ = stage.sparsity
+
+
+@pytest.mark.parametrize(
+    "values", [{"x": "0.5"}, {"x": float("nan")}, {"x": True}, {"x": [1]}, {"values": 1.0}, {"epochs": 0}]
+)
+def test_a_stage_of_anything_but_numbers_is_refused(values):
+    with pytest.raises(UserError, match=r"are numbers|another name|at least 1"):
+        Stage(**{"name": "a", "epochs": 1, **values})
+
+
+def test_a_constant_or_a_value_of_a_stage_is_part_of_the_identity():
+    def identity(stage=Stage("a", 1), **constants):  # noqa: B008
+        return TrainConfig("c", (stage,), constants).identity()
+
+    assert identity() == identity()
+    assert identity(regrowth="random") != identity(regrowth="gradient") != identity()
+    assert identity(Stage("a", 1, p=0.1)) != identity(Stage("a", 1, p=0.2)) != identity()
+
+
+def test_two_stages_of_one_name_are_refused():
+    with pytest.raises(UserError, match="two stages have one name"):
+        TrainConfig("c", (Stage("a", 1), Stage("a", 2)))
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 6, 9])
+def test_the_demo_takes_any_number_of_stages(number):
+    stages = [Stage(f"s{index}", 7) for index in range(number)]
+    epochs = [stage.epochs for stage in parse_config("doc", ["--demo"], variant="c", stages=stages).stages]
+    assert len(epochs) == number and 8 <= sum(epochs) <= 11
+    assert number != 5 or epochs == [1, 2, 2, 2, 2]

@@ -14,16 +14,17 @@ from PIL import Image
 import evaluate
 from mindiffusion.checkpoints.checkpoint import save_checkpoint
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
-from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.config import TrainConfig
 from mindiffusion.evaluation import checks, measure
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.measures import MEASURES, NETWORK
 from mindiffusion.evaluation.settings import Result, Settings
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.sharing.export import export
+from mindiffusion.stages import Stage
 from mindiffusion.unet import NaiveUnet
 
-STAGES = (Stage(0.6, 1.0, "high", 1), Stage(0.0, 1.0, "full", 1))
+STAGES = (Stage("high", 1, t_min=0.6, t_max=1.0), Stage("full", 1, t_min=0.0, t_max=1.0))
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,8 @@ def checkpoint(name: str | Path, averaged: bool = True, epochs: int = 2, spoil: 
         nets[-1]["out.bias"][0] += spoil
     config = TrainConfig("", STAGES, global_batch_size=8, n_feat=8, ema_decay=0.9 if averaged else 0.0).to_dict()
     content = {"network": "NaiveUnet", "model": nets[0], "ema": nets[1] if averaged else None, "optimizer": {}}
-    content |= {"regrowth": None, "interval": {}, "next_stage": 0, "next_epoch": epochs, "next_step": epochs}
+    content |= {"args": {}, "training_state": {}, "t_stop": 0 if epochs == 2 else 600}
+    content |= {"interval": {}, "next_stage": 0, "next_epoch": epochs, "next_step": epochs}
     save_checkpoint(Path(name), {**content, "config": config, "data": {"kind": "synthetic", "images": 8, "seed": 0}})
     return Path(name)
 

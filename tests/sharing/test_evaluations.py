@@ -15,7 +15,15 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.evaluations import ABSENT, DOUBT, read_evaluation
 
 SEVEN = ("", "c", "cs", "cr", "p", "cp", "s")
-NOTHING = {"optimizer": {}, "regrowth": None, "interval": {}, "next_stage": 0, "next_epoch": 1}
+NOTHING = {
+    "optimizer": {},
+    "training_state": {},
+    "args": {},
+    "t_stop": 0,
+    "interval": {},
+    "next_stage": 0,
+    "next_epoch": 1,
+}
 NOTHING |= {"config": {}, "data": {}}
 
 

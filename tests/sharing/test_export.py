@@ -76,7 +76,7 @@ def test_the_mask_and_the_births_travel_along(trained, tmp_path):
     assert (births.count(0), births.count(2), births.count(-1)) == (3, 3, 10)
     assert torch.equal(net.channel_mask, (net.channel_birth_stage >= 0).float())
     assert (
-        "6 of 16 bottleneck channels are active: 3 from the start, then born 3 in stage 2"
+        "6 of 16 bottleneck channels are active: 3 from the start, 3 born in stage 2"
         in (tmp_path / "model" / "README.md").read_text()
     )
 

@@ -9,9 +9,10 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.errors import Stopped
 from mindiffusion.runtime.precision import memory_format
+from mindiffusion.stages import Stage
 from mindiffusion.training.acceleration import lay_out, load_optimizer, make_optimizer
 from mindiffusion.unet import NaiveUnet
 
@@ -78,7 +79,7 @@ def test_a_step_that_fell_back_to_eager_goes_on_in_the_eager_layout(monkeypatch)
     net, optimizer = trained(torch.channels_last)
     average = copy.deepcopy(net)
     before = copy.deepcopy(optimizer.state_dict())
-    config = TrainConfig("c", (Stage(0, 1, "all", 1),), n_feat=8, precision="fp32", compile="")
+    config = TrainConfig("c", (Stage("all", 1, t_min=0, t_max=1),), n_feat=8, precision="fp32", compile="")
     assert memory_format("fp32", CPU) == torch.contiguous_format
     lay_out(net, average, optimizer, config)
     for each in (net, average):

@@ -3,10 +3,11 @@
 import pytest
 from helpers import contents, end_at, launch, metrics
 
-from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.config import TrainConfig
+from mindiffusion.stages import Stage
 from mindiffusion.training.schedule import Schedule
 
-STAGES = (Stage(0.5, 1.0, "one", 1), Stage(0.0, 1.0, "two", 3))
+STAGES = (Stage("one", 1, t_min=0.5, t_max=1.0), Stage("two", 3, t_min=0.0, t_max=1.0))
 
 
 def learning_rates(kind: str) -> list[float]:

@@ -8,17 +8,18 @@ import faults
 import pytest
 import torch
 
-from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.config import TrainConfig
 from mindiffusion.runtime import distributed
 from mindiffusion.runtime.distributed import Ranks, process_group
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.stages import Stage
 from mindiffusion.training.self_check import check_ranks_agree, check_same_settings, checksum
 from mindiffusion.unet import NaiveUnet
 
 
 def config(**changes):
-    return TrainConfig("c", (Stage(0, 1, "all", 1),), n_feat=8, global_batch_size=4, **changes)
+    return TrainConfig("c", (Stage("all", 1, t_min=0, t_max=1),), n_feat=8, global_batch_size=4, **changes)
 
 
 def test_a_checksum_sees_one_bit_and_two_swapped_weights():

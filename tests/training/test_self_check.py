@@ -4,16 +4,17 @@ import pytest
 import torch
 from helpers import SCRIPTS, exit_code
 
-from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.config import TrainConfig
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.stages import Stage
 from mindiffusion.training import self_check
 from mindiffusion.training.acceleration import maybe_compile, memory_advice, memory_explained
 from mindiffusion.training.self_check import describe_machine
 
-STAGES = (Stage(0, 1, "all", 1),)
+STAGES = (Stage("all", 1, t_min=0, t_max=1),)
 
 
 def config(**changes):

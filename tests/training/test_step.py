@@ -5,22 +5,24 @@ import copy
 import pytest
 import torch
 
-from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.config import TrainConfig
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
+from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.runtime import precision
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import cpu_has_bf16
+from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.stages import Stage
 from mindiffusion.training import acceleration
 from mindiffusion.training.acceleration import maybe_compile, resolve_auto
 from mindiffusion.training.ema import Ema
-from mindiffusion.training.run import Run
-from mindiffusion.training.step import make_step
+from mindiffusion.training.step import Losses, make_step
 from mindiffusion.unet import GroupNorm, NaiveUnet
 
 CPU = torch.device("cpu")
-STAGES = (Stage(0.0, 1.0, "all", 1),)
+STAGES = (Stage("all", 1, t_min=0.0, t_max=1.0),)
 VARIANTS = ("c", "cs", "cr", "cr-proximal")
 
 
@@ -53,18 +55,18 @@ def batches(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tens
     ]
 
 
-def train(variant: str, config: TrainConfig, wrap=lambda step: step) -> tuple[NaiveUnet, Ema, list]:
+def train(variant: str, config: TrainConfig) -> tuple[NaiveUnet, Ema, list]:
     """Three steps of the program's step function."""
-    net, ranks = make_net(variant), Ranks()
-    run = Run.__new__(Run)  # without folders, data and logs, which a step does not touch
-    run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, 0.9)
-    run.optimizer = acceleration.make_optimizer(net, config.lr)
-    diffusion = CurriculumDDPM(net)
-    penalty = net.penalty if variant.startswith("cr") else None
-    after_step = net.after_step if variant.startswith("cr") else None
-    after_backward = net.accumulate_channel_gradients if variant == "cs" else None
-    step = wrap(make_step(config, ranks, run, diffusion, penalty, after_backward, after_step))
-    return net, run.ema, [step(*batch, run.ema_weight(n), config.lr) for n, batch in enumerate(batches())]
+    net = make_net(variant)
+    average = Ema(net, 0.9)
+    optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
+    hooks = {}
+    if variant.startswith("cr"):
+        hooks = {"penalty": net.penalty, "after_step": net.after_step}
+    if variant == "cs":
+        hooks = {"after_backward": net.accumulate_channel_gradients}
+    step = make_step(config, Ranks(), Losses(CurriculumDDPM(net)), optimizer, average, **hooks)
+    return net, average, [step(batch, average.weight(n), config.lr) for n, batch in enumerate(batches())]
 
 
 def train_by_hand(variant: str, config: TrainConfig) -> tuple[NaiveUnet, NaiveUnet, list]:
@@ -102,10 +104,10 @@ def test_the_step_function_equals_the_written_out_step_bit_for_bit(variant):
         assert torch.equal(net.state_dict()[name], value), name
     for mine, theirs in zip(ema.net.parameters(), average.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-    for mine, theirs in zip(readings, expected_readings, strict=True):
-        assert torch.equal(mine[0], theirs[0])
-        assert torch.equal(mine[1], theirs[1])
-        torch.testing.assert_close(mine[2], theirs[2])
+    for mine, (mse, penalty, norm) in zip(readings, expected_readings, strict=True):
+        assert torch.equal(mine["mse"], mse) and torch.equal(mine["penalty"], penalty)
+        assert torch.equal(mine["loss"], mse + penalty)
+        torch.testing.assert_close(mine["grad_norm"], norm)
     if variant == "cs":
         assert torch.equal(net.gradient_sum, expected.gradient_sum)
         assert net.gradient_sum.min() > 0
@@ -116,22 +118,24 @@ def test_bf16_is_close_to_fp32(variant):
     _, _, exact = train(variant, make_config())
     _, _, rounded = train(variant, make_config(precision="bf16"))
     for a, b in zip(exact, rounded, strict=True):
-        assert not torch.equal(a[0], b[0])
-        torch.testing.assert_close(a[0], b[0], rtol=2e-2, atol=0)
+        assert not torch.equal(a["loss"], b["loss"])
+        torch.testing.assert_close(a["loss"], b["loss"], rtol=2e-2, atol=0)
 
 
-def test_the_average_follows_a_weight_on_the_device_as_it_does_a_number():
+def test_the_weighted_loss_is_trained_and_the_plain_one_is_measured_beside_it():
     torch.manual_seed(0)
-    net = NaiveUnet(3, 3, 8)
-    one, other = Ema(net, 0.9), Ema(net, 0.9)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(torch.randn_like(parameter))
-    one.update(0.7)
-    other.update(torch.tensor(0.7))
-    for a, b, p in zip(one.net.parameters(), other.net.parameters(), net.parameters(), strict=True):
-        torch.testing.assert_close(a, b)
-        assert not torch.equal(a, p)
+    process = SoftCurriculumDDPM(PreconditionedNaiveUnet(3, 3, 8))
+    process.set_power(1.0)
+    x, t, eps = batches(1)[0]
+    losses = process.losses(x, t, eps)
+    eps_hat = process.eps_model(process.q_sample(x, t, eps), t / 1000)
+    torch.testing.assert_close(losses["mse"], (eps_hat - eps).square().mean())
+    assert torch.equal(losses["loss"], process(x, t, eps)) and not losses["mse"].requires_grad
+    assert abs(losses["loss"] / losses["mse"] - 1) > 0.01
+    assert "weighted" in process.describe_loss()
+    process.set_power(0.0)
+    torch.testing.assert_close(*process.losses(x, t, eps).values())
+    assert process.describe_loss() == ""
 
 
 # --- what is decided for the machine ------------------------------------------------------------------------------
@@ -185,8 +189,8 @@ def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(monk
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(torch, "compile", fail)
     net = make_net("cs")
-    diffusion = CurriculumDDPM(net)
-    assert maybe_compile(make_config(compile="default"), diffusion, net, Ranks()) is diffusion
+    losses = Losses(CurriculumDDPM(net))
+    assert maybe_compile(make_config(compile="default"), losses, net, Ranks()) is losses
     lines = capsys.readouterr().err.splitlines()
     assert lines[1] == "going on uncompiled: cannot compile here: no C++ compiler found"
     assert str(tmp_path) in lines[0]
@@ -196,7 +200,7 @@ def test_the_trial_of_the_compiled_step_leaves_no_gradients(monkeypatch, tmp_pat
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)
     net = make_net("cs")
-    maybe_compile(make_config(compile="default"), CurriculumDDPM(net), net, Ranks())
+    maybe_compile(make_config(compile="default"), Losses(CurriculumDDPM(net)), net, Ranks())
     assert net.mask_probe.grad is None
     assert all(parameter.grad is None for parameter in net.parameters())
 

@@ -7,19 +7,19 @@ import sys
 import pytest
 import torch
 
-from mindiffusion.config import Stage, TrainConfig
+from mindiffusion.config import TrainConfig
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
-from mindiffusion.reports.metrics_log import IntervalMeter
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.sparse_unet import SparseNaiveUnet
+from mindiffusion.stages import Stage
 from mindiffusion.training import loop
 from mindiffusion.training.ema import Ema
-from mindiffusion.training.run import Run
+from mindiffusion.training.meter import IntervalMeter
 from mindiffusion.training.schedule import Schedule
-from mindiffusion.training.step import make_step
+from mindiffusion.training.step import Losses, make_step
 from mindiffusion.unet import NaiveUnet
 
 STEP = sys.modules["mindiffusion.training.step"]
@@ -42,16 +42,18 @@ def stubs(monkeypatch):
     monkeypatch.setattr(STEP, "autocast", lambda *_: contextlib.nullcontext())
 
 
-def one_step(variant: str, micro_batch: int = 0, hook=None) -> tuple[Run, list[torch.Tensor]]:
+def one_step(
+    variant: str, micro_batch: int = 0, hook=None
+) -> tuple[NaiveUnet, torch.optim.Optimizer, list[torch.Tensor]]:
     """Draw a batch, do a step, take in its measurements, as the loop does between two rows of the log."""
     config = TrainConfig(
         "c",
-        (Stage(0.2, 1.0, "all", 1),),
+        (Stage("all", 1, t_min=0.2, t_max=1.0),),
         n_feat=8,
         global_batch_size=8,
         micro_batch_size=micro_batch,
         precision="bf16",
-        compile=False,
+        compile="",
     )
     net, ranks = NETS[variant]().to(META), Ranks(device=META)
     if variant.startswith("cr"):
@@ -61,28 +63,27 @@ def one_step(variant: str, micro_batch: int = 0, hook=None) -> tuple[Run, list[t
         process.set_power(0.5)
     else:
         process.set_time_range(0.2, 1.0)
-    run = Run.__new__(Run)  # without folders, data and logs, which a step does not touch
-    run.config, run.ranks, run.net, run.ema = config, ranks, net, Ema(net, 0.9)
-    run.optimizer = torch.optim.Adam(net.parameters(), foreach=True)  # there is no fused one on meta
+    average = Ema(net, 0.9)
+    optimizer = torch.optim.Adam(net.parameters(), foreach=True)  # there is no fused one on meta
     after_backward = hook or (net.accumulate_channel_gradients if variant.startswith("cs") else None)
     penalty, after_step = (net.penalty, net.after_step) if variant.startswith("cr") else (None, None)
-    step = make_step(config, ranks, run, process, penalty, after_backward, after_step)
+    step = make_step(config, ranks, Losses(process), optimizer, average, penalty, after_backward, after_step)
     schedule = Schedule(config, 16)
     images = torch.zeros(16, 3, 32, 32, dtype=torch.uint8, device=META)
     batch = loop.draw_batch(config, ranks, schedule, images, process, schedule.order(0).to(META), 0)
-    measured = step(*batch, run.ema_weight(0), schedule.lr(0))
-    IntervalMeter(ranks).add(*measured)
-    return run, [*batch, *measured]
+    measured = step(batch, average.weight(0), schedule.lr(0))
+    IntervalMeter(ranks).add(measured)
+    return net, optimizer, [*batch, *measured.values()]
 
 
 @pytest.mark.parametrize("micro_batch", [0, 2])
 @pytest.mark.parametrize("variant", NETS)
 def test_a_step_neither_waits_for_the_device_nor_meets_a_cpu_tensor(variant, micro_batch):
-    run, tensors = one_step(variant, micro_batch)
+    net, optimizer, tensors = one_step(variant, micro_batch)
     assert {tensor.device.type for tensor in tensors} == {"meta"}
-    assert len(run.optimizer.state) == len(list(run.net.parameters()))  # it has stepped
+    assert len(optimizer.state) == len(list(net.parameters()))  # it has stepped
     if variant.startswith("cs"):
-        assert run.net.mask_probe.grad is None and run.net.gradient_sum.device == META
+        assert net.mask_probe.grad is None and net.gradient_sum.device == META
 
 
 ASKS = {

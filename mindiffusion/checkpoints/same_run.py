@@ -1,0 +1,87 @@
+"""Whether a checkpoint may be continued: is it of the run that is asked for?"""
+
+import os
+import sys
+from shlex import quote
+from typing import Any
+
+from mindiffusion.checkpoints.checkpoint import Found
+from mindiffusion.runtime.errors import UserError
+
+OF_THE_MACHINE = ("foreach", "fused", "capturable", "differentiable")  # options of optimizers that change no result
+
+
+def check_same_run(
+    found: Found, identity: dict[str, Any], data: dict[str, Any], defaults: dict[str, Any] | None = None
+) -> None:
+    """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data.
+    ``identity`` has the fields of a configuration, and "network" and "optimizer": args and ``optimizer_options``.
+
+    A field that an older checkpoint lacks counts as its default.
+    """
+    variants = [each.get("variant", "").upper() or "the control" for each in (found.content["config"], identity)]
+    if variants[0] != variants[1]:
+        raise UserError(
+            f"{found.path} is of another variant: it was trained as {variants[0]}, this script trains {variants[1]}. "
+            "Continue it with its own script, or start from its weights with --init-from."
+        )
+    their_data = found.content["data"]
+    if "pixels" in data and "pixels" not in their_data and their_data.get("kind") == data["kind"]:
+        data = {name: value for name, value in data.items() if name != "pixels"}
+        if os.environ.get("RANK", "0") == "0":
+            print(
+                f"{found.path} is of a version that did not note the pixels: that the images are still the same is "
+                "known from their names and sizes alone.",
+                file=sys.stderr,
+            )
+    options = {**identity.get("optimizer", {}), **optimizer_options(found.content["optimizer"])}
+    more = {"network": found.content["args"], "optimizer": options, "data": their_data}
+    theirs = flat_settings({**(defaults or {}), **found.content["config"], **more})
+    ours = flat_settings({**identity, "data": data})
+    differing = [
+        f"  {name}: {_shown(theirs.get(name))} in the checkpoint, {_shown(value)} now"
+        for name, value in {**dict.fromkeys(_of_script(theirs)), **ours}.items()
+        if theirs.get(name) != value
+    ]
+    if differing:
+        longer = f" To train longer, begin one with --init-from {quote(str(found.path))} in another --output-dir."
+        longer *= all(line.startswith("  stages.") for line in differing)
+        pixels = len(differing) == 1 and differing[0].startswith("  data.pixels:")
+        why = "\nThe files have their names and sizes, but other content; or another version of Pillow reads them."
+        raise UserError(
+            f"{found.path} is of another run:\n" + "\n".join(differing) + why * pixels + "\nUse the same settings and "
+            "data, or --output-dir for a run of its own, or --overwrite to start anew." + longer
+        )
+
+
+def optimizer_options(state: dict[str, Any]) -> dict[str, Any]:
+    """What decides the steps of an optimizer, of its state dict with its "name"; the learning rate is the config's."""
+    groups = state.get("param_groups") or [{}]
+    options = {name: value for name, value in groups[0].items() if name not in ("params", "lr", *OF_THE_MACHINE)}
+    return {"name": state.get("name", "Adam"), **options}
+
+
+def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """One level: what a setting holds by name gets names like "data.images", and stages a list per value."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            keys = dict.fromkeys(key for each in value for key in each)
+            flat |= {f"{name}.{key}": [each.get(key) for each in value] for key in keys}
+        elif isinstance(value, dict):
+            flat |= {f"{name}.{key}": item for key, item in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _of_script(settings: dict[str, Any]) -> list[str]:
+    """The names whose values a script chooses freely: none may be in the checkpoint alone."""
+    return [name for name in settings if name.startswith(("stages.", "constants."))]
+
+
+def _shown(value: Any) -> str:
+    """A setting, short enough for a line of a message."""
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "nothing"
+    return "nothing" if value in ("", [], None) else repr(value)

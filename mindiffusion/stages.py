@@ -1,0 +1,61 @@
+"""Stage: a stretch of training and the values that hold in it."""
+
+import math
+from typing import Any
+
+from mindiffusion.runtime.errors import UserError
+
+FIXED = ("name", "epochs")
+
+
+class Stage:
+    """``Stage("stage1_high_noise", 5, t_min=0.8, sparsity=0.8)``: 5 epochs; the values are ``stage.t_min`` and so on.
+
+    Values are finite numbers, of any names; what they mean is said by the script's ``start_stage`` alone. A stage is
+    never changed; two with equal contents are equal. UserError for anything else than numbers, or epochs below 1.
+    """
+
+    name: str
+    epochs: int
+
+    def __init__(self, name: str, epochs: int, **values: float):
+        if not isinstance(name, str) or type(epochs) is not int or epochs < 1:
+            raise UserError(f"{name} has {epochs} epochs; every stage needs at least 1.")
+        for key, value in values.items():
+            if hasattr(Stage, key):
+                raise UserError(f"a stage cannot have a value named {key}: choose another name.")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise UserError(f"{key} of {name} is {value!r}; the values of a stage are numbers.")
+        self.__dict__.update(name=name, epochs=epochs, **values)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """{name: value} of what holds in this stage."""
+        return {key: value for key, value in self.__dict__.items() if key not in FIXED}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types: ``Stage(**stage.to_dict())`` is equal to ``stage``."""
+        return dict(self.__dict__)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("a stage is never changed")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stage) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self.__dict__.items())))
+
+    def __repr__(self) -> str:
+        values = "".join(f", {key}={value!r}" for key, value in self.values.items())
+        return f"Stage({self.name!r}, {self.epochs}{values})"
+
+
+def describe_values(values: dict[str, float]) -> str:
+    """A stage's values for people: "t_min 0.8, lam 2.5e-05"."""
+    return ", ".join(f"{key} {value:.4g}" for key, value in values.items())
+
+
+def value_names(stages: list[dict[str, Any]]) -> list[str]:
+    """The names of all values of stages, which are plain as in config.json, in the order of their first use."""
+    return list(dict.fromkeys(key for stage in stages for key in stage if key not in FIXED))

@@ -1,0 +1,106 @@
+"""What a script may bring of its own, an optimizer, values of stages, readings, and what checkpoints make of it."""
+
+import functools
+
+import pytest
+import torch
+from helpers import (
+    assert_same_run,
+    checkpoints,
+    contents,
+    end_at,
+    final_state,
+    launch,
+    load_script,
+    metrics,
+)
+
+from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from mindiffusion.checkpoints.models import open_model
+from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import Stopped, UserError
+from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
+from mindiffusion.training.meter import IntervalMeter
+from mindiffusion.unet import NaiveUnet
+
+C, S = "train_celeba_c_32", "train_celeba_s_32"
+KEYS = ("format", "format_version", "checksum")
+
+
+def stop_and_resume(name, folder, step=7):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        end_at(patch, step, "stopped")
+        launch(name, folder)
+    launch(name, folder, "--resume")
+
+
+def test_an_optimizer_of_another_class_trains_saves_and_resumes(tmp_path, monkeypatch):
+    sgd = torch.optim.SGD
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: sgd(parameters, lr=lr, momentum=0.9))
+        launch(C, tmp_path / "whole")
+        stop_and_resume(C, tmp_path / "parts")
+        assert_same_run(C, tmp_path / "parts", tmp_path / "whole")
+    with pytest.raises(UserError, match="'SGD' in the checkpoint, 'Adam' now"):
+        launch(C, tmp_path / "whole", "--resume")
+
+
+def test_options_of_the_optimizer_that_change_results_are_part_of_the_run(tmp_path, monkeypatch):
+    launch(C, tmp_path)
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", functools.partial(adam, weight_decay=0.1))
+    with pytest.raises(UserError, match=r"optimizer\.weight_decay: 0 in the checkpoint, 0\.1 now"):
+        launch(C, tmp_path, "--resume")
+
+
+def test_a_process_that_draws_all_timesteps_is_sampled_down_to_0_whatever_its_stages_are_called(tmp_path, monkeypatch):
+    """The stopping point is the process's own: no value of a stage is taken for it."""
+    init = SoftCurriculumDDPM.set_power
+    monkeypatch.setattr(SoftCurriculumDDPM, "set_power", lambda self, power: init(self, min(power, 1.0)))
+    stages = [stage.to_dict() | {"t_min": 0.2} for stage in load_script(S).STAGES]
+    launch(S, tmp_path)
+    path = checkpoints(S, tmp_path) / "stage2.pt"
+    content = load_checkpoint(path)
+    content["config"]["stages"] = stages
+    save_checkpoint(path, {key: value for key, value in content.items() if key not in KEYS})
+    assert open_model(path).t_stop == content["t_stop"] == 0
+
+
+def test_a_reading_that_an_older_checkpoint_lacks_counts_as_0_and_its_column_is_unknown_before(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        end_at(patch, 6, "stopped")
+        launch(C, tmp_path)
+    monkeypatch.setattr(NaiveUnet, "readings", lambda self: {"warmth": 2.5})
+    losses = SoftCurriculumDDPM.losses
+    monkeypatch.setattr(
+        "mindiffusion.curriculum_ddpm.CurriculumDDPM.losses",
+        lambda self, x, t, eps: {**losses(self, x, t, eps), "brightness": x.mean()},
+    )
+    before = read_metrics(contents(C, tmp_path) / "metrics.csv")
+    launch(C, tmp_path, "--resume")
+    rows = metrics(C, tmp_path)
+    kept = [{key: row[key] for key in row if key in rows[0]} for row in before]
+    assert [{key: row[key] for key in kept[0] if key != "images_per_s"} for row in rows[: len(kept)]] == [
+        {key: value for key, value in row.items() if key != "images_per_s"} for row in kept
+    ]
+    assert (rows[0]["warmth"], rows[0]["brightness"]) == ("nan", "nan")
+    assert float(rows[-1]["warmth"]) == 2.5 and float(rows[-1]["brightness"]) != 0
+    assert final_state(C, tmp_path)["next_step"] == 15
+
+
+def test_a_meter_counts_what_it_had_not_measured_as_0_and_drops_what_is_measured_no_more():
+    meter = IntervalMeter(Ranks())
+    meter.load_state({"loss": 3.0, "old": 7.0, "steps": 1.0})
+    meter.add({"loss": torch.tensor(1.0), "new": torch.tensor(4.0)})
+    assert meter.means() == {"loss": 2.0, "new": 2.0}
+    meter.reset()
+    meter.add({"loss": torch.tensor(1.0), "new": torch.tensor(4.0)})
+    assert meter.means() == {"loss": 1.0, "new": 4.0}
+
+
+def test_the_line_of_a_stage_has_its_values_its_readings_and_what_the_loss_is(tmp_path, capsys):
+    launch(S, tmp_path)
+    said = capsys.readouterr().out
+    assert "stage2_lower: 1 epoch, power 0.75, the loss is weighted by noise level: compare mse" in said
+    assert "stage5_plain_loss: 1 epoch, power 0\n" in said
