@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mindiffusion.checkpoints.foreign import SCHEDULES, checked_config, checked_data, stages_of
+from mindiffusion.checkpoints.foreign import checked_config, checked_data
 from mindiffusion.reports.bands import COLUMNS as BAND_COLUMNS
 from mindiffusion.reports.bands import OLD_NAMES, band_names
 from mindiffusion.reports.metrics_log import COLUMNS as METRIC_COLUMNS
@@ -86,8 +86,6 @@ def read_record(folder: Path) -> RunRecord:
     try:
         config = json.loads(read_text(folder / "config.json"))
         config = {**checked_config(config), "data": checked_data(config.get("data"))}
-        config["stages"] = stages_of(config)
-        config = {name: value for name, value in config.items() if name not in SCHEDULES}  # now in the stages
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{folder} is not the contents folder of a run: config.json: {first_line(error)}. Name a contents_*_32 "
