@@ -44,7 +44,7 @@ def test_a_replaced_constant_reaches_what_is_computed_from_it(tmp_path, monkeypa
         (["LR=[1]"], "another kind"),
         (["STAGES.lamda=[1, 1, 1, 1, 1]"], r"no constant STAGES\.lamda"),
         (["STAGES.lam=[1, 1]"], "a list of 5 numbers"),
-        (["CONSTANTS.regrowth=random"], r"no constant CONSTANTS\.regrowth"),
+        (['CONSTANTS.regrowth="random"'], r"no constant CONSTANTS\.regrowth"),
         (['STAGES=[[0, 1, "a", 1]]'], r"set STAGES\.lam too"),
         (["N_FEAT=0.5"], "another kind"),
         (["N_FEAT=true"], "another kind"),

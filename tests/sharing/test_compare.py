@@ -193,7 +193,7 @@ def test_the_command_reads_real_runs_and_an_evaluation_beside_them(tmp_path, mon
     assert '<td data-run="C">12.25</td>' in page
     control, c = embedded(page)["runs"]
     assert (len(control["grids"]), len(c["grids"])) == (1, 5)
-    assert set(c["curves"]) >= {"band_mse", "mse", "loss", "grad_norm", "images_per_s", "active_channels"}
+    assert set(c["curves"]) >= {"band_mse", "mse", "loss", "grad_norm", "images_per_s"}
 
 
 def test_a_page_is_not_overwritten_and_a_run_may_be_named_by_its_checkpoints(tmp_path):
