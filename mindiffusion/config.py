@@ -243,8 +243,7 @@ def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> T
             )
         pairs = zip(values["stages"], epochs, strict=True)
         values["stages"] = [Stage(**{**stage.to_dict(), "epochs": n}) for stage, n in pairs]
-    values["stages"] = tuple(values["stages"])
-    return TrainConfig(**values, title=_title(doc))
+    return TrainConfig(**{**values, "stages": tuple(values["stages"]), "title": _title(doc)})
 
 
 def _demo_epochs(num_stages: int) -> list[int]:

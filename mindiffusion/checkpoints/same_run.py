@@ -44,7 +44,7 @@ def check_same_run(
         if theirs.get(name) != value
     ]
     if differing:
-        longer = f" To train longer, begin one with --init-from {quote(str(found.path))} in another --output-dir."
+        longer = f"\nTo train longer, begin one with --init-from {quote(str(found.path))} in another --output-dir."
         longer *= all(line.startswith("  stages.") for line in differing)
         pixels = len(differing) == 1 and differing[0].startswith("  data.pixels:")
         why = "\nThe files have their names and sizes, but other content; or another version of Pillow reads them."
