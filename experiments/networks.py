@@ -1,5 +1,6 @@
-"""A trained network on this machine's device, which draws."""
+"""A trained network on this machine's device, which draws, and the real images it is compared with."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,10 @@ from tqdm import tqdm
 
 from mindiffusion.checkpoints.models import Model, open_model
 from mindiffusion.checkpoints.weights import weights_digest
+from mindiffusion.data.images import parse_range
 from mindiffusion.evaluation.settings import to_bytes
+from mindiffusion.evaluation.subjects import RealImages, load_real
+from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sampling import Sampler, draw, num_batches, num_evaluations
 
@@ -42,3 +46,16 @@ def load_network(path: Path, precision: str = "fp32", compiled: bool = False) ->
     if model.t_stop:
         raise UserError(f"{path} has been trained on t >= {model.t_stop} only: name the last checkpoint of its run.")
     return Network(model, torch.device("cuda" if torch.cuda.is_available() else "cpu"), precision, compiled)
+
+
+def real_images(data_path: str | None, places: str | None, size: int, count: int = 2) -> RealImages:
+    """Those at the ``places`` "A-B" of a sorted folder, and the others; of synthetic data ``count``."""
+    read_env_file()
+    data_path = data_path or os.environ.get("CELEBA_PATH", "")
+    if not data_path:
+        raise UserError("no real images: give --data-path, or set CELEBA_PATH in .env.")
+    try:
+        numbers = parse_range(places) if places else None
+    except ValueError:
+        raise UserError(f"{places!r} names no images; write them like 8001-9000.") from None
+    return load_real(data_path, size, "square", numbers, max(count, 2))

@@ -16,7 +16,6 @@ A sampler is written as its name and its settings, those of mindiffusion.samplin
 import argparse
 import csv
 import json
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,16 +23,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.networks import Network, load_network
+from experiments.networks import Network, load_network, real_images
 from experiments.tables import read_csv
-from mindiffusion.data.images import parse_range
 from mindiffusion.evaluation.color import color_error, color_statistics
 from mindiffusion.evaluation.faces import can_find_faces, found_faces
 from mindiffusion.evaluation.settings import to_float
 from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
-from mindiffusion.evaluation.subjects import RealImages, load_real
 from mindiffusion.evaluation.swd import swd_per_level
-from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import Sampler, num_evaluations
@@ -70,7 +66,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Check everything, draw and measure what is missing, plot."""
     args = parse_args(argv)
-    read_env_file()
     require("matplotlib", "a figure")
     args.output.mkdir(parents=True, exist_ok=True)
     table = args.output / "samplers.csv"
@@ -105,7 +100,7 @@ def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], ta
         network = load_network(path, args.precision, args.compile)
         if network.model.image_size != size:
             size = network.model.image_size
-            images = real_images(args, size)
+            images = real_images(args.data_path, args.eval_images, size, args.n_samples)
             real = images.images
             if sum(map(len, images.others)) > 1:
                 measure(table, (REAL, "", "", 0, *facts), real, partial(images.floor, args.n_samples))
@@ -127,18 +122,6 @@ def measure(table: Path, names: tuple, real: Tensor, draw: Callable[[], Tensor])
     append(table, row)
     numbers = "  ".join(f"{name} {row[name]:.3f}" for name in MEASURES if name in row)
     print(f"{row['network']}  {row['sampler']}, {row['evaluations']} evaluations: {numbers}", flush=True)
-
-
-def real_images(args: argparse.Namespace, size: int) -> RealImages:
-    """Those that --data-path and --eval-images name, and the others."""
-    data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
-    if not data_path:
-        raise UserError("no real images: give --data-path, or set CELEBA_PATH in .env.")
-    try:
-        places = parse_range(args.eval_images) if args.eval_images else None
-    except ValueError:
-        raise UserError(f"--eval-images is {args.eval_images}; write it like 8001-9000.") from None
-    return load_real(data_path, size, "square", places, max(args.n_samples, 2))
 
 
 def measures(samples: Tensor, real: Tensor) -> dict[str, float]:

@@ -7,20 +7,21 @@ picture with them, as most data sets of faces do not allow it. Wants matplotlib.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from torch import Tensor
 
-from experiments.networks import load_network
-from experiments.strips import save_strips
+from experiments.networks import load_network, real_images
 from experiments.study_table import StudyTable
-from mindiffusion.data.images import parse_range
-from mindiffusion.evaluation.subjects import load_real
-from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.files import write_atomically
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import Sampler
+
+PIXELS = 2  # of the figure per pixel of an image
+GAP = 2  # pixels of an image between two rows
+LABEL = 1.8  # inches
+DPI = 100
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,7 +48,10 @@ def main(argv: list[str] | None = None) -> None:
         if len(paths) < len(args.sources):
             paths = {str(path): path for path in args.sources}
     networks = {name: load_network(path) for name, path in paths.items()}
-    rows = {"real images": real_images(args, next(iter(networks.values())).model.image_size)} if args.real else {}
+    rows = {}
+    if args.real:
+        size = next(iter(networks.values())).model.image_size
+        rows["real images"] = real_images(args.data_path, args.real, size).images[: args.columns]
     for name, network in networks.items():
         rows[name] = network.draw(Sampler(steps=args.steps), args.columns)
     save_strips(args.output, rows)
@@ -72,14 +76,25 @@ def label(table: StudyTable, cell: str, seed: int) -> str:
     return "\n".join(lines)
 
 
-def real_images(args: argparse.Namespace, size: int) -> Tensor:
-    """As many of --real as there are columns, uint8 (N, 3, S, S)."""
-    read_env_file()
-    data_path = args.data_path or os.environ.get("CELEBA_PATH", "")
-    try:
-        return load_real(data_path, size, "square", parse_range(args.real), 0).images[: args.columns]
-    except ValueError:
-        raise UserError(f"--real is {args.real}; write it like 8001-9000.") from None
+def save_strips(path: Path, rows: dict[str, Tensor]) -> None:
+    """{name: uint8 images (N, 3, S, S)} as one PNG, a row per name."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    strips = {name: images.permute(1, 2, 0, 3).flatten(2).permute(1, 2, 0).numpy() for name, images in rows.items()}
+    height, width, _ = next(iter(strips.values())).shape
+    size = (LABEL + PIXELS * width / DPI, PIXELS * (height + GAP) * len(strips) / DPI)
+    figure = Figure(figsize=size, dpi=DPI)
+    FigureCanvasAgg(figure)
+    left = LABEL / figure.get_figwidth()
+    share = 1 / len(strips)
+    for index, (name, strip) in enumerate(strips.items()):
+        bottom = 1 - (index + 1) * share
+        axes = figure.add_axes((left, bottom, 1 - left, share * height / (height + GAP)))
+        axes.imshow(strip, interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        figure.text(0.95 * left, bottom + share / 2, name, ha="right", va="center", fontsize=9)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
 
 
 if __name__ == "__main__":
