@@ -79,4 +79,4 @@ def summary(statuses: dict[str, str]) -> str:
         return f"reference drawn like the training images of {', '.join(alike)}, not held out"
     if unknown:
         return f"reference not known to be held out from {', '.join(unknown)}"
-    return "reference images held out from all of them" if statuses else "no model was measured"
+    return "no model was trained on the reference images" if statuses else "no model was measured"
