@@ -18,7 +18,6 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from mindiffusion.checkpoints.foreign import stages_of  # noqa: E402
 from mindiffusion.checkpoints.models import open_model  # noqa: E402
 from mindiffusion.reports.grid_picture import COLUMNS as GRID_COLUMNS  # noqa: E402
 from mindiffusion.reports.grid_picture import contact_sheet, read_grid  # noqa: E402
@@ -76,7 +75,7 @@ def read_row(path: Path, name: str) -> Row:
     images = draw(model, SAMPLER, ROWS * COLUMNS * 5)
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     title = str(config.get("variant", path.name)).upper() or "control"
-    return Row(name or title, stages_of(config), samples=pixels)
+    return Row(name or title, config["stages"], samples=pixels)
 
 
 def draw_figure(rows: list[Row]) -> Any:

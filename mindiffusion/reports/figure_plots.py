@@ -12,6 +12,7 @@ from mindiffusion.reports.bands import NUM_BANDS, band_names
 from mindiffusion.reports.figure_style import (
     BLUE,
     GREEN,
+    GREY,
     ORANGE,
     SEQUENTIAL,
     images_axis,
@@ -32,10 +33,13 @@ def loss_figure(record: RunRecord) -> Figure:
     axes = figure.subplots()
     mark_stages(axes, record)
     images = record.metrics["images"]
-    axes.plot(images, record.metrics["mse"], color=BLUE, lw=1.5, marker=_marker(images), label="timesteps of the stage")
+    label = "mean squared error over the timesteps of the stage"
+    axes.plot(images, record.metrics["mse"], color=BLUE, lw=1.5, marker=_marker(images), label=label)
+    if record.is_weighted:
+        axes.plot(images, record.metrics["loss"], color=GREY, lw=1.2, ls="-.", label="what is trained: a weighted loss")
     if record.bands["step"]:
         images = record.bands["images"]
-        label = "all timesteps (moving average of the weights)"
+        label = "the same over all timesteps (moving average of the weights)"
         axes.plot(images, record.band_loss(), color=ORANGE, lw=1.5, ls="--", marker=_marker(images), label=label)
     if any(record.metrics["penalty"]):
         penalty = [value or None for value in record.metrics["penalty"]]

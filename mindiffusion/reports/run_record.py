@@ -75,6 +75,12 @@ class RunRecord:
         kept = [grid for grid in numbered if 1 <= grid[0] <= stages and 1 <= grid[1] <= epochs]
         return sorted(kept, key=lambda grid: grid[1])
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether what is trained is another loss than the mean squared error and a penalty."""
+        parts = zip(*(self.metrics[name] for name in ("loss", "mse", "penalty")), strict=True)
+        return any(abs(loss - mse - penalty) > 1e-3 * abs(loss) for loss, mse, penalty in parts)
+
     def band_loss(self) -> list[float]:
         """The mean over all bands of timesteps, at each row of ``bands``."""
         names = band_names()

@@ -94,6 +94,7 @@ def _training_text(record: RunRecord, step: int) -> str:
         return ""
     at = {name: values[rows[-1]] for name, values in record.metrics.items()}
     text = f"Training mse at step {at['step']:,.0f}: {at['mse']:.4g}, over the timesteps of stage {at['stage']:.0f}."
+    text += f" What is trained, a weighted loss: {at['loss']:.4g}." if record.is_weighted else ""
     bands = [loss for each, loss in zip(record.bands["step"], record.band_loss(), strict=True) if each <= step]
     return text + (f" Over all timesteps, on a fixed batch of training images: {bands[-1]:.4g}." if bands else "")
 

@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from helpers import checkpoints, contents, exit_code, launch
@@ -146,3 +147,12 @@ def test_a_logarithmic_axis_has_several_ticks_over_any_range(high):
     log_ticks(axes.yaxis)
     low, high = axes.get_ylim()
     assert 3 <= sum(low <= tick <= high for tick in axes.get_yticks()) <= 10
+
+
+def test_a_weighted_loss_is_told_apart_from_the_mean_squared_error(finished):
+    record = read_record(finished["train_celeba_cr_32"])
+    assert not record.is_weighted  # mse and penalty are all of it
+    weighted = replace(record, metrics={**record.metrics, "loss": [0.5 * mse for mse in record.metrics["mse"]]})
+    assert weighted.is_weighted
+    labels = [line.get_label() for line in figure_plots.loss_figure(weighted).axes[0].get_lines()]
+    assert labels[:2] == ["mean squared error over the timesteps of the stage", "what is trained: a weighted loss"]
