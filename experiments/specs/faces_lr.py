@@ -1,6 +1,5 @@
 """Would another learning rate change the answer? The cells of faces.py that carry it, at 1e-3 instead of 5e-4, all else
-alike. 1e-3 was chosen by pilots of one seed (P_lr*, S_lr1e-3 in candidates.py). C and CP have not been run,
-uniform and S_no_order with seed 0 only.
+alike. 1e-3 was chosen by pilots of one seed (results/candidates). With --images 64000 or 1000000 another budget.
 """
 
 from dataclasses import replace
@@ -8,7 +7,7 @@ from dataclasses import replace
 from experiments.spec import Cell, Stages
 from experiments.specs.faces import STUDY as FACES
 
-CARRYING = ("uniform", "C", "P", "CP", "S")
+CARRYING = ("uniform", "C", "CS", "CR", "P", "CP", "S")
 LONG_END: Stages = ((0, 1, 4), (0, 1, 4), (0, 1, 4), (0, 1, 4), (0, 1, 16))  # half of the images on the plain loss
 MEAN_POWER = (1.0 + 0.75 + 0.5 + 0.25) * 4 / 32  # of the weights of S_long_end over its run
 
