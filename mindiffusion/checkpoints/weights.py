@@ -143,10 +143,9 @@ def init_parameters(net: NaiveUnet, weights: Weights) -> None:
     for name, parameter in parameters.items():
         shape = tuple(weights.state[name].shape) if name in weights.state else "absent"
         if shape != tuple(parameter.shape):
-            only_channels = name == FIRST_WEIGHT and shape[0] == len(parameter)
             raise BadCheckpoint(
                 f"{weights.path} does not fit this network: {name} is {shape} there and {tuple(parameter.shape)} here. "
-                + ("Its images are grey, or have more channels than colours." if only_channels else "Check --n-feat.")
+                "Check --n-feat."
             )
     for name, parameter in parameters.items():
         parameter.copy_(weights.state[name])

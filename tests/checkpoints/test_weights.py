@@ -127,9 +127,7 @@ def test_init_parameters_of_a_misfit_copies_nothing():
     last_absent = {name: value for name, value in last_differs.items() if name != "out.bias"}
     grey = NaiveUnet(1, 1, 8).state_dict()
     for state in (wider, last_differs, last_absent, grey):
-        with pytest.raises(
-            BadCheckpoint, match=r"misfit\.pth.*" + ("images are grey" if state is grey else "--n-feat")
-        ):
+        with pytest.raises(BadCheckpoint, match=r"misfit\.pth.*" + ("grey images" if state is grey else "--n-feat")):
             init_parameters(net, Weights(Path("misfit.pth"), state, None))
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
