@@ -6,7 +6,7 @@ named as for sample.py: a run's folder, a checkpoint file, or an export. Samples
 For each row the table says whether the real images were held out of that model's training.
 
 Each row is written as soon as it is measured. Cost: a network is asked about n_samples x steps images, and about
-n_loss_images x 53 for loss and bpd: some minutes per model on 2 CPU cores at n_feat 32; it is told at the beginning.
+n_loss_images x 31 for loss and bpd: some minutes per model on 2 CPU cores at n_feat 32; it is told at the beginning.
 The cheap question: --metrics swd color face_rate.
 """
 

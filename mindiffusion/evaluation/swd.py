@@ -13,6 +13,7 @@ Memory does not grow with the number of images: patches are cut from a chunk of 
 many directions as MOST_VALUES allows before they are sorted. Normalising is left to the directions.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -61,13 +62,15 @@ def swd_per_level(
     UserError for a size without a pyramid.
     """
     count = min(len(samples), len(reference))
+    least, most = (directions * count * PATCHES_PER_IMAGE for directions in (1, DIRECTIONS))
+    rooms = torch.empty(2, max(least, min(most, MOST_VALUES)), device=device)  # once: freed ones would leave holes
     result = {}
     for size in level_sizes(samples.shape[-1]):
         places = _places(count, size, seed)
         a, b = (_Level(images[:count], size, places, torch.device(device)) for images in (samples, reference))
         scale_b = b.statistics()
         scales = (a.statistics() if normalization == "own" else scale_b, scale_b)
-        result[size] = _distance((a, b), scales, seed, resamples)
+        result[size] = _distance((a, b), scales, rooms, seed, resamples)
     return result
 
 
@@ -147,20 +150,21 @@ class _Level:
         mean = total / count
         return mean, ((squares - count * mean**2) / (count - 1)).clamp(min=0).sqrt()
 
-    def project(self, directions: Tensor, scale: tuple[Tensor, Tensor]) -> Tensor:
-        """Normalised patches on directions (C*7*7, R): (R, N, P)."""
+    def project(self, directions: Tensor, scale: tuple[Tensor, Tensor], room: Tensor) -> Tensor:
+        """Normalised patches on directions (C*7*7, R): (R, N, P), which lies in ``room``."""
         mean, deviation = (each.repeat_interleave(PATCH**2)[:, None] for each in scale)
         scaled = directions.double() / deviation.clamp(min=1e-6)
         middle = (mean * scaled).sum(0).float().to(self.device)
         scaled = scaled.float().to(self.device)
-        values = torch.empty(directions.shape[1], len(self.images), self.per_image, device=self.device)
+        shape = directions.shape[1], len(self.images), self.per_image
+        values = room[: math.prod(shape)].view(shape)
         for start, part in zip(range(0, len(self.images), CHUNK), self.chunks(), strict=True):
             values[:, start : start + CHUNK] = (part @ scaled - middle).permute(2, 0, 1)
         return values
 
 
 def _distance(
-    levels: tuple[_Level, _Level], scales: tuple[tuple[Tensor, Tensor], ...], seed: int, resamples: int
+    levels: tuple[_Level, _Level], scales: tuple[tuple[Tensor, Tensor], ...], rooms: Tensor, seed: int, resamples: int
 ) -> tuple[float, float]:
     """The Wasserstein-1 distance of two sets of patches, averaged over directions, times 1000, and its standard error
     by resampling images. A bootstrap's own values are too large, as it repeats images; only their spread is used."""
@@ -170,11 +174,11 @@ def _distance(
     directions /= directions.norm(dim=0)
     generator = make_generator(seed, "swd bootstrap")
     resampled = [torch.randint(0, count, (2, count), generator=generator) for _ in range(resamples)]
-    few, step = DIRECTIONS // 8, max(1, MOST_VALUES // (count * first.per_image))
+    few, step = DIRECTIONS // 8, max(1, rooms.shape[1] // (count * first.per_image))
     distance, spread = 0.0, torch.zeros(resamples, dtype=torch.float64)
     for part, indices in ((directions[:, :few], resampled), (directions[:, few:], [])):
         for some in part.split(step, 1):
-            a, b = (level.project(some, scale) for level, scale in zip(levels, scales, strict=True))
+            a, b = (each.project(some, *with_what) for each, *with_what in zip(levels, scales, rooms, strict=True))
             for number, (i, j) in enumerate(indices):
                 spread[number] += _apart(*(x[:, k.to(x.device), : PATCHES_PER_IMAGE // 4] for x, k in ((a, i), (b, j))))
             distance += _apart(a, b)
