@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mindiffusion.reports.recovery_log import recovery_table
 from mindiffusion.reports.run_record import find_contents, read_record
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import prepare_output, write_atomically
 from mindiffusion.runtime.terminal import command
@@ -20,7 +21,7 @@ from mindiffusion.sharing.page_pictures import Pictures, picture_section
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line. Exits with code 2 and a message on a bad one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="contents_*_32 folders, the control first")
     parser.add_argument("-o", "--output", type=Path, default=Path("compare.html"), help="default: compare.html")
     parser.add_argument(

@@ -50,6 +50,7 @@ from mindiffusion.evaluation.subjects import RealImages, Subject, find_subjects,
 from mindiffusion.evaluation.swd import NORMALIZATIONS
 from mindiffusion.evaluation.table import CSV_NAME, JSON_NAME, write_report
 from mindiffusion.evaluation.terminal_table import table_text
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
@@ -67,7 +68,7 @@ DATA_DEFAULT = "(default: what models of synthetic images were trained on, else 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line. Exits with code 2 and a message on a bad one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("subjects", type=Path, nargs="+", metavar="MODEL_OR_FOLDER", help="models, or folders of PNGs")
     parser.add_argument("--names", nargs="+", help="what to call them (default: the variant, or the file's name)")
     parser.add_argument("--data-path", help=f"real images: a folder, or {', '.join(RECIPES)} {DATA_DEFAULT}")

@@ -27,6 +27,7 @@ from mindiffusion.reports.sample_files import (
     ranges,
     save_images,
 )
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.distributed import Ranks, process_group
 from mindiffusion.runtime.errors import Stopped, UserError, run_script
 from mindiffusion.runtime.gpu import DEVICES
@@ -53,7 +54,7 @@ OF_SAMPLES = (
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line. Exits with code 2 and a message on a bad one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument(
         "checkpoint", type=Path, metavar="MODEL", help="a run's folder, a .pt file, or a folder that --export made"
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.gpu import describe, why_unusable
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +49,7 @@ class Result:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--output-dir", type=Path, default=Path("gpu_check"), help="default: %(default)s")
     parser.add_argument("--no-throughput", action="store_true", help="leave the table of speeds out")
     return parser.parse_args(argv)

@@ -5,11 +5,11 @@ trains all its cells on equally many images; its folder has a results.csv. Point
 intervals (Student's t) where there are several; the number of seeds stands beside a point that has one alone.
 """
 
-import argparse
 from pathlib import Path
 
 from experiments.study_table import StudyTable, interval
 from experiments.summary import name_of
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.optional import require
 
@@ -31,7 +31,7 @@ def points(tables: list[StudyTable], cell: str, metric: str) -> dict[int, list[f
 
 def main(argv: list[str] | None = None) -> None:
     """Read, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("studies", type=Path, nargs="+", help="folders with results.csv")
     parser.add_argument("--cells", nargs="+", help="default: those of more than one budget")
     parser.add_argument("-o", "--output", type=Path, default=Path("budget.png"), help="default: budget.png")

@@ -4,7 +4,6 @@ From the folders of finished runs to the tidy tables of a study. run_study does 
 one that was trained and evaluated by hand. EVALUATION is the folder of evaluate.py, in which RUN is the only row.
 """
 
-import argparse
 import json
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from experiments.tables import FINAL, RESULT_COLUMNS, RUN_COLUMNS, grow_csv, tid
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation.table import read_report
 from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.errors import UserError, run_script
 
 
@@ -59,7 +59,7 @@ def run_facts(trained: Path, state: dict) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     """Add one run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("run", type=Path, help="folder that holds contents_* and checkpoints_*")
     parser.add_argument("evaluation", type=Path, help="folder of evaluate.py")
     parser.add_argument("--cell", required=True)

@@ -6,13 +6,13 @@ text where the script's is text, else JSON. STAGES.sparsity is the sparsity of a
 `torchrun --nproc_per_node=4 -m experiments.launch ...`.
 """
 
-import argparse
 import importlib.util
 import json
 import sys
 from types import ModuleType
 from typing import Any
 
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.stages import Stage
 
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     """Split the command line, replace the constants, run the script's main with its flags."""
     argv = sys.argv[1:] if argv is None else argv
     cut = argv.index("--") if "--" in argv else len(argv)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("script", help="name of a training script, without .py")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
     args = parser.parse_args(argv[:cut])

@@ -20,13 +20,14 @@ from experiments.collect import collect
 from experiments.harness import Harness
 from experiments.spec import Study, load_spec, plan_text, stretched
 from mindiffusion.data.images import SYNTHETIC, count_images, parse_range
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError, run_script
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("spec", type=Path, help="a file of experiments/specs")
     parser.add_argument("output", type=Path, help="folder of the study")
     parser.add_argument("--tables", type=Path, help="folder of tables to grow (default: those in the study's folder)")

@@ -30,6 +30,7 @@ from mindiffusion.evaluation.faces import can_find_faces, found_faces
 from mindiffusion.evaluation.settings import to_float
 from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
 from mindiffusion.evaluation.swd import swd_per_level
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.optional import require
 from mindiffusion.sampling import Sampler, num_evaluations
@@ -43,7 +44,7 @@ SAMPLERS = ("ddim eta=0", "ddim eta=1", "dpm eta=0", "dpm eta=1")
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("networks", type=Path, nargs="*", help="exports, or the last checkpoints of finished runs")
     parser.add_argument("--names", nargs="+", help="of the networks, for table and figure (default: their files')")
     parser.add_argument("-o", "--output", type=Path, default=Path("studies/samplers"), help="default: studies/samplers")

@@ -6,13 +6,13 @@ averaged weights. With --real the first row shows real images that were held out
 picture with them, as most data sets of faces do not allow it. Wants matplotlib.
 """
 
-import argparse
 from pathlib import Path
 
 from torch import Tensor
 
 from experiments.networks import load_network, real_images
 from experiments.study_table import StudyTable
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import write_atomically
 from mindiffusion.runtime.optional import require
@@ -26,7 +26,7 @@ DPI = 100
 
 def main(argv: list[str] | None = None) -> None:
     """Draw, label, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("sources", type=Path, nargs="+", help="a folder of experiments.run_study, or trained models")
     parser.add_argument("-o", "--output", type=Path, default=Path("side_by_side.png"), help="default: side_by_side.png")
     parser.add_argument("--cells", nargs="+", help="of a study: rows, from the top (default: all that are done)")

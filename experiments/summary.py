@@ -15,7 +15,6 @@ two comments, of which the first says what it holds; studies are folders of docs
     <!-- end -->
 """
 
-import argparse
 import re
 import shlex
 import statistics
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from experiments.study_table import Interval, StudyTable
 from experiments.tables import ROOT, read_csv
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.files import write_atomically
 
@@ -165,7 +165,7 @@ def markdown(rows: list[list[str]]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Read and print, or fill pages."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("study", type=Path, nargs="?", help="folder with results.csv")
     parser.add_argument("--cells", nargs="+", help="these, and each against the first")
     parser.add_argument("--write", type=Path, nargs="+", metavar="PAGE", help="fill the tables of pages instead")

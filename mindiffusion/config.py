@@ -8,6 +8,7 @@ from typing import Any
 
 from mindiffusion.data.images import CROPS, parse_range
 from mindiffusion.data.synthetic import SYNTHETIC_DEMO
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.gpu import DEVICES
@@ -264,7 +265,7 @@ SWITCH = {"True": "on", "False": "off"}
 
 
 def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(doc)
     default_epochs = " ".join(str(stage.epochs) for stage in stages)
     parser.add_argument(
         "--epochs-per-stage",

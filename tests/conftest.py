@@ -1,6 +1,7 @@
 """What all tests share: one thread, and an environment that no test changes for the next."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(autouse=True)
 def same_environment():
-    """Put os.environ back: reading .env fills it."""
-    before = dict(os.environ)
+    """Put os.environ back: reading .env fills it. It is sought from sys.argv[0] upwards too: from where a test is."""
+    before, argv = dict(os.environ), sys.argv
+    sys.argv = ["pytest"]
     yield
+    sys.argv = argv
     os.environ.clear()
     os.environ.update(before)
 

@@ -18,6 +18,7 @@ from mindiffusion.data.decode import CROPS
 from mindiffusion.data.image_cache import Contents, build_cache, cache_folder, open_cache
 from mindiffusion.data.synthetic import SYNTHETIC, is_synthetic, synthetic_images
 from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.env_file import no_images_named
 from mindiffusion.runtime.errors import UserError
 
 NUM_SYNTHETIC = 4096
@@ -236,10 +237,7 @@ def get_batch(images: Tensor, indices: Tensor, flips: Tensor, device: torch.devi
 def _data_folder(data_path: str | None) -> Path:
     """The folder that ``data_path`` names, with links resolved. UserError if it names none."""
     if not data_path or not data_path.strip():
-        raise UserError(
-            "There is no path to the training images. Set CELEBA_PATH in .env or in the environment, pass --data-path "
-            "FOLDER, or use --data-path synthetic, which needs no download."
-        )
+        raise no_images_named()
     root = Path(os.path.realpath(os.path.expanduser(data_path)))
     if root.is_dir():
         return root

@@ -6,12 +6,12 @@ stage. The loss per band has one colour scale for all runs, so that the figures 
 matplotlib.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.errors import run_script
 from mindiffusion.runtime.optional import require
 
@@ -51,7 +51,7 @@ def stage_checkpoints(record: RunRecord) -> list[dict[str, Any]]:
 
 def main(argv: list[str] | None = None) -> None:
     """Draw the figures of the runs named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="contents_*_32 folders of runs to draw")
     args = parser.parse_args(argv)
     require("matplotlib", "drawing figures")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from mindiffusion.reports.metrics_log import read_metrics
 from mindiffusion.reports.recovery_log import read_recovery
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime import files
-from mindiffusion.runtime.env_file import read_env_file
+from mindiffusion.runtime.command_line import CommandLine
+from mindiffusion.runtime.env_file import no_images_named, read_env_file
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import open_regular, read_text
 from mindiffusion.sharing.evaluations import read_evaluation
@@ -80,3 +82,32 @@ def test_a_checkpoint_that_would_swell_in_memory_is_refused(make, words, tmp_pat
     make(tmp_path / "a.pt")
     with pytest.raises(BadCheckpoint, match=words):
         load_plain(tmp_path / "a.pt")
+
+
+def test_a_dotenv_is_found_from_the_script_upwards_and_the_message_names_the_places(tmp_path, monkeypatch):
+    here, script = tmp_path / "here", tmp_path / "code" / "tools" / "train.py"
+    here.mkdir(), script.parent.mkdir(parents=True)
+    (script.parent / ".env").mkdir()  # a virtual environment, say
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.delenv("CELEBA_PATH", raising=False)
+    monkeypatch.setenv("celeb_path", "faces")
+    read_env_file()
+    said = str(no_images_named())
+    assert str(here) in said and f"from {script.parent} upwards" in said and "Is celeb_path meant" in said
+    (tmp_path / "code" / ".env").write_text("CELEBA_PATH=above\n")
+    read_env_file()
+    assert os.environ.pop("CELEBA_PATH") == "above"
+    (here / ".env").write_text("CELEBA_PATH=near\n")
+    read_env_file()
+    assert os.environ["CELEBA_PATH"] == "near"
+
+
+def test_a_mistake_on_the_command_line_is_one_line(capsys):
+    parser = CommandLine("what it does")
+    parser.add_argument("--lr", type=float)
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(["--lr", "fast"])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1
+    assert said.startswith("error: argument --lr: invalid float value: 'fast'. See ") and said.endswith("--help.\n")
