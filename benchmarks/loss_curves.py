@@ -14,13 +14,15 @@ import sys
 import time
 from pathlib import Path
 
+from mindiffusion.runtime.command_line import CommandLine
+
 ROOT = Path(__file__).parents[1]
 PATHS = {"fp32": ["--precision", "fp32", "--no-compile"], "fast": ["--precision", "bf16", "--compile"]}
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--data-path", help="folder of images; without it, synthetic data only")
     parser.add_argument("--output-dir", type=Path, default=Path("benchmark_results"))
     parser.add_argument("--images", type=int, default=20_000, help="per run (default: 20000)")

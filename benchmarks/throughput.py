@@ -21,6 +21,7 @@ from benchmarks import sections
 from benchmarks.bare import ceiling, training_flops
 from benchmarks.interleave import Contender, race, start
 from mindiffusion.data.synthetic import synthetic_images
+from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.precision import resolve_precision
 
 MEANING = {
@@ -41,7 +42,7 @@ COLUMNS = ("section", "data", "name", "meaning", "images_per_s", "over_a", "turn
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--data-path", help="folder of images in subfolders; without it, synthetic data only")
     parser.add_argument("--output-dir", type=Path, default=Path("benchmark_results"), help="default: %(default)s")
     parser.add_argument("--contenders", default="a,b,c,d,e,e_cs,e_cr,f", help="default: %(default)s")

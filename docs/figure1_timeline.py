@@ -6,7 +6,6 @@ or a folder that sample.py --export made) a row of samples of the finished netwo
 images. The README's picture is replaced with -o figure1_timeline.png only. Wants matplotlib.
 """
 
-import argparse
 import itertools
 import sys
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mindiffusion.checkpoints.models import open_model  # noqa: E402
 from mindiffusion.reports.grid_picture import COLUMNS as GRID_COLUMNS  # noqa: E402
 from mindiffusion.reports.grid_picture import contact_sheet, read_grid  # noqa: E402
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record  # noqa: E402
+from mindiffusion.runtime.command_line import CommandLine  # noqa: E402
 from mindiffusion.runtime.errors import UserError, run_script  # noqa: E402
 from mindiffusion.runtime.files import prepare_output, write_atomically  # noqa: E402
 from mindiffusion.runtime.optional import require  # noqa: E402
@@ -47,7 +47,7 @@ class Row:
 
 def main(argv: list[str] | None = None) -> None:
     """Read runs and models, draw, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="contents_*_32 folders, then models")
     parser.add_argument("--names", nargs="+", help="what to call them (default: control, C, ...)")
     parser.add_argument("-o", "--output", type=Path, default=Path("timeline.png"), help="default: timeline.png")

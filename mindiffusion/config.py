@@ -266,14 +266,13 @@ SWITCH = {"True": "on", "False": "off"}
 
 def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:
     parser = CommandLine(doc)
-    default_epochs = " ".join(str(stage.epochs) for stage in stages)
     parser.add_argument(
         "--epochs-per-stage",
         type=int,
         nargs="+",
         metavar="N",
         default=argparse.SUPPRESS,
-        help=f"one number per stage (default: {default_epochs})",
+        help=f"one number per stage (default: {' '.join(str(stage.epochs) for stage in stages)})",
     )
     for item in fields(TrainConfig):
         if "help" not in item.metadata:

@@ -77,11 +77,12 @@ class Log:
         if not math.isfinite(means["loss"] + means["grad_norm"]):
             saved = self.run.saved_path
             good = f"{saved}, of step {self.run.saved_step}" if saved else "none, it is too early"
+            keep = f" To go on from it instead: --init-from {saved} and another --output-dir." if saved else ""
             slower = "" if self.run.config.precision == "fp32" else ", or use --precision fp32"
             raise UserError(
                 f"the loss is {means['loss']} and the gradient norm {means['grad_norm']} by step {done} of stage "
                 f"{self.stage + 1}, epoch {self._epoch(done)} (looked at every {LOG_EVERY} steps). The last good "
-                f"checkpoint: {good}. Lower --lr{slower}."
+                f"checkpoint: {good}. Lower --lr{slower}, and start anew with --overwrite.{keep}"
             )
         return means
 

@@ -183,8 +183,9 @@ def test_a_broken_loss_stops_with_a_message_and_leaves_good_checkpoints(minutes,
     assert len(metrics(CS, tmp_path)) == 1
 
 
-def test_an_absurd_learning_rate_ends_with_exit_code_2_and_no_checkpoint(tmp_path, capsys):
+def test_an_absurd_learning_rate_ends_with_exit_code_2_and_no_checkpoint_and_its_folder_is_of_use(tmp_path, capsys):
     assert exit_code(C, tmp_path, "--lr", "1e30") == 2
     message = capsys.readouterr().err
     assert "Lower --lr" in message and "fp32" not in message  # which it is in
-    assert list(checkpoints(C, tmp_path).iterdir()) == []
+    assert list(checkpoints(C, tmp_path).iterdir()) == [] and "--overwrite" in message
+    assert exit_code(C, tmp_path, "--overwrite") == 0
