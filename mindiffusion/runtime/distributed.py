@@ -108,12 +108,13 @@ class Ranks:
             tensor /= self.world_size
         return tensor
 
-    def any(self, flag: int) -> int:
-        """The largest ``flag`` of all ranks, on every rank. Goes over the CPU: no wait for the GPU's queue."""
+    def any(self, flag: int, patient: bool = False) -> int:
+        """The largest ``flag`` of all ranks, on every rank. Goes over the CPU: no wait for the GPU's queue. ``patient``:
+        where ranks may come minutes apart, as from compiling."""
         if self.world_size == 1:
             return flag
         shared = torch.tensor([flag])
-        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=self.patient_group if patient else None)
         return int(shared)
 
     def gather(self, part: Tensor) -> Tensor:

@@ -79,12 +79,13 @@ def maybe_compile(config: TrainConfig, losses: nn.Module, net: nn.Module, ranks:
     verdict, reason, compiled = GOOD, "", losses
     try:
         compiled = torch.compile(losses, dynamic=False, mode=config.compile)
-        reason = compiled_differs(config, ranks, compiled, losses, net)
+        with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+            reason = compiled_differs(config, ranks, compiled, losses, net)
         verdict = BAD if reason else GOOD
     except Exception as error:  # no C++ compiler, no Triton, an unsupported device: each fails in its own way
         verdict = NO_MEMORY if is_out_of_memory(error) else BAD
         reason = f"cannot compile here: {first_line(error)}"
-    together = ranks.any(verdict)
+    together = ranks.any(verdict, patient=True)
     if together == NO_MEMORY:
         raise UserError(memory_advice(config, ranks))
     if together == GOOD:

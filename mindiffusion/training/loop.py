@@ -15,7 +15,7 @@ from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import advice_when_unwritable
 from mindiffusion.runtime.precision import memory_format, set_backend_flags
-from mindiffusion.runtime.rng import make_generator
+from mindiffusion.runtime.rng import derive_seed, make_generator
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.runtime.terminal import command
 from mindiffusion.stages import Stage
@@ -150,6 +150,9 @@ def _train_stages(
         for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
             order = schedule.order(epoch).to(images.device)
             for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
+                torch.manual_seed(
+                    derive_seed(config.seed, "step", step * ranks.world_size + ranks.rank)
+                )  # dropout, say
                 batch = draw_batch(config, ranks, schedule, images, run.process, order, step)
                 log.finish_step(step + 1, step_function(batch, run.ema_weight(step), schedule.lr(step)))
                 saver.finish_step(step + 1, stop)

@@ -20,6 +20,7 @@ from mindiffusion.training.run import Run
 
 SAVE_SHARE = 0.01  # of the time: where saving every epoch costs more, the ends of some epochs go unsaved
 CHECKPOINT_DUE = 1  # a wish; a signal's is larger by its number
+MOST_STEPS = 16  # that several ranks do without asking whether one of them is to stop
 
 
 class Saver:
@@ -29,6 +30,7 @@ class Saver:
         self.run = run
         self.log = log
         self.saved_at = time.monotonic()
+        self.ask_at = 0  # the step after which ranks ask again; one rank alone asks itself at each
         self.save_seconds = 0.0  # what the latest save took
 
     def begin(self, found: Found | None) -> None:
@@ -53,9 +55,16 @@ class Saver:
         write_config(run.config, run.data.fingerprint, machine)
 
     def finish_step(self, done: int, stop: StopSignals) -> None:
-        """Save after ``done`` steps if it is time. Raises Stopped, with all saved, if a signal came to any rank."""
+        """Save after ``done`` steps if it is time. Raises Stopped, with all saved, if a signal came to any rank.
+
+        Several ranks ask each other about once a second, after the same step, and at the end of each epoch."""
+        run = self.run
+        if done < self.ask_at and done % run.schedule.steps_per_epoch:
+            return
         due = time.monotonic() - self.saved_at > 60 * self.run.config.checkpoint_minutes
         wish = self.run.ranks.any(CHECKPOINT_DUE + stop.received if stop.received or due else 0)
+        if run.ranks.world_size > 1:
+            self.ask_at = done + run.ranks.any(int(min(max(run.meter.steps_per_second(), 1), MOST_STEPS)))
         if wish > CHECKPOINT_DUE:
             self.stop(done, wish - CHECKPOINT_DUE)
         if wish:

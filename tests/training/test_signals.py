@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import faults
 import pytest
@@ -20,6 +21,7 @@ from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import Stopped, stopping_at_once
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.sampling import Drawable, Sampler, draw_together
+from mindiffusion.training.saver import Saver
 
 C = SCRIPTS[1]
 GRIDS = ("--num-samples", "2", "--sample-steps", "3")
@@ -213,3 +215,22 @@ def test_sigterm_to_torchrun_leaves_no_process_behind_and_a_good_checkpoint(tmp_
     assert (contents(C, tmp_path) / "metrics.csv").exists()
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert str(tmp_path) not in running
+
+
+@pytest.mark.parametrize(("speed", "apart"), [(0.2, 1), (5.5, 5), (900.0, 16)])
+def test_several_ranks_ask_about_once_a_second_at_the_same_steps_and_at_an_epoch_s_end(speed, apart, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Ranks, "any", lambda self, flag: asked.append(flag) or flag)
+    run = SimpleNamespace(
+        ranks=Ranks(world_size=2),
+        config=SimpleNamespace(checkpoint_minutes=1e9),
+        schedule=SimpleNamespace(steps_per_epoch=40),
+        meter=SimpleNamespace(steps_per_second=lambda: speed),
+    )
+    saver, stop, steps = Saver(run, None), SimpleNamespace(received=0), []
+    for done in range(1, 41):
+        before = len(asked)
+        saver.finish_step(done, stop)
+        steps += [done] * (len(asked) > before)
+    assert steps == sorted({*range(1, 41, apart), 40})
+    assert {flag for flag in asked if flag} == {apart}
