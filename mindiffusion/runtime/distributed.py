@@ -109,8 +109,8 @@ class Ranks:
         return tensor
 
     def any(self, flag: int, patient: bool = False) -> int:
-        """The largest ``flag`` of all ranks, on every rank. Goes over the CPU: no wait for the GPU's queue. ``patient``:
-        where ranks may come minutes apart, as from compiling."""
+        """The largest ``flag`` of all ranks, on every rank. Goes over the CPU: no wait for the GPU's queue.
+        ``patient``: where ranks may come minutes apart, as from compiling."""
         if self.world_size == 1:
             return flag
         shared = torch.tensor([flag])
