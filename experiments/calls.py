@@ -10,9 +10,8 @@ from pathlib import Path
 
 import torch
 
+from experiments.tables import ROOT
 from mindiffusion.runtime.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 class BudgetUsed(Exception):

@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 
-from experiments.calls import ROOT, BudgetUsed, Caller
+from experiments.calls import BudgetUsed, Caller
 from experiments.spec import Cell, Study, all_constants
-from experiments.tables import FINAL, commit, read_csv, run_of
+from experiments.tables import FINAL, ROOT, commit, read_csv, run_of
 from mindiffusion.data.images import SYNTHETIC
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import write_atomically
@@ -35,8 +35,6 @@ class Harness:
         self.launcher = launcher
         output.mkdir(parents=True, exist_ok=True)
         self.done_elsewhere = self._runs_of_tables(tables) if tables else set()
-
-    # --- plan ---------------------------------------------------------------------------------------------------------
 
     def settings(self, cell: Cell) -> str:
         """A digest of all that a run's numbers depend on but its seed, its commit and its machine."""
@@ -66,8 +64,6 @@ class Harness:
                 )
             there.add((name, seed))
         return there
-
-    # --- run ----------------------------------------------------------------------------------------------------------
 
     def run_all(self) -> int:
         """Run what is missing, so many at a time as the caller has jobs. Returns how many runs are done."""
@@ -127,8 +123,6 @@ class Harness:
         flags = ["--data-path", self.study.data_path, "--output-dir", str(folder), "--seed", str(seed), "--resume"]
         flags += ["--images-per-epoch", str(images_per_epoch), *self._flags(cell)]
         return [*self.launcher, "-m", "experiments.launch", cell.script, *constants, "--", *flags]
-
-    # --- state --------------------------------------------------------------------------------------------------------
 
     def _folder(self, cell: str, seed: int) -> Path:
         return self.output / "runs" / cell / f"seed{seed}"

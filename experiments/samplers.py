@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.networks import Network, load_network, real_images
+from experiments.networks import load_network, real_images
 from experiments.tables import read_csv
 from mindiffusion.evaluation.color import color_error, color_statistics
 from mindiffusion.evaluation.faces import can_find_faces, found_faces
@@ -111,7 +111,7 @@ def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], ta
                 names = (name, network.digest[:12], text, evaluations, *facts)
                 draw = partial(network.draw, sampler, args.n_samples, args.seed, batch_size=args.batch_size)
                 measure(table, names, real, draw)
-        forget_compiled(network)
+        torch._dynamo.reset()  # it keeps 8 variants of one piece of code, and runs the ninth uncompiled
 
 
 def measure(table: Path, names: tuple, real: Tensor, draw: Callable[[], Tensor]) -> None:
@@ -152,12 +152,6 @@ def append(table: Path, row: dict) -> None:
         if new:
             writer.writeheader()
         writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
-
-
-def forget_compiled(network: Network) -> None:
-    """The compiler keeps 8 variants of one piece of code and runs the ninth uncompiled: start the next one afresh."""
-    if network.compiled:
-        torch._dynamo.reset()
 
 
 def plot(path: Path, rows: list[dict[str, str]]) -> None:
