@@ -25,10 +25,10 @@ FINE_FREQUENCY = 16  # half-waves per 32 pixels, so stripes repeat every 4
 # (1 for stripes that alternate from row to row, 1 from column to column, RGB direction)
 FINE = tuple((v, h, rgb) for v, h in ((1, 0), (0, 1)) for rgb in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
 
-# The demo's images are 2 x 2 tiles, each of one of eight colours, under stripes whose phase is drawn anew in each of
-# 4 x 4 blocks. All is local: of a pattern that fills the image a small network makes up its mind in each region apart
-# from the others, so that its samples are blends, and at a time that chance and rounding decide.
-TILES, BLOCKS = 2, 4  # to a side
+# The demo's images are 2 x 2 tiles, each of one of eight colours, under stripes of one of two phases. All is local: of
+# a pattern that fills the image a small network makes up its mind in each region apart from the others, so its samples
+# are blends. Stripes whose phase changes within a tile are learned more slowly.
+TILES = 2  # to a side
 RED_GREEN_BLUE, WHITE = ((1, 0, 0), (0, 1, 0), (0, 0, 1)), ((1, 1, 1),)
 
 
@@ -45,7 +45,7 @@ def _cosines(size: int) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def _tiles(size: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Tiles with soft edges, in red, green and blue, and blocks of white stripes.
+    """Tiles with soft edges, in red, green and blue, and white stripes in each.
 
     An edge rises over a quarter of a tile as (1 - cos) / 2. The stripes go + - - +, and the sum of such a rise, as of a
     constant, over them is 0: so the two are orthogonal.
@@ -53,7 +53,7 @@ def _tiles(size: int) -> tuple[list[Tensor], list[Tensor]]:
     quarter = size // TILES // 4
     rise = 0.5 - 0.5 * torch.cos((torch.arange(quarter, dtype=torch.float64) + 0.5) * (math.pi / quarter))
     tile = torch.cat((rise, torch.ones(2 * quarter, dtype=torch.float64), rise.flip(0)))
-    stripes = torch.cos((torch.arange(size // BLOCKS, dtype=torch.float64) + 0.5) * (FINE_FREQUENCY * math.pi / 32))
+    stripes = torch.cos((torch.arange(size // TILES, dtype=torch.float64) + 0.5) * (FINE_FREQUENCY * math.pi / 32))
 
     def everywhere(rows: Tensor, columns: Tensor, colors: Sequence[Sequence[float]]) -> list[Tensor]:
         places = torch.eye(size // len(rows), dtype=torch.float64)
@@ -77,17 +77,17 @@ class Recipe:
 
     patterns: Callable[[int], tuple[list[Tensor], list[Tensor]]]  # image size -> coarse and fine ones, orthonormal
     coarse_rms: float  # of a pixel, over all coarse patterns
-    amplitude_ratio: float  # a1 / a2
+    amplitude_ratio: float  # a1 / a2, of one pattern: there are more coarse ones in the demo, with 7 times the energy
 
 
-RECIPES = {SYNTHETIC: Recipe(_cosines, 0.32, 4), SYNTHETIC_DEMO: Recipe(_tiles, 0.5, 3)}
+RECIPES = {SYNTHETIC: Recipe(_cosines, 0.32, 4), SYNTHETIC_DEMO: Recipe(_tiles, 0.5, 1.5)}
 
 
 @dataclass(frozen=True)
 class TwoFeatureModel:
     """The patterns and amplitudes of the data, for images of ``image_size`` S.
 
-    ``coarse`` (J, 3·S·S) and ``fine`` (K, 3·S·S) are float32; J is 4 and K is 6, in the demo 12 and 16. All rows
+    ``coarse`` (J, 3·S·S) and ``fine`` (K, 3·S·S) are float32; J is 4 and K is 6, in the demo 12 and 4. All rows
     together are orthonormal.
     """
 
