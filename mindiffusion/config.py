@@ -18,6 +18,7 @@ from mindiffusion.stages import Stage
 from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE
 
 RESUME_NEWEST = "newest"
+PLACES = ("data_path", "output_dir", "resume", "init_from")  # stay in a run's own config.json, and nowhere else
 
 # --demo: the synthetic two-feature data and a schedule that 2 CPU cores finish in about 3 minutes. Flags still win.
 DEMO = {

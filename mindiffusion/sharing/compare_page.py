@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mindiffusion.checkpoints.same_run import flat_settings
-from mindiffusion.config import identity_fields
+from mindiffusion.config import PLACES, identity_fields
 from mindiffusion.reports.bands import band_names
 from mindiffusion.reports.metrics_log import COLUMNS
 from mindiffusion.reports.run_record import RunRecord
@@ -39,7 +39,6 @@ NOISE_FIELDS = (  # what decides how a grid is drawn
     *("seed", "num_samples", "image_size", "n_T", "betas"),
     *("sampler", "sample_steps", "sample_eta", "ema_decay"),
 )
-PLACES = ("data_path", "output_dir", "resume", "init_from")  # they stay in the run's own config.json
 SCIENCE = identity_fields()  # what decides what is learned, with the data; the rest is place and machine
 
 

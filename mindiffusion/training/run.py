@@ -10,7 +10,7 @@ from tqdm import tqdm
 from mindiffusion.checkpoints.checkpoint import Found
 from mindiffusion.checkpoints.same_run import check_same_run, optimizer_options
 from mindiffusion.checkpoints.weights import init_parameters, read_weights
-from mindiffusion.config import TrainConfig
+from mindiffusion.config import PLACES, TrainConfig
 from mindiffusion.data.images import ImageData
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
@@ -100,7 +100,7 @@ class Run:
             "next_stage": position.stage,
             "next_epoch": position.epoch,
             "next_step": position.step,
-            "config": self.config.to_dict(),
+            "config": {name: value for name, value in self.config.to_dict().items() if name not in PLACES},
             "data": self.data.fingerprint,
         }
 

@@ -10,6 +10,7 @@ from helpers import checkpoints, launch, load_script
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.weights import build_network, read_weights, weights_digest
+from mindiffusion.config import PLACES
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime import optional
@@ -59,6 +60,12 @@ def test_an_export_gives_the_samples_of_its_checkpoint(name, trained, tmp_path):
     assert json.loads((tmp_path / "again" / "config.json").read_text()) == json.loads(
         (tmp_path / "model" / "config.json").read_text()
     )
+
+
+def test_a_checkpoint_holds_no_place_of_its_machine(trained):
+    content = load_checkpoint(trained["train_celeba_cs_32"])
+    told = json.dumps({name: content[name] for name in ("config", "data", "args")})
+    assert str(trained["train_celeba_cs_32"].parents[1]) not in told and not set(PLACES) & set(content["config"])
 
 
 def test_an_unfinished_curriculum_still_stops_where_it_was_trained_down_to(trained, tmp_path, capsys):
