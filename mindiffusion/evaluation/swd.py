@@ -34,7 +34,7 @@ SMALLEST_LEVEL = 8  # pixels: the last level that holds a patch
 SCALE = 1000.0  # distances are published times a thousand
 NORMALIZATIONS = ("reference", "own")
 BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)  # of Burt and Adelson 1983
-MOST_VALUES = 2**26  # projected at a time, of each set: 256 MiB
+MOST_VALUES = 2**25  # projected at a time, of each set: 128 MiB
 
 
 def swd_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
