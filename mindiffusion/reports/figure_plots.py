@@ -85,7 +85,7 @@ def channels_figure(record: RunRecord, saved: list[dict[str, Any]]) -> Figure:
     figure = new_figure(4.4)
     count, lattice = figure.subplots(2, 1, height_ratios=(1, 1.3))
     mark_stages(count, record)
-    active = record.metrics["active_channels"]  # of the interval that ends there
+    active = [sum(0 <= birth <= stage for birth in births) for stage in record.metrics["stage"]]
     count.plot([0, *record.metrics["images"]], [active[0], *active], color=BLUE, lw=2, drawstyle="steps-pre")
     count.set(ylabel="active channels", ylim=(0, len(births) * 1.08))
     images_axis(count, record)
