@@ -52,7 +52,7 @@ PLACES = {
     "sync": (os, "fsync"),
     "rename": (os, "replace"),
     "config": (saver, "write_config"),
-    "restore": (Run, "_restore_rest"),
+    "restore": (Run, "_restore_state"),
     "cache": (image_cache, "read_image"),
     "load": (training, "open_run"),
 }

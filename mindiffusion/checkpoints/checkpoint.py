@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from mindiffusion.checkpoints import v1
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import write_atomically
 
 FORMAT = "mindiffusion-checkpoint"
@@ -109,8 +109,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise BadCheckpoint(f"{path} is damaged: its checksum does not match its content.")
     try:
         return checkpoint if version > 1 else v1.new_content(checkpoint, checkpoint["model"])
-    except (KeyError, ValueError, TypeError, StopIteration, ZeroDivisionError) as error:
-        raise BadCheckpoint(f"{path} is damaged: {error!r} in what it says of its run.") from error
+    except (LookupError, ValueError, TypeError, AttributeError, StopIteration, ArithmeticError) as error:
+        raise BadCheckpoint(f"{path} is refused for what it says of its run: {first_line(error)}.") from error
 
 
 def load_plain(path: Path) -> Any:

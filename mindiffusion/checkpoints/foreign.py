@@ -1,8 +1,14 @@
 """What a configuration out of a file may say. Whoever wrote the file chose it: it is checked here, once, before use."""
 
+from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from mindiffusion.checkpoints import v1
+from mindiffusion.checkpoints.checkpoint import BadCheckpoint
+from mindiffusion.runtime.errors import first_line
 from mindiffusion.runtime.plain_text import plain_values
 
 WHOLE = {  # whole numbers: smallest, largest
@@ -15,6 +21,7 @@ WHOLE = {  # whole numbers: smallest, largest
     "epochs": (1, 10**6),
     "images": (1, 10**12),
 }
+MULTIPLES = {"image_size": 32, "n_feat": 8}
 NUMBERS = {"t_min": (0, 1), "t_max": (0, 1), "lr": (0, 1e3), "ema_decay": (0, 1)}
 LARGEST = 1e9  # of what a stage or a schedule says
 MOST_STAGES = 100
@@ -43,7 +50,8 @@ def checked_config(config: Any) -> dict[str, Any]:
         good = isinstance(values, list) and len(values) in (0, len(stages))
         _check(good and all(_is_number(value, -LARGEST, LARGEST) for value in values), name, values)
     betas = config.get("betas", [1e-4, 0.02])
-    _check(isinstance(betas, list) and len(betas) == 2 and all(_is_number(b, 0, 1) for b in betas), "betas", betas)
+    good = isinstance(betas, list) and len(betas) == 2 and all(_is_number(beta, 0, 1) for beta in betas)
+    _check(good and 0 < betas[0] <= betas[1] < 1, "betas", betas)
     constants = config.get("constants", {})
     _check(isinstance(constants, dict), "constants", constants)
     for name, value in constants.items():
@@ -64,10 +72,76 @@ def checked_data(data: Any) -> dict[str, Any]:
     return data
 
 
+def check_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """BadCheckpoint unless the checkpoint that was read from ``path`` can be of a run: before it is used, not when it
+    is read."""
+    try:
+        check_model(content)
+        check_state(content)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise BadCheckpoint(f"{path} is refused for what it says of its run: {first_line(error)}.") from error
+
+
+def check_model(about: dict[str, Any]) -> None:
+    """ValueError, naming the field, unless what a checkpoint or an export says of its network and of where its run
+    stands can be so, and fits together. An export of minDiffusion's weights says nothing: it has no config."""
+    for name, kind in {"network": str, "args": dict, "config": dict, "t_stop": int}.items():
+        _check(isinstance(about.get(name), kind), name, about.get(name))
+    if not about["config"]:
+        return
+    config, data = checked_config(about["config"]), checked_data(about["data"])
+    for name, value in plain_values(about["args"]).items():
+        _check(name not in config or value == config[name], f"{name} of the network", value)
+    _check(0 <= about["t_stop"] <= config.get("n_T", 1000), "t_stop", about["t_stop"])
+    steps = (config.get("images_per_epoch") or data["images"]) // config["global_batch_size"]
+    _check(steps > 0, "global_batch_size", config["global_batch_size"])
+    epochs = sum(stage["epochs"] for stage in config["stages"])
+    for name in ("next_epoch", "next_step"):
+        _check(type(about.get(name)) is int and about[name] >= 0, name, about.get(name))
+    _check(about["next_step"] <= epochs * steps, "next_step", about["next_step"])
+    _check(about["next_epoch"] == about["next_step"] // steps, "next_epoch", about["next_epoch"])
+
+
+def check_state(content: dict[str, Any]) -> None:
+    """The same for the tensors of a checkpoint, and the sums of its interval."""
+    for name in ("model", "ema", "training_state"):
+        for key, value in (content[name] or {}).items():
+            _check(isinstance(key, str) and is_plain_tensor(value), f"{key} of {name}", type(value).__name__)
+    averaged = content["config"].get("ema_decay", 0.999) != 0
+    _check((content["ema"] is not None) == averaged, "ema", type(content["ema"]).__name__)
+    _check_optimizer(content["optimizer"])
+    for name, value in content["interval"].items():
+        _check(isinstance(name, str) and isinstance(value, float), f"{name} of the interval", value)
+
+
+def _check_optimizer(state: dict[str, Any]) -> None:
+    """Groups of numbered weights, and for each weight the same moments: tensors of finite fractions."""
+    groups, moments = state.get("param_groups"), state.get("state")
+    good = isinstance(groups, list) and all(isinstance(group, dict) and "params" in group for group in groups)
+    _check(good and groups and isinstance(moments, dict), "optimizer", groups)
+    count = sum(len(group["params"]) for group in groups)
+    kinds = [{name: type(value) for name, value in each.items()} for each in moments.values()]
+    _check(len(kinds) in (0, count) and all(each == kinds[0] for each in kinds), "optimizer", f"{len(kinds)} moments")
+    for value in (value for each in moments.values() for value in each.values() if isinstance(value, Tensor)):
+        good = is_plain_tensor(value) and value.is_floating_point() and bool(value.isfinite().all())
+        _check(good, "a moment of the optimizer", value.dtype)
+
+
+def is_plain_tensor(value: Any) -> bool:
+    """Whether it is a tensor of numbers that lie in memory one beside the other."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and (not value.is_quantized and not value.is_complex())
+    )
+
+
 def _check_numbers(values: dict[str, Any]) -> None:
     for name, value in values.items():
         if name in WHOLE:
-            _check(type(value) is int and _is_number(value, *WHOLE[name]), name, value)
+            good = type(value) is int and _is_number(value, *WHOLE[name])
+            _check(good and value % MULTIPLES.get(name, 1) == 0, name, value)
         elif name in NUMBERS:
             _check(_is_number(value, *NUMBERS[name]), name, value)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mindiffusion.checkpoints import v1
 from mindiffusion.checkpoints.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
 from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
+from mindiffusion.checkpoints.foreign import check_checkpoint, check_model, is_plain_tensor
 from mindiffusion.networks import REGISTRY
 from mindiffusion.runtime.files import open_regular, read_text
 from mindiffusion.runtime.optional import require
@@ -85,9 +86,11 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
     content = load_plain(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
         checkpoint = load_checkpoint(path)
+        check_checkpoint(path, checkpoint)
         weights = Weights(path, checkpoint["model"], checkpoint, RAW)
         return weights if raw else weights.of_kind(weights.kinds[0])
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    good = isinstance(content, dict) and all(isinstance(name, str) for name in content)
+    if not good or not all(map(is_plain_tensor, content.values())):
         raise BadCheckpoint(f"{path} holds neither a checkpoint of this program nor a bare state dict.")
     state = {_strip(name): value for name, value in content.items()}
     if FIRST_WEIGHT not in state or LAST_WEIGHT not in state:
@@ -98,15 +101,28 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
 
 def build_network(weights: Weights) -> NaiveUnet:
     """The network that the weights are of, with the weights in it, on the CPU, in eval mode."""
-    n_feat, in_channels = weights.state[FIRST_WEIGHT].shape[:2]
-    shape = {"in_channels": in_channels, "out_channels": weights.state[LAST_WEIGHT].shape[0], "n_feat": n_feat}
-    args = {**(weights.checkpoint or {}).get("args", {}), **shape}  # the weights know best
+    kind = network_class(weights)
     try:
-        net = network_class(weights)(**args)
-        net.load_state_dict(weights.state)
-    except (RuntimeError, TypeError) as error:
-        raise BadCheckpoint(f"{weights.path} does not fit {network_class(weights).__name__}: {error}") from error
+        n_feat, in_channels = weights.state[FIRST_WEIGHT].shape[:2]
+        shape = {"in_channels": in_channels, "out_channels": len(weights.state[LAST_WEIGHT]), "n_feat": n_feat}
+        with torch.device("meta"):  # which takes no memory: one large weight may ask for a network that is larger
+            needed = sum(value.numel() for value in NaiveUnet(**shape).state_dict().values())
+        if needed > 2 * sum(value.numel() for value in weights.state.values()):
+            raise ValueError(f"weights are missing for {n_feat} features")
+        net = kind(**{**(weights.checkpoint or {}).get("args", {}), **shape})  # the weights know best
+        load_state(net, weights.state)
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:
+        raise BadCheckpoint(f"{weights.path} does not fit {kind.__name__}: {error}") from error
     return net.eval()
+
+
+def load_state(net: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put the weights into the network. RuntimeError or ValueError, naming a weight, if they do not fit; PyTorch itself
+    takes whole numbers for fractions and the reverse."""
+    net.load_state_dict(state)
+    for name, value in net.state_dict().items():
+        if value.is_floating_point() != state[name].is_floating_point():
+            raise ValueError(f"{name} has numbers of another kind")
 
 
 def network_class(weights: Weights) -> type[NaiveUnet]:
@@ -164,6 +180,11 @@ def _read_export(folder: Path, raw: bool) -> Weights:
         if missing := {FIRST_WEIGHT, LAST_WEIGHT} - set(state):
             raise ValueError(f"it has no {missing.pop()}")
         about = about if about["format_version"] > 1 else v1.new_content(about, state)
+        check_model(about)
+        if about.get("digest", weights_digest(state)) != weights_digest(state):
+            raise ValueError("its weights are not those that were exported")
+        if about["weights"] not in (AVERAGED, RAW, ORIGINAL):
+            raise ValueError(f"its weights are {plain(about['weights'])}")
     except Exception as error:  # missing, damaged, of another kind: safetensors has errors of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadCheckpoint(f"{folder} cannot be read as an export of this program: {reason}") from error

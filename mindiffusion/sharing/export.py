@@ -5,6 +5,7 @@ the machine it was trained on:
     network, args                        class of the network, and what its constructor wants
     t_stop                               the lowest timestep it was trained on, 0 for all
     weights                              "averaged", "raw", or "original" for a bare state dict of minDiffusion
+    digest                               of the weights as they are stored, see weights_digest
     stored                               "float32" or "float16": half the size, read back as float32
     config, data, next_epoch, next_step  as in a checkpoint, config without paths and machine; {} and 0 for "original"
 A SparseNaiveUnet's channel_mask and channel_birth_stage are buffers, so they lie in model.safetensors with the rest.
@@ -25,6 +26,7 @@ from mindiffusion.checkpoints.weights import (
     Weights,
     build_network,
     check_finite,
+    weights_digest,
 )
 from mindiffusion.config import identity_fields
 from mindiffusion.runtime.errors import UserError, first_line
@@ -58,6 +60,7 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: boo
             temporary.mkdir(parents=True)
             state = {name: value.contiguous() for name, value in net.state_dict().items()}
             (temporary / EXPORT_WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
+            about["digest"] = weights_digest(state)
             (temporary / EXPORT_CONFIG).write_text(json.dumps(about, indent=2) + "\n")
             (temporary / "README.md").write_text(model_card(weights, about, net, licence), encoding="utf-8")
             for path in temporary.iterdir():

@@ -43,6 +43,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
     saved, own = state["param_groups"], optimizer.state_dict()["param_groups"]
     groups = [{**mine, "params": theirs["params"]} for theirs, mine in zip(saved, own, strict=True)]
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+    for parameter in (each for group in optimizer.param_groups for each in group["params"]):
+        for moment in optimizer.state.get(parameter, {}).values():
+            if isinstance(moment, Tensor) and moment.dim() and moment.shape != parameter.shape:
+                raise ValueError("a moment of the optimizer has not the shape of its weight")
     lay_out_moments(optimizer)
 
 

@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from mindiffusion.checkpoints.checkpoint import Found
+from mindiffusion.checkpoints.checkpoint import BadCheckpoint, Found
+from mindiffusion.checkpoints.foreign import check_checkpoint
 from mindiffusion.checkpoints.same_run import check_same_run, optimizer_options
-from mindiffusion.checkpoints.weights import init_parameters, read_weights
+from mindiffusion.checkpoints.weights import Weights, check_finite, init_parameters, load_state, read_weights
 from mindiffusion.config import PLACES, TrainConfig
 from mindiffusion.data.images import ImageData
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.plain_text import plain_lines
 from mindiffusion.runtime.terminal import fit, paint
 from mindiffusion.training.acceleration import load_optimizer
@@ -59,6 +60,7 @@ class Run:
         """
         next_step = 0
         if found:
+            check_checkpoint(found.path, found.content)
             if found.content["network"] != type(self.net).__name__:
                 raise UserError(
                     f"{found.path} holds a {found.content['network']}, this script trains a {type(self.net).__name__}."
@@ -67,19 +69,23 @@ class Run:
             identity = {**self.config.identity(), "network": self.net.args, "optimizer": optimizer}
             check_same_run(found, identity, self.data.fingerprint, TrainConfig.defaults())
             next_step = found.content["next_step"]
-            self.net.load_state_dict(found.content["model"])
         elif self.config.init_from:
             init_parameters(self.net, read_weights(Path(self.config.init_from)))
         if self.config.ema_decay:
             self.ema = Ema(self.net, self.config.ema_decay)
         if found:
-            self._restore_rest(found)
+            try:
+                self._restore_state(found)
+            except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+                raise BadCheckpoint(f"{found.path} does not fit this run: {first_line(error)}.") from error
             self.say(f"continuing {found.path} at step {next_step:,} of {self.schedule.total_steps:,}")
         return next_step
 
-    def _restore_rest(self, found: Found) -> None:
-        if self.ema:
-            self.ema.net.load_state_dict(found.content["ema"])
+    def _restore_state(self, found: Found) -> None:
+        for net, kind in ((self.net, "model"), (self.ema and self.ema.net, "ema")):
+            if net:
+                check_finite(Weights(found.path, found.content[kind], None, kind))
+                load_state(net, found.content[kind])
         load_optimizer(self.optimizer, found.content["optimizer"])
         self.meter.load_state(found.content["interval"])
         self.net.load_training_state(found.content["training_state"])

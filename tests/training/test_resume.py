@@ -180,7 +180,7 @@ def test_what_cannot_be_resumed_is_told_with_what_can_be_done(finished, tmp_path
         launch(C, folder, *GRIDS, "--resume", "--epochs-per-stage", "1", "1", "1", "1", "2")
     launch(C, tmp_path / "my rums", "--resume")
     said = capsys.readouterr().out
-    assert said.startswith(f"nothing to resume in {tmp_path}/my rums/checkpoints_c_32: a new run begins there.\n")
+    assert f"nothing to resume in {tmp_path}/my rums/checkpoints_c_32: a new run begins there.\n" in said
     assert f"python sample.py '{tmp_path}/my rums/checkpoints_c_32' -o" in said
     monkeypatch.setattr("sys.argv", ["t.py", "--local-rank=0", "--local_rank=0"])
     run_script(lambda: None)  # as python -m torch.distributed.launch starts a script
