@@ -58,7 +58,7 @@ from mindiffusion.runtime.files import prepare_output
 from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import resolve_precision, set_backend_flags
 from mindiffusion.runtime.terminal import work_bar
-from mindiffusion.sampling import add_sampler_flags, chosen_sampler
+from mindiffusion.sampling import TO_MEASURE, add_sampler_flags, chosen_sampler
 from mindiffusion.unet import SIZE_MULTIPLE
 
 FLOOR = "real"  # the name of the row of real images
@@ -82,7 +82,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--n-loss-images", type=int, default=1000, help="real ones for loss and bpd (default: 1000)")
     parser.add_argument("--metrics", nargs="+", choices=NAMES, help="default: all that can be had")
     parser.add_argument("--raw-weights", action="store_true", help="the last weights, not their moving average")
-    add_sampler_flags(parser)
+    add_sampler_flags(parser, TO_MEASURE)
     parser.add_argument("--swd-normalization", choices=NORMALIZATIONS, default="reference", help="default: reference")
     parser.add_argument("--inception-weights", type=Path, help="torch-fidelity's file (default: torch's cache)")
     parser.add_argument("--floor", action="store_true", help="also a row of real images that are not the reference")
@@ -106,7 +106,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least {least}.")
     if args.image_size is not None and (args.image_size < 1 or args.image_size % SIZE_MULTIPLE):
         parser.error(f"--image-size is {args.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}.")
-    args.sampler = chosen_sampler(parser, args)
+    args.sampler = chosen_sampler(parser, args, TO_MEASURE)
     try:
         args.places = parse_range(args.eval_images) if args.eval_images else None
     except ValueError:

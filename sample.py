@@ -34,6 +34,7 @@ from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import resolve_precision
 from mindiffusion.runtime.terminal import command, work_bar
 from mindiffusion.sampling import (
+    Sampler,
     add_sampler_flags,
     chosen_sampler,
     draw,
@@ -62,7 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "-o", "--output", type=Path, default=Path("samples.png"), help="grid.png, or a folder (default: samples.png)"
     )
     parser.add_argument("-n", "--num-samples", type=int, default=64, help="how many images (default: 64)")
-    add_sampler_flags(parser)
+    add_sampler_flags(parser, Sampler())
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time (default: 256)")
     parser.add_argument("--raw-weights", action="store_true", help="the last weights, not their moving average")
@@ -84,7 +85,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--half is for --export: samples are drawn in --precision.")
     if args.licence and not args.export:
         parser.error("--licence is for the card of --export: leave it out.")
-    args.sampler = chosen_sampler(parser, args)
+    args.sampler = chosen_sampler(parser, args, Sampler())
     most = MOST_OF_GRID if args.output.suffix == ".png" else MOST
     for name, limit in (("num_samples", most), ("batch_size", MOST)):
         if not 1 <= getattr(args, name) <= limit:

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--cells", nargs="+", help="of a study: rows, from the top (default: all that are done)")
     parser.add_argument("--seed", type=int, help="of a study: of the runs (default: 0)")
     parser.add_argument("--columns", type=int, default=16, help="images per row (default: 16)")
-    parser.add_argument("--steps", type=int, default=50, help="of DDIM (default: 50)")
+    parser.add_argument("--steps", type=int, default=Sampler.steps, help="default: 25")
     parser.add_argument(
         "--real", metavar="A-B", help="a first row of these images of the sorted folder: not to publish"
     )

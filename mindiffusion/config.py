@@ -99,8 +99,8 @@ class TrainConfig:
         choices=COMPILE_MODES,
     )
     num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
-    sampler: str = flag("ddim", "of sample grids; ddpm takes every step", choices=SAMPLERS)
-    sample_steps: int = flag(50, "network evaluations per sample of a grid", type=int)
+    sampler: str = flag("dpm", "of sample grids; ddpm takes every step", choices=SAMPLERS)
+    sample_steps: int = flag(25, "network evaluations per sample of a grid", type=int)
     sample_eta: float = flag(1.0, "noise of the grids' sampler, from 0 (none) to 1 (as much as DDPM)", type=float)
     figures: bool = flag(True, "draw figures at stage ends", action=argparse.BooleanOptionalAction)
     tensorboard: bool = flag(False, "log scalars and grids for TensorBoard too", action="store_true")
