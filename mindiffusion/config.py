@@ -33,8 +33,6 @@ DEMO = {
 }
 DEMO_EPOCHS = 9
 COMPILE_MODES = ("default", "reduce-overhead")  # torch.compile's own; the second records CUDA graphs
-
-
 SCIENCE = {"science": True}  # a field that decides which numbers a run computes: no checkpoint of another is continued
 
 
