@@ -43,16 +43,6 @@ def test_round_trip(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_an_altered_value_fails_the_checksum(tmp_path):
-    path = tmp_path / "a.pt"
-    save_checkpoint(path, content())
-    checkpoint = torch.load(path, weights_only=True)
-    checkpoint["model"]["w"][0, 0] += 1e-6
-    torch.save(checkpoint, path)
-    with pytest.raises(BadCheckpoint, match="checksum"):
-        load_checkpoint(path)
-
-
 class Payload:
     def __reduce__(self):
         return (open, ("executed", "w"))
@@ -126,13 +116,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         save_latest(tmp_path, content(2))
     assert [p.name for p in tmp_path.iterdir()] == ["latest.pt"]
     assert load_checkpoint(tmp_path / "latest.pt")["next_step"] == 1
-
-
-def test_another_run_is_refused_with_the_fields_that_differ(tmp_path):
-    found = Found(tmp_path / "a.pt", content())
-    check_same_run(found, {"lr": 0.1}, {"images": 9})
-    with pytest.raises(UserError, match=r"(?s)lr: 0\.1 in the checkpoint, 0\.2 now.*data\.images: 9"):
-        check_same_run(found, {"lr": 0.2}, {"images": 8})
 
 
 def test_other_pixels_are_another_run_and_a_checkpoint_without_them_goes_on_with_a_word(tmp_path, capsys):

@@ -7,10 +7,9 @@ import pytest
 import torch
 from helpers import checkpoints, contents, launch, load_script
 
-from mindiffusion.checkpoints.checkpoint import BadCheckpoint, find_newest, load_checkpoint
+from mindiffusion.checkpoints.checkpoint import BadCheckpoint, find_newest
 from mindiffusion.checkpoints.find import find_model, is_model
 from mindiffusion.checkpoints.models import model_name, open_model
-from mindiffusion.checkpoints.same_run import check_same_run
 from mindiffusion.checkpoints.weights import read_weights
 from mindiffusion.runtime.errors import UserError
 
@@ -52,13 +51,6 @@ def test_an_export_and_a_bare_state_dict_are_named_like_any_other(run, tmp_path,
     )
     for path in (tmp_path / "model", tmp_path / "model" / "model.safetensors", bare, compiled):
         assert same(path, run)
-
-
-def test_a_damaged_latest_gives_way_to_the_one_before_with_a_warning(run, tmp_path, capsys):
-    folder = shutil.copytree(checkpoints(C, run), tmp_path / "checkpoints_c_32")
-    (folder / "latest.pt").write_bytes(b"PK damaged")
-    assert find_model(folder).name == "stage5.pt"  # of the same step; previous.pt is older
-    assert "Trying an older one" in capsys.readouterr().err
 
 
 def test_the_newest_checkpoint_is_that_of_the_highest_step_whatever_its_name(run, tmp_path, capsys):
@@ -126,15 +118,3 @@ def test_an_object_in_a_file_is_refused_without_advice_to_load_it_anyhow(tmp_pat
     with pytest.raises(BadCheckpoint, match="more than tensors and plain values") as error:
         read_weights(tmp_path / "x.pt")
     assert "weights_only" not in str(error.value)
-
-
-def test_a_resume_of_another_variant_or_schedule_is_told_in_short_lines(run):
-    found = find_newest(checkpoints(C, run))
-    content = load_checkpoint(checkpoints(C, run) / "latest.pt")
-    config = content["config"]
-    with pytest.raises(UserError, match="it was trained as C, this script trains CS"):
-        check_same_run(found, {**config, "variant": "cs"}, content["data"])
-    longer = [{**stage, "epochs": 9} for stage in config["stages"]]
-    with pytest.raises(UserError, match=r"stages\.epochs: 1 1 1 1 1 in the checkpoint, 9 9 9 9 9 now") as error:
-        check_same_run(found, {**config, "stages": longer}, content["data"])
-    assert max(map(len, str(error.value).splitlines())) < 160

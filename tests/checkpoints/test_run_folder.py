@@ -1,9 +1,7 @@
 """The folders of a run: what may be continued there, what is deleted, when a checkpoint is due. Trains nothing."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,8 +12,6 @@ from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.stages import Stage
-from mindiffusion.training import saver as saving
-from mindiffusion.training.saver import Saver
 
 
 @pytest.fixture
@@ -74,18 +70,6 @@ def test_overwrite_deletes_what_a_run_writes_and_nothing_else(config):
     assert [path.name for path in config.checkpoints_dir.iterdir()] == ["mine.pt"]
 
 
-def test_a_run_that_starts_at_the_same_time_may_clear_up(config, monkeypatch):
-    touch = Path.touch
-
-    def touch_and_lose(path, *args, **kwargs):
-        touch(path, *args, **kwargs)
-        path.unlink()
-
-    monkeypatch.setattr(Path, "touch", touch_and_lose)
-    with reserved_folders(config, Ranks()):
-        assert not list(config.contents_dir.iterdir())
-
-
 def test_a_link_in_the_place_of_the_lock_is_told(config, tmp_path):
     (tmp_path / "precious").write_text("mine")
     (config.checkpoints_dir / run_folder.LOCK).symlink_to(tmp_path / "precious")
@@ -95,36 +79,3 @@ def test_a_link_in_the_place_of_the_lock_is_told(config, tmp_path):
 
 
 # --- when a checkpoint is due -----------------------------------------------------------------------------------------
-
-
-def saver_of(config: TrainConfig, ranks: object, saved_path: Path) -> Saver:
-    """A saver of a run that has saved step 5 at ``saved_path``, in an epoch that ends no stage."""
-    schedule = SimpleNamespace(steps_of=lambda epoch: range(5), ends_stage=lambda stage, epoch: False)
-    meter = SimpleNamespace(paused=nullcontext, state=dict)
-    run = SimpleNamespace(config=config, ranks=ranks, schedule=schedule, meter=meter, data=SimpleNamespace())
-    run.saved_step, run.saved_path, run.content = 5, saved_path, lambda done, interval: {"step": done}
-    log = SimpleNamespace(metrics_file=SimpleNamespace(sync=lambda: None))
-    return Saver(run, log)
-
-
-@pytest.mark.parametrize("source", ["elsewhere", "stage3.pt", "latest.pt"])
-def test_what_a_run_goes_on_from_is_its_latest_before_it_begins(source, config, old, monkeypatch):
-    saved = []
-    monkeypatch.setattr(saving, "save_latest", lambda folder, content: saved.append((folder, content["step"])))
-    saver = saver_of(config, Ranks(), old if source == "elsewhere" else config.checkpoints_dir / source)
-    monkeypatch.setattr(saver, "_begin", lambda found: None)
-    saver.begin(Found(old, {}))
-    assert saved == ([] if source == "latest.pt" else [(config.checkpoints_dir, 5)])
-    before = len(saved)
-    saver.finish_epoch(0, 0)
-    assert len(saved) == before
-
-
-@pytest.mark.parametrize("main", [True, False])
-def test_only_the_rank_that_writes_wishes_to_save_an_epoch(main, config, old):
-    wishes = []
-    ranks = SimpleNamespace(is_main=main, any=lambda flag: wishes.append(flag))
-    saver = saver_of(config, ranks, old)
-    saver.saved_at = float("-inf")
-    saver.finish_epoch(0, 0)
-    assert wishes == [int(main)]

@@ -1,6 +1,5 @@
 """What is said of mistakes: no folder, no room, images that cannot be read; nothing half-made stays behind."""
 
-import os
 import resource
 import shutil
 from collections import namedtuple
@@ -11,7 +10,7 @@ import torch
 from image_folder import data_files, fail_to_decode, load
 from PIL import Image
 
-from mindiffusion.data import decode, image_cache
+from mindiffusion.data import image_cache
 from mindiffusion.data.images import count_images, load_images
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
@@ -47,35 +46,9 @@ def test_a_home_relative_path_is_understood(faces, monkeypatch):
     assert len(load("~/faces")) == 12
 
 
-def test_an_unknown_crop(faces):
-    with pytest.raises(UserError, match=r"'139'.*square, 140, 148, none"):
-        load(faces, crop="139")
-
-
-def test_a_subfolder_that_may_not_be_read(faces, monkeypatch):
-    (faces / "secret").mkdir()
-    scandir = os.scandir
-
-    def guarded(path):
-        if str(path).endswith("secret"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", guarded)
-    with pytest.raises(UserError, match=r"secret cannot be read \(Permission denied\)"):
-        load(faces)
-
-
 def test_a_cache_folder_that_cannot_be_made(faces, monkeypatch):
     monkeypatch.setenv("MINDIFFUSION_CACHE", str(faces / "00.png" / "cache"))
     with pytest.raises(UserError, match=r"00\.png/cache cannot be written.*Set MINDIFFUSION_CACHE"):
-        load(faces)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_cache_folder_without_write_permission(faces, cache):
-    cache.mkdir(mode=0o500)
-    with pytest.raises(UserError, match=r"cannot be written \(Permission denied\).*MINDIFFUSION_CACHE"):
         load(faces)
 
 
@@ -84,16 +57,6 @@ def test_too_little_space_is_told_before_the_work(faces, cache, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(12 * 3 * 32 * 32))
     monkeypatch.setattr(image_cache, "read_image", fail_to_decode)
     with pytest.raises(UserError, match=r"needs 0\.1 MB in .*cache.*MINDIFFUSION_CACHE"):
-        load(faces)
-    assert data_files(cache) == []
-
-
-def test_a_disk_that_fills_up_during_the_work(faces, cache, monkeypatch):
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"needs 0\.1 MB .*No space left on device.*MINDIFFUSION_CACHE"):
         load(faces)
     assert data_files(cache) == []
 
@@ -129,12 +92,6 @@ def test_an_unreadable_image_is_named(faces, cache):
     assert len(load(faces)) == 12
 
 
-def test_an_image_of_absurd_size_is_an_unreadable_image(faces, monkeypatch):
-    monkeypatch.setattr(decode, "MAX_PIXELS", 1999)
-    with pytest.raises(UserError, match=r"00\.png cannot be read \(its 40x50 pixels are more than the 1,999"):
-        load(faces)
-
-
 def test_bad_images_are_skipped_and_listed_if_asked(faces, cache, capsys, monkeypatch):
     clean = load(faces).images
     bad = spoil(faces)
@@ -152,14 +109,6 @@ def test_bad_images_are_skipped_and_listed_if_asked(faces, cache, capsys, monkey
     assert capsys.readouterr().err == ""  # one rank speaks
     with pytest.raises(UserError, match="--skip-bad-images"):  # and forgives only who asks
         load(faces)
-
-
-def test_a_long_list_of_skipped_images_is_cut(faces, capsys):
-    for i in range(25):
-        (faces / f"bad{i:02}.jpg").write_bytes(b"")
-    assert len(load(faces, skip_bad_images=True)) == 12
-    message = capsys.readouterr().err
-    assert "\nSkipped 25 " in message and message.endswith("bad09.jpg and 15 more\n")
 
 
 def test_all_images_are_bad(tmp_path, cache):

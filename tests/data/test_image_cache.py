@@ -1,14 +1,13 @@
 """The cache of decoded images: built once, mapped, mended, shared by jobs and processes."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
+import time
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
 from image_folder import data_files, fail_to_decode, load
 from PIL import Image
 
@@ -35,13 +34,6 @@ def test_a_cache_is_built_once_and_then_mapped(faces, cache, monkeypatch):
     assert load(faces).images[0, 0, 0, 0] == 0  # the file stays as it was
 
 
-def test_a_read_only_cache_serves(faces, cache, monkeypatch):
-    load(faces)
-    monkeypatch.setattr(image_cache, "build_cache", fail_to_decode)
-    monkeypatch.setattr("mindiffusion.data.images.build_cache", fail_to_decode)
-    assert len(load(faces)) == 12
-
-
 def test_every_change_of_the_data_or_the_options_makes_a_new_cache(faces, cache):
     def number_of_caches():
         return len(list(cache.glob("*.npy")))
@@ -60,48 +52,32 @@ def test_every_change_of_the_data_or_the_options_makes_a_new_cache(faces, cache)
     assert load(faces).images[12, 0, 0, 0] == 0 and number_of_caches() == 6
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "cut short",
-        "longer",
-        "zeroed",
-        "a pipe",
-        "emptied",
-        "of another shape",
-        "json lost",
-        "json cut",
-        "json of another kind",
-        "json without shape",
-    ],
-)
+def zero_a_block(array):
+    """A disk that has lost a block, of which the size tells nothing."""
+    with open(array, "rb+") as file:
+        file.seek(2000)
+        file.write(bytes(512))
+
+
+DAMAGES = {  # done to the array and to the JSON file beside it
+    "cut short": lambda array, about: array.write_bytes(array.read_bytes()[:-1]),
+    "longer": lambda array, about: array.write_bytes(array.read_bytes() + b"0"),
+    "zeroed": lambda array, about: zero_a_block(array),
+    "a pipe": lambda array, about: (array.unlink(), os.mkfifo(array)),
+    "emptied": lambda array, about: array.write_bytes(b""),
+    "of another shape": lambda array, about: np.save(array, np.zeros((2, 3, 32, 32), np.uint8)),
+    "json lost": lambda array, about: about.unlink(),
+    "json of another kind": lambda array, about: about.write_text("[1]"),
+    "json without shape": lambda array, about: about.write_text("{}"),
+    "json cut": lambda array, about: about.write_text(about.read_text()[:10]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_cache_is_built_again(faces, cache, damage, capsys):
     expected = load(faces).images.clone()
-    assert "making it again" not in capsys.readouterr().err
-    (array,), (about,) = cache.glob("*.npy"), cache.glob("*.json")
-    if damage == "cut short":
-        array.write_bytes(array.read_bytes()[:-1])
-    elif damage == "longer":
-        array.write_bytes(array.read_bytes() + b"0")
-    elif damage == "zeroed":  # a disk that has lost a block, of which the size tells nothing
-        with open(array, "rb+") as file:
-            file.seek(2000)
-            file.write(bytes(512))
-    elif damage == "a pipe":
-        array.unlink()
-        os.mkfifo(array)
-    elif damage == "emptied":
-        array.write_bytes(b"")
-    elif damage == "of another shape":
-        np.save(array, np.zeros((2, 3, 32, 32), np.uint8))
-    elif damage == "json lost":
-        about.unlink()
-    elif damage == "json of another kind":
-        about.write_text("[1]")
-    elif damage == "json without shape":
-        about.write_text("{}")
-    else:
-        about.write_text(about.read_text()[:10])
+    DAMAGES[damage](*cache.glob("*.npy"), *cache.glob("*.json"))
+    capsys.readouterr()
     assert torch.equal(load(faces).images, expected)
     assert ("is damaged: making it again" in capsys.readouterr().err) == (damage != "json lost")
     load(faces)
@@ -180,32 +156,29 @@ def test_a_lock_that_cannot_be_had_is_told_and_does_no_harm(faces, cache, kind, 
     assert "Going on without the lock" in capsys.readouterr().err
 
 
-def test_two_jobs_at_once_build_one_cache(faces, cache, tmp_path):
-    log = tmp_path / "decoded"
-    job = f"""
-import time
-from mindiffusion.data import images as data
-from mindiffusion.data import image_cache
-from mindiffusion.runtime.distributed import Ranks
-decode = image_cache.read_image
-def slow_decode(path, *arguments):
-    with open({str(log)!r}, "a") as log:
-        log.write(path + "\\n")
-    time.sleep(0.1)
-    return decode(path, *arguments)
-image_cache.read_image = slow_decode
-open({str(tmp_path)!r} + f"/ready{{__import__('os').getpid()}}", "w").close()
-while len(list(data.Path({str(tmp_path)!r}).glob("ready*"))) < 2:
-    time.sleep(0.01)
-print(int(data.load_images({str(faces)!r}, 32, "square", 0, Ranks()).images.sum()))
-"""
-    command = [sys.executable, "-c", job]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    jobs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    sums = [job.communicate(timeout=600)[0] for job in jobs]
-    assert [job.returncode for job in jobs] == [0, 0]
-    assert sums[0] == sums[1] == f"{int(load(faces).images.sum())}\n"
-    assert sorted(log.read_text().split()) == sorted(str(path) for path in faces.iterdir())
+def test_two_jobs_at_once_build_one_cache(faces, cache, tmp_path, monkeypatch):
+    decode, jobs = image_cache.read_image, multiprocessing.get_context("fork")
+    both = jobs.Barrier(2)
+
+    def slow_decode(path, *arguments):
+        with open(tmp_path / "decoded", "a") as log:
+            log.write(f"{path}\n")
+        time.sleep(0.05)
+        return decode(path, *arguments)
+
+    def job():
+        both.wait(60)
+        np.save(tmp_path / str(os.getpid()), load(faces).images.numpy())
+
+    monkeypatch.setattr(image_cache, "read_image", slow_decode)
+    running = [jobs.Process(target=job) for _ in range(2)]
+    for each in running:
+        each.start()
+    for each in running:
+        each.join()
+    assert [each.exitcode for each in running] == [0, 0]
+    assert sorted((tmp_path / "decoded").read_text().split()) == sorted(str(path) for path in faces.iterdir())
+    assert all(np.array_equal(np.load(tmp_path / f"{each.pid}.npy"), load(faces).images) for each in running)
 
 
 def test_only_the_first_process_of_a_machine_builds(faces, monkeypatch):

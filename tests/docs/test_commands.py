@@ -41,29 +41,6 @@ def test_the_command_in_the_first_line_of_a_program_is_understood(path):
         check(shlex.split(first))
 
 
-@pytest.mark.parametrize("line", ["python evaluate.py x --etaa 1", "python absent.py", "make absent"])
-def test_a_wrong_command_is_found(line):
-    with pytest.raises((SystemExit, Exception)):
-        check(shlex.split(line))
-
-
-def test_commands_are_found_with_their_quotes_their_comments_and_their_next_lines():
-    page = """Try `python a.py --x 1` and `other`.
-```bash
-python b.py --set 'A=[1,
-    2]' -- \\
-    --flag   # a comment
-# alone
-torchrun --nproc_per_node=2 -m c.d
-```
-"""
-    assert commands(page) == [
-        ["python", "a.py", "--x", "1"],
-        ["python", "b.py", "--set", "A=[1,\n    2]", "--", "--flag"],
-        ["torchrun", "--nproc_per_node=2", "-m", "c.d"],
-    ]
-
-
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_links_lead_to_a_file_and_to_a_heading(page):
     for target, _, heading in (

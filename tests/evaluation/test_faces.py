@@ -63,15 +63,6 @@ def test_the_rate_is_a_share_of_the_samples_with_an_interval():
     assert bare.value == 0.75 and bare.low != bare.low
 
 
-@needs_opencv
-def test_the_number_of_threads_of_opencv_is_put_back():
-    import cv2
-
-    before = cv2.getNumThreads()
-    detector.found_faces(drawn_faces(1))
-    assert cv2.getNumThreads() == before
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """A folder of six drawn faces, far from the user's cache and .env."""
@@ -103,9 +94,3 @@ def test_without_opencv_the_rate_is_left_out_with_one_line(folder, capsys, monke
     report = evaluated(folder, "--data-path", folder, "--metrics", "face_rate", "color")
     assert capsys.readouterr().err.count("no face_rate: OpenCV is not installed") == 1
     assert next(iter(report["results"][0]["metrics"])) == "color_error" and report["settings"]["faces"] is None
-
-
-def test_synthetic_images_have_no_faces_to_look_for(folder, capsys):
-    report = evaluated(folder, "--data-path", "synthetic", "--n-samples", 6)
-    assert "face_rate" not in report["results"][0]["metrics"]
-    assert "no face_rate" not in capsys.readouterr().err

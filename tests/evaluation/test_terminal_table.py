@@ -52,21 +52,6 @@ def test_the_table_fits_80_columns_whatever_the_number_and_length_of_names(count
     assert text.count("188±6") == count
 
 
-def test_directions_and_the_kind_of_reference_are_said_and_bands_are_left_to_the_files():
-    lines = table("control", "C").splitlines()
-    assert lines[0] == "samples of models by DDIM, 50 steps, eta 1; 1,000 real images as the reference"
-    assert "DDIM" not in table("pngs", kind="folder")
-    assert sum(line.split() == ["samples", "1,000", "1,000"] for line in lines) == 1
-    below = {
-        line.strip().split()[0]: lines[: lines.index(line)] for line in lines if line.startswith("  ") and "±" in line
-    }
-    last = {name: [line for line in above if "better" in line][-1] for name, above in below.items()}
-    assert last["swd"] == "lower is better" and last["face_rate"] == "higher is better"
-    assert last["spectrum_db"] == "nearer to 0 is better"
-    assert "loss_band1" not in below
-    assert any(line.startswith("real images were") and line.count("held out") == 2 for line in lines)
-
-
 def test_the_interval_of_a_difference_is_wider_than_either():
     gap = difference(Estimate(5.0, 4.0, 6.0), Estimate(3.0, 2.0, 4.0))
     assert gap.value == 2.0 and gap.high - gap.value == pytest.approx(math.sqrt(2))

@@ -1,10 +1,7 @@
 """The programs that draw from trained networks: samplers, and grids side by side."""
 
-import shutil
-
 import pytest
-import torch
-from helpers import ROOT, launch, write_pngs
+from helpers import launch, write_pngs
 from PIL import Image
 
 from experiments import networks, samplers, side_by_side, tables
@@ -86,22 +83,3 @@ def test_side_by_side_draws_a_row_per_cell_and_real_images_only_if_asked(study, 
         assert image.getpixel((181, 5))[:3] == face.getpixel((0, 0))
     with pytest.raises(UserError, match="no finished run of seed 7"):
         side_by_side.main([str(study), "-o", str(tmp_path / "grid.png"), "--seed", "7"])
-
-
-def test_side_by_side_draws_trained_models_too(study, tmp_path, capsys, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(side_by_side, "save_strips", lambda path, rows: drawn.append({**rows}))
-    folder = next(study.glob("runs/C/seed0/checkpoints_*"))
-    options = ["-o", str(tmp_path / "grid.png"), "--columns", "2", "--steps", "2"]
-    side_by_side.main([str(folder), str(ROOT / "pretrained" / "p_32"), *options])
-    assert list(drawn[0]) == [folder.name, "p_32"]
-    latest = folder / "latest.pt"
-    side_by_side.main([str(latest), str(folder / "stage5.pt"), *options])
-    (tmp_path / "other").mkdir()
-    other = shutil.copy(latest, tmp_path / "other")
-    side_by_side.main([str(latest), str(other), *options])
-    assert list(drawn[2]) == [str(latest), str(other)]  # of one name: told apart by their folders
-    assert torch.equal(*drawn[2].values()) and not torch.equal(*drawn[0].values())
-    with pytest.raises(SystemExit):
-        side_by_side.main([str(latest), *options, "--seed", "1"])
-    assert "--cells and --seed choose among the runs of a study" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """The harness of studies: constants passed to scripts, specs, runs, tables that grow."""
 
 import json
-import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -213,20 +212,6 @@ def test_tables_grow_by_runs_the_new_ones_winning(tmp_path):
     assert path.read_text().splitlines()[1:] == ["C,0,swd,9", "C,10,swd,3", "CS,2,swd,0.123456789"]
 
 
-def test_a_table_from_before_a_column_existed_grows_too(tmp_path):
-    (tmp_path / "runs.csv").write_text("cell,seed,images\nC,0,40\n")
-    tables.grow_csv(tmp_path / "runs.csv", ("cell", "seed", "images", "settings"), [])
-    assert (tmp_path / "runs.csv").read_text() == "cell,seed,images,settings\nC,0,40,\n"
-
-
-def test_the_threads_of_a_run_are_the_users_or_a_share_of_the_cores_it_may_use(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [calls.threads_per_job(jobs) for jobs in (1, 2, 4, 9)] == ["6", "3", "1", "1"]
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert calls.threads_per_job(1) == "2"
-
-
 def test_each_of_several_jobs_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     show = [sys.executable, "-c", "import os, time; print(os.environ.get('CUDA_VISIBLE_DEVICES')); time.sleep(0.5)"]
@@ -243,30 +228,6 @@ def test_each_of_several_jobs_has_a_gpu_of_its_own(tmp_path, monkeypatch):
 
     assert gpus_of(2) == ["0", "1"] and gpus_of(3) == ["0", "0", "1"]
     assert gpus_of(2, "5,7") == ["5", "7"] and gpus_of(1, "5,7") == ["5,7"] and gpus_of(1) == ["None"]
-
-
-def test_a_study_reads_the_data_path_from_env_as_the_scripts_do(tmp_path, monkeypatch):
-    monkeypatch.delenv("CELEBA_PATH", raising=False)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.py").write_text(TINY)
-    (tmp_path / ".env").write_text("CELEBA_PATH=few\n")
-    write_pngs(tmp_path / "few", count=10)
-    with pytest.raises(UserError, match=f"{tmp_path}/few has 10 images"):
-        run_study.main(["tiny.py", "study"])
-    (tmp_path / ".env").write_bytes(b"CELEBA_PATH=m\xfcnchen\n")
-    monkeypatch.delenv("CELEBA_PATH")
-    with pytest.raises(UserError, match="Save it as UTF-8"):
-        run_study.main(["tiny.py", "study"])
-
-
-def test_a_machine_without_bf16_takes_a_spec_in_fp32(tmp_path):
-    (tmp_path / "tiny.py").write_text(TINY.replace('"--device", "cpu"', '"--precision", "bf16"'))
-    study = spec.load_spec(tmp_path / "tiny.py")
-    arguments = [str(tmp_path / "tiny.py"), str(tmp_path / "study"), "--data-path", "faces", "--dry-run"]
-    as_written = run_study.choose(study, run_study.parse_args(arguments))
-    assert (as_written.flags, as_written.evaluate) == (study.flags, study.evaluate)
-    fp32 = run_study.choose(study, run_study.parse_args([*arguments, "--precision", "fp32"]))
-    assert fp32.flags[-2:] == fp32.evaluate[-2:] == ("--precision", "fp32")
 
 
 def test_a_study_says_what_is_wrong_with_its_data(tmp_path):

@@ -5,7 +5,7 @@ import torch
 from helpers import STEPS_PER_EPOCH, checkpoints, contents, end_at, launch
 
 from mindiffusion.ddpm import DDPM
-from mindiffusion.reports.bands import COLUMNS, NUM_BANDS, BandFile, band_names, band_timesteps, read_bands
+from mindiffusion.reports.bands import NUM_BANDS, BandFile, band_timesteps, read_bands
 from mindiffusion.runtime.errors import Stopped
 from mindiffusion.unet import NaiveUnet
 
@@ -34,11 +34,6 @@ def test_timesteps_lie_in_their_bands(num_images, n_T):
     assert t.shape == (NUM_BANDS, num_images)
     for index, row in enumerate(t.double() / n_T):
         assert index / NUM_BANDS < row.min() and row.max() <= (index + 1) / NUM_BANDS + 1e-9
-
-
-def test_columns_are_named_by_both_ends_of_the_band():
-    assert band_names()[0] == "t 0.0-0.1" and band_names()[-1] == "t 0.9-1.0"
-    assert ("stage", "epoch", "step", "images", *band_names()) == COLUMNS
 
 
 def test_an_error_above_a_timestep_shows_in_the_bands_above_it_alone(tmp_path):

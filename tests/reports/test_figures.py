@@ -1,18 +1,14 @@
 """Figures of whole runs: which are drawn, from what, and that they never end a run."""
 
 import shutil
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from helpers import checkpoints, contents, exit_code, launch
 from PIL import Image
 
-from mindiffusion.runtime import optional
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import CannotWrite
-from mindiffusion.training.display import Display
-from mindiffusion.training.meter import IntervalMeter
 
 pytest.importorskip("matplotlib")
 from mindiffusion.reports import figure_plots, figures
@@ -62,15 +58,6 @@ def test_training_draws_at_each_stage_end_and_says_nothing(tmp_path, monkeypatch
     assert "figures" not in capsys.readouterr().out
 
 
-def test_a_run_without_matplotlib_says_so_once_and_goes_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(optional, "find_spec", lambda package: None)
-    launch("train_celeba_c_32", tmp_path, "--figures")
-    out = capsys.readouterr().out
-    assert out.count("no figures: matplotlib is not installed") == 1
-    assert "python -m mindiffusion.reports.figures" in out
-    assert not drawn(contents("train_celeba_c_32", tmp_path))
-
-
 def test_a_figure_that_cannot_be_drawn_does_not_end_the_run_but_a_full_disk_does(tmp_path, monkeypatch, capsys):
     def fail(folder):
         raise error
@@ -81,33 +68,6 @@ def test_a_figure_that_cannot_be_drawn_does_not_end_the_run_but_a_full_disk_does
         assert f"no figures this time: {type(error).__name__}: {error}" in capsys.readouterr().out
     error = CannotWrite("cannot write it: the disk is full")
     assert exit_code("train_celeba_c_32", tmp_path / "b", "--figures") == 2
-
-
-def test_figures_and_bands_do_not_count_as_training_time(tmp_path, monkeypatch):
-    stopped, seen = [], []
-    paused = IntervalMeter.paused
-
-    @contextmanager
-    def noted(self):
-        stopped.append(True)
-        with paused(self):
-            yield
-        stopped.pop()
-
-    monkeypatch.setattr(IntervalMeter, "paused", noted)
-    for method in ("_measure_bands", "_show"):
-        monkeypatch.setattr(Display, method, lambda self, *args: seen.append(bool(stopped)))
-    launch("train_celeba_c_32", tmp_path, "--figures")
-    assert seen == [True] * 10
-
-
-def test_the_channel_map_shows_births_where_the_checkpoint_has_them(finished):
-    states = [figure_plots._channel_state(birth, stage) for stage in (1, 2, 3) for birth in (0, 2, 3, -1)]
-    assert states == [1, 0, 0, 0, 1, 2, 0, 0, 1, 1, 2, 0]
-    saved = figures.stage_checkpoints(read_record(finished["train_celeba_cs_32"]))
-    figure = figure_plots.channels_figure(read_record(finished["train_celeba_cs_32"]), saved)
-    state = figure.axes[1].collections[0].get_array().reshape(5, 16).tolist()
-    assert [sum(cell > 0 for cell in row) for row in state] == [3, 6, 9, 12, 16]
 
 
 def test_norms_are_of_the_trained_weights_per_output_channel(finished):

@@ -5,15 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import contents, launch
 from PIL import Image, PngImagePlugin
 
-from mindiffusion.config import TrainConfig
 from mindiffusion.data.images import ImageData
 from mindiffusion.reports.grid_picture import CELL, LAYOUT_KEY, contact_sheet, read_grid, save_grid
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.stages import Stage
-from mindiffusion.training.display import grid_caption
 
 
 def pixels(count: int, size: int = 32, seed: int = 0) -> torch.Tensor:
@@ -94,20 +90,3 @@ def test_a_contact_sheet_has_the_images_and_nothing_else():
     sheet = np.asarray(contact_sheet(images, columns=2, scale=2, gap=1))
     assert sheet.shape == (17, 17, 3)
     assert np.array_equal(sheet[9:17:2, 0:8:2], images[2])
-
-
-def test_the_caption_says_where_the_run_stands_and_how_it_was_drawn():
-    stages = (Stage("high", 5, t_min=0.8, t_max=1.0), Stage("full", 10, t_min=0.0, t_max=1.0))
-    config = TrainConfig("cs", stages)
-    first, second = grid_caption(config, 0, 4, 800)
-    assert first == "CS, stage 1 of 2 (high), epoch 5 of 15"
-    assert "trained on t >= 800 of 1000" in second and "DDIM, 50 steps, eta 1" in second
-    assert grid_caption(TrainConfig("", stages), 1, 14, 0)[1].startswith("trained on all 1000 timesteps")
-
-
-def test_a_run_leaves_captioned_grids(tmp_path):
-    launch("train_celeba_c_32", tmp_path, "--num-samples", "2", "--sample-steps", "2")
-    paths = sorted(contents("train_celeba_c_32", tmp_path).glob("stage*.png"))
-    assert len(paths) == 5
-    grid = read_grid(paths[-1])
-    assert (len(grid.samples), len(grid.real)) == (2, 8)

@@ -3,11 +3,8 @@
 import torch
 from torch import nn
 
-from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.sampling import Drawable, Sampler, draw_together
-from mindiffusion.stages import Stage
-from mindiffusion.training.display import grid_memory_advice
 
 
 class Same(nn.Module):
@@ -43,9 +40,3 @@ def test_samples_drawn_in_parts_are_the_same_and_those_of_any_share_of_ranks():
     assert net.sizes == [5, 5, 2, 2, 2, 2, 1, 1] and net.training
     parts = [draw_together(Alone(rank, 0, 3), model, Sampler(steps=2), 5) for rank in range(3)]
     assert torch.equal(torch.cat(parts), whole) and whole.shape == (5, 1, 32, 32)
-
-
-def test_a_lack_of_memory_names_the_number_of_samples():
-    config = TrainConfig("c", (Stage("all", 1, t_min=0, t_max=1),), num_samples=5)
-    advice = grid_memory_advice(config, Ranks())
-    assert "--num-samples 2" in advice and "--resume" in advice and "--micro-batch-size" not in advice

@@ -18,10 +18,6 @@ def test_seeds_differ_by_seed_purpose_and_index():
     assert max(seeds) > 0.99 * 2**63  # the whole range is used
 
 
-def test_index_defaults_to_zero():
-    assert derive_seed(3, "grid") == derive_seed(3, "grid", 0)
-
-
 def test_generators_are_independent_of_the_global_state_and_leave_it_alone():
     torch.manual_seed(0)
     untouched = torch.rand(3)

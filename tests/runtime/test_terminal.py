@@ -7,10 +7,7 @@ import shlex
 import pytest
 from helpers import SCRIPTS, launch
 
-from mindiffusion.runtime import terminal
-from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.terminal import RED, TrainingBar, command_to_resume, error_text, fit, human_time, paint
-from mindiffusion.training import loop
+from mindiffusion.runtime.terminal import RED, command_to_resume, human_time, paint
 
 CS, CR = SCRIPTS[2:]
 
@@ -54,33 +51,6 @@ def test_colour_is_for_terminals_whose_user_wants_it(monkeypatch):
     assert paint("x", RED, Tty()) == "x"
 
 
-def test_long_lines_break_between_words_on_a_terminal_only():
-    text = "word " * 30 + "/a/path/" + "x" * 90 + "\nshort"
-    lines = fit(text, Tty()).splitlines()
-    assert all(len(line) <= 80 or "/a/path" in line for line in lines)
-    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
-    assert fit(text, io.StringIO()) == text
-
-
-def test_an_error_is_marked_and_whole():
-    message = error_text(UserError("the file is missing: look elsewhere. " * 4), Tty())
-    assert message.startswith("\033[1;31merror:\033[0m the file is missing")
-    assert error_text(UserError("x"), io.StringIO()) == "error: x"
-
-
-def test_the_bar_tells_all_of_it_within_80_columns(monkeypatch):
-    state = {"n": 358_400, "total": 716_800, "initial": 0, "elapsed": 1200.0, "rate": None, "bar_format": terminal.BAR}
-    state |= {"prefix": "stage 4/5, epoch 40/80: ", "postfix": "loss 0.1234"}
-    monkeypatch.setattr(terminal.tqdm, "format_dict", property(lambda self: state))
-    bar = TrainingBar(716_800, 0, shown=False)
-    for columns in (80, 200):
-        line = terminal.tqdm.format_meter(**{**bar.format_dict, "ncols": columns})
-        assert len(line) == columns
-        assert line.startswith("stage 4/5, epoch 40/80:  50% |")
-        assert line.endswith("| 299 img/s, 20 min 00 s left, loss 0.1234"), line
-        assert line.count("█") >= 2
-
-
 def test_a_log_file_has_a_line_per_epoch_and_stage_and_no_bar(tmp_path, capsys):
     launch(CS, tmp_path)
     captured = capsys.readouterr()
@@ -94,16 +64,6 @@ def test_a_log_file_has_a_line_per_epoch_and_stage_and_no_bar(tmp_path, capsys):
     assert "stage 2/5 stage2_expand: t/T 0.6 to 1, 1 epoch, 6/16 channels (3 new)" in lines
     assert lines[-1].startswith("next: python sample.py")
     assert len(lines) == 5 + 5 + 2
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_the_plan_fits_80_columns_with_the_numbers_of_the_whole_experiment(name, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(loop, "images_per_second", lambda config, net, ranks: 1234.5)  # n_feat 256 takes long to time
-    epochs = ["80"] if name == SCRIPTS[0] else ["5", "10", "15", "20", "30"]
-    launch(name, tmp_path, "--dry-run", "--n-feat", "256", "--epochs-per-stage", *epochs)
-    lines = capsys.readouterr().out.splitlines()
-    assert max(len(line) for line in lines if not line.startswith("outputs")) <= 80  # that one ends in the user's path
-    assert ("lambda" in lines[0]) == (name == CR)
 
 
 @pytest.mark.parametrize(

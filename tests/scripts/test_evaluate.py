@@ -9,17 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import checkpoints, launch, write_pngs
-from PIL import Image
 
 import evaluate
 import sample
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
-from mindiffusion.data.images import parse_range
-from mindiffusion.data.synthetic import synthetic_images
 from mindiffusion.evaluation import measure
 from mindiffusion.evaluation.inception import Unavailable, describe_inception, find_inception, inception_row
 from mindiffusion.evaluation.settings import Settings
-from mindiffusion.evaluation.subjects import find_subjects
 from mindiffusion.runtime.errors import UserError, run_script
 
 needs_fidelity = pytest.mark.skipif(
@@ -69,17 +65,7 @@ def test_a_checkpoint_gets_every_metric_that_needs_no_pretrained_network(run, ca
     assert [row["name"] for row in rows] == ["uniform", "real"]
     assert next(iter(rows[0])) == "name"
     bands = [f"{part}_band{k}" for part in ("loss", "loss_dc", "loss_rest") for k in (1, 10)]
-    names = [
-        "swd_32",
-        "swd_16",
-        "swd_8",
-        "swd",
-        "spectrum_db_16",
-        "color_error",
-        "saturation",
-        "bpd",
-        *bands,
-    ]
+    names = ["swd_32", "swd_16", "swd_8", "swd", "spectrum_db_16", "color_error", "saturation", "bpd", *bands]
     for name in [*names, "recovery_coarse", "recovery_fine", "recovery_outside"]:
         assert float(rows[0][name]) == pytest.approx(report["results"][0]["metrics"][name]["value"], rel=1e-5)
     assert float(rows[1]["swd"]) < 0.2 * float(rows[0]["swd"])  # real images are near the floor, an untrained net far
@@ -128,30 +114,6 @@ def test_a_folder_of_pngs_stands_in_for_the_checkpoint_they_came_from(run, monke
     assert {**rows[0], "name": ""} == {**rows[1], "name": ""}
     assert [row["name"] for row in rows] == ["control", "pngs"]
     assert report["results"][1]["kind"] == "folder" and report["results"][1]["reference"] == "not known"
-
-
-def test_recovery_looks_for_the_features_of_the_set_that_is_named(run, tmp_path):
-    folder = tmp_path / "pngs"
-    folder.mkdir()
-    for index, pixels in enumerate(synthetic_images(16, 32, seed=5)):
-        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{index:02}.png")
-    found = {}
-    for name in ("synthetic", "synthetic-demo"):
-        (row,), _ = evaluated(folder, "--data-path", name, "--metrics", "recovery")
-        found[name] = float(row["recovery_fine"])
-    assert found["synthetic"] > 0.98 and 0 < found["synthetic-demo"] < 0.9  # stripes of three colours are rarely white
-
-
-def test_the_table_does_not_depend_on_the_batch_size(run):
-    flags = [run, "--data-path", "synthetic", "--metrics", "color"]
-    (one,), _ = evaluated(*flags)
-    (other,), _ = evaluated(*flags, "--batch-size", 16)
-    assert float(one["color_error"]) == pytest.approx(float(other["color_error"]), abs=1e-3)
-
-
-def test_a_dotenv_of_another_encoding_is_named(run, capsys):
-    Path(".env").write_bytes("CELEBA_PATH=/fotos/münchen".encode("latin-1"))
-    assert "Save it as UTF-8" in refusal(capsys, run, "--metrics", "color")
 
 
 def test_held_out_images_are_those_of_the_sorted_folder(run):
@@ -249,29 +211,6 @@ def test_bad_input_is_one_message_and_nothing_is_written(run, capsys, monkeypatc
         assert end.value.code == 2
         return
     assert message in refusal(capsys, *arguments)
-
-
-def test_a_folder_of_checkpoints_means_its_newest(run):
-    (found,) = find_subjects([run])
-    assert (found.name, found.path) == ("control", run / "latest.pt")
-    assert find_subjects([run / "stage1.pt"], ["one"])[0].name == "one"
-    names = [subject.name for subject in find_subjects([run, run / "stage1.pt"])]
-    assert names == ["control", "control after stage 1"]
-
-
-@pytest.mark.parametrize("text", ["0-5", "5-4", "a-b", "5", "1-2-3"])
-def test_a_range_that_is_none_is_refused(text):
-    with pytest.raises(ValueError):
-        parse_range(text)
-    assert parse_range("8001-9000") == (8001, 9000)
-
-
-def test_no_matplotlib_means_no_plots_and_one_line(run, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    flags = [each for each in FAST if each != "--no-plots"]
-    evaluate.main([str(run), "--data-path", "synthetic", "--metrics", "color", *flags, "--output-dir", "out"])
-    assert capsys.readouterr().err.count("no plots") == 1
-    assert not Path("out", "evaluation.png").exists() and Path("out", "evaluation.csv").exists()
 
 
 @needs_fidelity

@@ -1,10 +1,8 @@
 """What evaluate.py says before it measures, and which weights it measures. No run is trained."""
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +17,7 @@ from mindiffusion.evaluation import checks, measure
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.measures import MEASURES, NETWORK
 from mindiffusion.evaluation.settings import Result, Settings
-from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.export import export
 from mindiffusion.stages import Stage
 from mindiffusion.unet import NaiveUnet
@@ -117,13 +115,6 @@ def test_rows_are_kept_when_a_later_one_fails_and_no_number_is_null(monkeypatch)
     assert Path("out", "evaluation.csv").read_text() == "name,loss,swd\na,,1\n"
 
 
-def test_a_number_that_is_none_is_said_and_such_weights_are_refused(capsys):
-    measure._result("a", {"swd": Estimate(float("nan"))}, {})
-    assert "swd of a are not numbers: null" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"bad\.pt holds averaged weights that are not numbers"):
-        evaluated(checkpoint("bad.pt", spoil=float("nan")), "--data-path", "synthetic")
-
-
 def test_a_network_of_grey_images_is_refused_in_a_sentence(no_measuring):
     torch.save(NaiveUnet(1, 1, 8).state_dict(), "grey.pth")
     with pytest.raises(UserError, match=r"1 channel\(s\): what is measured"):
@@ -135,15 +126,6 @@ def test_samples_that_are_no_numbers_are_refused(monkeypatch):
     model = measure.model_of(read_weights(checkpoint("a.pt")))
     with pytest.raises(UserError, match=r"samples of .* are not numbers"):
         measure.samples_of(Settings(("swd",), n_samples=4), model, "a", lambda images: None)
-
-
-def test_an_ascii_terminal_loses_no_table(quick, monkeypatch):
-    ascii_terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
-    monkeypatch.setattr("sys.stdout", ascii_terminal)
-    path = str(checkpoint("a.pt"))
-    flags = ["--names", "größer", "--data-path", "synthetic", "--metrics", "color", "--n-samples", "4", "--no-plots"]
-    run_script(lambda: evaluate.main([path, *flags, "--output-dir", "out", "--device", "cpu"]))
-    assert b"color_error" in ascii_terminal.buffer.getvalue()
 
 
 def test_nothing_that_is_written_names_a_place_of_this_machine(quick, tmp_path):
@@ -174,44 +156,6 @@ def test_the_reference_is_capped_unless_it_is_chosen(monkeypatch, capsys):
         about = evaluated(faces, "--data-path", faces, "--metrics", "color", *flags)["settings"]
         assert about["eval_images"] == places
         assert ("the first 3 not trained on" in capsys.readouterr().err) == (not flags)
-
-
-def test_fid_of_few_images_is_noted_and_of_too_few_refused(monkeypatch, capsys):
-    monkeypatch.setattr(checks, "find_inception", lambda path: Path("weights.pth"))
-    assert checks.choose_measures(["fid", "recall"], None, 32, "faces", 250)[0] == ("fid", "recall")
-    assert "fid of 250 images says little" in capsys.readouterr().err
-    assert checks.choose_measures(["fid", "recall"], None, 32, "faces", 3)[0] == ("fid",)
-    assert "no recall: it needs 4 images" in capsys.readouterr().err
-    checks.choose_measures(["fid"], None, 32, "faces", 2048)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written(no_measuring, monkeypatch):
-    def refuse(precision, device):
-        raise UserError(f"no {precision} here")
-
-    monkeypatch.setattr(evaluate, "resolve_precision", refuse)
-    with pytest.raises(UserError, match="no bf16 here"):
-        evaluated(checkpoint("a.pt"), "--data-path", "synthetic", "--metrics", "color", "--precision", "bf16")
-    assert not Path("out").exists()
-
-
-def test_the_cost_is_told_at_once_and_its_time_after_some_seconds(monkeypatch, capsys):
-    now = iter([0.0, 3.0, 10.0, 10.0])
-    monkeypatch.setattr(measure.time, "monotonic", lambda: next(now))
-    bar = SimpleNamespace(update=lambda images: None, disable=True)
-    cost = measure.Cost(1000, bar)
-    assert "1,000 noisy images" in capsys.readouterr().err
-    for _ in range(5):
-        cost(100)
-    assert "takes about 35 s more" in capsys.readouterr().err
-
-
-def test_few_images_and_an_unfinished_curriculum_are_noted(quick, capsys):
-    write_pngs(Path("pngs"), 2)
-    evaluated("pngs", checkpoint("early.pt", epochs=1), "--data-path", "synthetic", "--metrics", "color")
-    said = capsys.readouterr().err
-    assert "pngs has 2 images, not 4" in said and "trained on t >= 600 only" in said
 
 
 @pytest.mark.parametrize(
@@ -248,19 +192,6 @@ def test_without_a_data_path_models_of_synthetic_images_are_compared_with_their_
     chosen = [checks.choose_data_path(None, seen) for seen in choices]
     assert chosen == ["synthetic-demo", "synthetic-demo", "synthetic", "faces", "faces", "faces", "faces"]
     assert checks.choose_data_path("mine", [demo]) == "mine"
-
-
-def test_swd_is_left_out_where_the_size_has_none(capsys):
-    assert "swd" not in checks.choose_measures(None, None, 96, "synthetic", 9)[0]
-    assert "no swd: it needs a power of two" in capsys.readouterr().err
-    assert "swd" in checks.choose_measures(None, None, 64, "synthetic", 9)[0]
-
-
-def test_unreadable_real_images_can_be_left_out():
-    faces = write_pngs(Path("faces"), 4)
-    (faces / "003.png").write_bytes(b"no image")
-    report = evaluated(write_pngs(Path("pngs"), 4), "--data-path", faces, "--metrics", "color", "--skip-bad-images")
-    assert report["settings"]["reference_images"] == 3
 
 
 def test_a_plot_of_an_evaluation_that_was_replaced_goes_and_another_is_kept():

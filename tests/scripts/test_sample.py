@@ -11,8 +11,6 @@ from helpers import launch as train
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from mindiffusion.checkpoints.models import Model
-from mindiffusion.checkpoints.weights import Weights
 from mindiffusion.ddim import DDIM
 from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime.distributed import Ranks
@@ -189,14 +187,6 @@ def test_flags_that_cannot_be_followed_are_refused(flags, capsys):
     assert any(
         words in said for words in ("positive multiple of 32", "--export draws nothing: leave -", "must lie in 1..")
     )
-
-
-def test_the_caption_tells_which_weights_were_drawn_with():
-    sample = load_script("sample")
-    args = sample.parse_args(["model"])
-    for kind, words in (("averaged", "averaged weights"), ("raw", "last weights")):
-        weights = Weights(Path("x.pt"), {}, {"config": {}}, kind)
-        assert sample.caption(args, Model(weights, None, 32, (1e-4, 0.02), 1000, 0))[0] == f"x, {words}"
 
 
 def test_sample_py_draws_the_grid_of_a_run_again(tmp_path, monkeypatch):

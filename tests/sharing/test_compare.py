@@ -22,7 +22,7 @@ from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.plain_text import plain
 from mindiffusion.sharing import page_pictures
-from mindiffusion.sharing.compare_page import build_page, notes, thin, titles
+from mindiffusion.sharing.compare_page import build_page, notes, titles
 from mindiffusion.sharing.evaluations import read_evaluation
 from mindiffusion.sharing.page_pictures import Pictures
 
@@ -157,29 +157,6 @@ def test_two_runs_of_a_variant_are_told_apart_by_their_folders(tmp_path):
     assert titles([read_record(folder) for folder in folders]) == ["C in s0", "C in s1"]
 
 
-def test_seven_runs_have_seven_colours_and_seven_dashes(tmp_path):
-    page = page_of(*(fake_run(tmp_path / f"contents_{v}_32", v, 1) for v in ("", "c", "cs", "cr", "p", "cp", "s")))
-    for scheme in page.split("prefers-color-scheme: dark"):
-        colours = dict(re.findall(r"--(run\d): (#\w{6})", scheme.split("</style>")[0]))
-        assert len(colours) == len(set(colours.values())) == 7
-    dashes = re.search(r"DASHES = \[(.*?)\]", page)[1].split(", ")
-    assert len(dashes) == len(set(dashes)) == 7
-    assert "COLOURS = 7" in page and "<title>7 training runs compared: control, C, CS, CR, P, CP, S</title>" in page
-
-
-def test_one_run_has_its_configuration_in_sight(tmp_path):
-    page = page_of(fake_run(tmp_path / "contents_c_32", "c", 1))
-    assert "<title>A training run: C</title>" in page and 'id="all"' not in page
-    assert "<tr><th>lr</th>" in page and "differences first" not in page
-
-
-def test_long_curves_are_averaged_in_groups():
-    points = [(float(i), float(i % 2)) for i in range(6000)]
-    thinned = thin(points)
-    assert len(thinned) == 1500 and thinned[0] == (1.5, 0.5) and thinned[-1] == (5997.5, 0.5)
-    assert thin(points[:5]) == points[:5]
-
-
 def test_the_command_reads_real_runs_and_an_evaluation_beside_them(tmp_path, monkeypatch, capsys):
     for name in ("train_celeba_32", "train_celeba_c_32"):
         launch(name, tmp_path, "--num-samples", "2", "--sample-steps", "2")
@@ -235,7 +212,7 @@ def test_bands_that_are_not_finite_are_left_open_and_so_is_a_missing_one(tmp_pat
 
 SHOWN = "[...document.querySelectorAll('.card img')].map(i => i.hidden ? null : i.src)"
 CAPTIONS = "[...document.querySelectorAll('.card p')].map(p => p.textContent)"
-HIDDEN = "[...document.querySelectorAll('.scroll')].map(each => each.scrollWidth - each.clientWidth)"
+
 MOVE = """(async () => {
   const slider = document.getElementById('position');
   slider.value = %d;

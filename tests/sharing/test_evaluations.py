@@ -123,12 +123,6 @@ def test_a_table_in_the_current_folder_counts_by_digest_alone(tmp_path, monkeypa
     assert cells(page_of(tmp_path, folder), "measured on") == {"C": ABSENT}
 
 
-def test_without_an_evaluation_the_command_that_makes_one_is_named(tmp_path, capsys):
-    folder, _ = train(tmp_path, "c", 1)
-    assert 'class="evaluation"' not in page_of(tmp_path, folder)
-    assert f"To make one: python evaluate.py {tmp_path}/checkpoints_c_32" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     "text",
     [

@@ -30,13 +30,6 @@ def measured(tmp_path):
     return read_record(folder)
 
 
-def test_the_table_has_a_column_per_stage(measured):
-    table = [line.split() for line in recovery_table(measured.recovery).splitlines()]
-    assert table[0][-2:] == ["1", "2"]
-    assert table[1] == ["coarse", "features", "(M1)", "12%", "88%"]
-    assert table[2] == ["fine", "features", "(M2)", "0%", "61%"]
-
-
 def test_the_page_shows_samples_and_shares_after_each_stage(measured):
     page = build_page([measured], [])
     section = re.search(r'<section class="recovery">.*?</section>', page, re.S)[0]
@@ -50,12 +43,6 @@ def test_the_page_shows_samples_and_shares_after_each_stage(measured):
     pictures = [Image.open(io.BytesIO(base64.b64decode(text))) for text in re.findall(r"base64,([^\"]+)", section)]
     assert [picture.size for picture in pictures] == [(268, 132)] * 2  # 4 x 2 samples of 64 pixels, 4 between them
     assert [picture.getpixel((0, 0)) for picture in pictures] == [(30, 0, 0), (80, 0, 0)]  # each stage's last epoch
-
-
-def test_a_run_on_a_folder_has_no_recovery_on_its_page(tmp_path):
-    record = read_record(fake_run(tmp_path / "contents_c_32", "c", 1))
-    assert record.recovery["stage"] == []
-    assert 'class="recovery"' not in build_page([record], [])
 
 
 def test_the_commands_of_make_demo_draw_faces_and_end_with_a_page_of_all(tmp_path, monkeypatch, capsys):

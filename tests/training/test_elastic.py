@@ -8,10 +8,8 @@ import sys
 
 import faults
 import pytest
-import torch
 from helpers import ROOT, SCRIPTS, assert_same_run, launch, write_pngs
 
-from mindiffusion.runtime import distributed
 from mindiffusion.runtime.errors import UserError
 
 CS = SCRIPTS[2]
@@ -54,23 +52,6 @@ def test_two_launchers_restart_together_after_the_loss_of_a_worker(whole, tmp_pa
     assert [job.returncode for job in jobs] == [0, 0], "\n".join(texts)
     assert any("exitcode: -9" in text for text in texts)
     assert_same_run(CS, tmp_path, whole)
-
-
-def test_an_attempt_is_counted_where_torchrun_does_not_count_it(monkeypatch):
-    """A machine that joins or leaves restarts all workers, and TORCHELASTIC_RESTART_COUNT stays 0."""
-    store = torch.distributed.HashStore()
-    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
-    assert [distributed._count_attempt(store) for _ in range(3)] == [1, 2, 3]
-    assert distributed._count_attempt(None) == 1
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
-    assert distributed._count_attempt(None) == 3
-
-
-def test_processes_that_differ_in_what_they_can_are_told_so_at_once(monkeypatch):
-    monkeypatch.setattr(distributed.Ranks, "gather_objects", lambda self, mine: ["cuda", mine, "cuda"])
-    distributed.Ranks(world_size=3).same("device", "cuda", "Mend it.")
-    with pytest.raises(UserError, match=r"differ in device \(rank 0: cuda, rank 1: cpu, rank 2: cuda\)\. Mend it\."):
-        distributed.Ranks(world_size=3).same("device", "cpu", "Mend it.")
 
 
 def test_a_restarted_job_goes_on_without_being_told_and_never_deletes_its_own_work(tmp_path, monkeypatch, capsys):

@@ -110,16 +110,3 @@ def layouts_met(precision: str, layout: torch.memory_format) -> list[bool]:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_no_convolution_of_an_eager_gpu_run_converts_its_input(precision):
     assert layouts_met(precision, memory_format(precision, GPU, compiled=False)) == [True] * 35
-
-
-def test_channels_last_in_eager_code_would_convert_nearly_all_of_them():
-    assert layouts_met("bf16", torch.channels_last).count(False) == 30  # group norm returns contiguous tensors
-
-
-def test_only_bf16_is_in_channels_last_and_on_a_gpu_only_compiled():
-    wanted = {("bf16", CPU, False), ("bf16", CPU, True), ("bf16", GPU, True)}
-    for precision in ("fp32", "bf16"):
-        for device in (CPU, GPU):
-            for compiled in (False, True):
-                last = memory_format(precision, device, compiled) == torch.channels_last
-                assert last == ((precision, device, compiled) in wanted)

@@ -63,14 +63,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, kind, step,
         assert_identical(load_checkpoint(ours)["model"], load_checkpoint(theirs)["model"])
 
 
-def test_a_stopped_run_says_so_and_has_saved_the_very_step(tmp_path, monkeypatch):
-    end_at(monkeypatch, MID_EPOCH, "stopped")
-    with pytest.raises(Stopped, match=f"stopped by signal 15; step {MID_EPOCH + 1} is saved.*--resume") as caught:
-        launch(CS, tmp_path)
-    assert caught.value.exit_code == 143
-    assert load_checkpoint(checkpoints(CS, tmp_path) / "latest.pt")["next_step"] == MID_EPOCH + 1
-
-
 def test_checkpoint_minutes_saves_within_an_epoch(tmp_path, monkeypatch):
     end_at(monkeypatch, 1, "killed")
     with pytest.raises(Killed):
@@ -114,11 +106,6 @@ def test_resume_of_a_finished_run_changes_no_result(finished, tmp_path):
     after = files(tmp_path)
     changed = {path for path in after if after[path] != before.get(path)}
     assert changed <= {"contents_cs_32/config.json"}
-
-
-def test_resume_without_a_run_starts_one(tmp_path, finished):
-    launch(C, tmp_path, "--resume")
-    assert_identical(final_state(C, tmp_path), final_state(C, finished(C)))
 
 
 def test_resume_of_a_missing_path_fails(tmp_path):

@@ -144,13 +144,6 @@ def test_out_of_memory_in_training_gives_the_same_advice_and_other_errors_pass()
 # --- the line, and Adam's warning -------------------------------------------------------------------------------------
 
 
-def test_the_line_names_device_precision_and_how_the_step_runs(monkeypatch):
-    monkeypatch.setattr(self_check, "describe", lambda device: "NVIDIA H100 (sm_90)")
-    line = describe_machine(config(precision="bf16"), Ranks())
-    assert line == "self-check: NVIDIA H100 (sm_90) computes, bf16, compiled, and equal to eager on a random batch"
-    assert describe_machine(config(compile=False), Ranks()).endswith("fp32, not compiled")
-
-
 def test_gpus_of_several_kinds_are_warned_of(monkeypatch):
     kinds = [("NVIDIA H100 (sm_90)", 132), ("NVIDIA A100 (sm_80)", 108)]
     monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: kinds)

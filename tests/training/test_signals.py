@@ -60,12 +60,7 @@ def moment(name, job):
     }[name]
 
 
-SLOW = {
-    "caching": {"cache": 0.2},
-    "sampling": {"sampling": 0.5},
-    "training": {"step": 0.3},
-    "saving": {"sync": 0.3},
-}
+SLOW = {"caching": {"cache": 0.2}, "sampling": {"sampling": 0.5}, "training": {"step": 0.3}, "saving": {"sync": 0.3}}
 
 
 @pytest.mark.parametrize(

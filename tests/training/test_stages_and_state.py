@@ -4,24 +4,13 @@ import functools
 
 import pytest
 import torch
-from helpers import (
-    assert_same_run,
-    checkpoints,
-    contents,
-    end_at,
-    final_state,
-    launch,
-    load_script,
-    metrics,
-)
+from helpers import assert_same_run, checkpoints, contents, end_at, final_state, launch, load_script, metrics
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.models import open_model
 from mindiffusion.reports.metrics_log import read_metrics
-from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import Stopped, UserError
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
-from mindiffusion.training.meter import IntervalMeter
 from mindiffusion.unet import NaiveUnet
 
 C, S = "train_celeba_c_32", "train_celeba_s_32"
@@ -87,20 +76,3 @@ def test_a_reading_that_an_older_checkpoint_lacks_counts_as_0_and_its_column_is_
     assert (rows[0]["warmth"], rows[0]["brightness"]) == ("nan", "nan")
     assert float(rows[-1]["warmth"]) == 2.5 and float(rows[-1]["brightness"]) != 0
     assert final_state(C, tmp_path)["next_step"] == 15
-
-
-def test_a_meter_counts_what_it_had_not_measured_as_0_and_drops_what_is_measured_no_more():
-    meter = IntervalMeter(Ranks())
-    meter.load_state({"loss": 3.0, "old": 7.0, "steps": 1.0})
-    meter.add({"loss": torch.tensor(1.0), "new": torch.tensor(4.0)})
-    assert meter.means() == {"loss": 2.0, "new": 2.0}
-    meter.reset()
-    meter.add({"loss": torch.tensor(1.0), "new": torch.tensor(4.0)})
-    assert meter.means() == {"loss": 1.0, "new": 4.0}
-
-
-def test_the_line_of_a_stage_has_its_values_its_readings_and_what_the_loss_is(tmp_path, capsys):
-    launch(S, tmp_path)
-    said = capsys.readouterr().out
-    assert "stage2_lower: 1 epoch, power 0.75, the loss is weighted by noise level: compare mse" in said
-    assert "stage5_plain_loss: 1 epoch, power 0\n" in said

@@ -11,7 +11,6 @@ from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.runtime import precision
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.precision import cpu_has_bf16
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.stages import Stage
@@ -161,27 +160,6 @@ def test_a_cpu_gets_bf16_and_compilation_in_long_runs_only(has_bf16, monkeypatch
     assert decided(24, precision="bf16", compile="default") == ("bf16", "default")
 
 
-def test_cpu_support_is_read_from_the_instruction_sets(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    assert not cpu_has_bf16()
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert cpu_has_bf16()
-
-
-@pytest.mark.parametrize(
-    ("has_bf16", "asked", "rank"), [(False, "bf16", 0), (True, "bf16", 0), (False, "fp32", 0), (False, "bf16", 1)]
-)
-def test_emulated_bf16_is_warned_of_once(has_bf16, asked, rank, monkeypatch, capsys):
-    precision.warn_of_emulated_bf16.cache_clear()
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has_bf16)
-    monkeypatch.setenv("RANK", str(rank))
-    for _ in range(2):
-        precision.set_backend_flags(asked, CPU)
-    said = capsys.readouterr().err
-    assert said.count("use --precision fp32") == (not has_bf16 and asked == "bf16" and rank == 0)
-
-
 def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(monkeypatch, tmp_path, capsys):
     def fail(*_, **__):
         raise RuntimeError("no C++ compiler found\nlong explanation")
@@ -194,15 +172,6 @@ def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(monk
     lines = capsys.readouterr().err.splitlines()
     assert lines[1] == "going on uncompiled: cannot compile here: no C++ compiler found"
     assert str(tmp_path) in lines[0]
-
-
-def test_the_trial_of_the_compiled_step_leaves_no_gradients(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
-    net = make_net("cs")
-    maybe_compile(make_config(compile="default"), Losses(CurriculumDDPM(net)), net, Ranks())
-    assert net.mask_probe.grad is None
-    assert all(parameter.grad is None for parameter in net.parameters())
 
 
 # --- the formula for compilers --------------------------------------------------------------------------------------

@@ -84,22 +84,3 @@ def test_a_step_neither_waits_for_the_device_nor_meets_a_cpu_tensor(variant, mic
     assert len(optimizer.state) == len(list(net.parameters()))  # it has stepped
     if variant.startswith("cs"):
         assert net.mask_probe.grad is None and net.gradient_sum.device == META
-
-
-ASKS = {
-    "item": lambda total: total.item(),
-    "tolist": lambda total: total.tolist(),
-    "if": lambda total: 1 if total > 0 else 0,
-    "float": lambda total: float(total),
-    "cpu": lambda total: total.cpu(),
-    "a CPU tensor in the way": lambda total: total.reshape(1) * torch.ones(3),
-}
-
-
-@pytest.mark.parametrize("ask", ASKS)
-def test_what_must_not_be_in_a_step_is_found_there(ask):
-    def hook(average_):
-        ASKS[ask](torch.ones((), device=META))
-
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        one_step("uniform", hook=hook)

@@ -3,7 +3,6 @@
 import time
 from types import SimpleNamespace
 
-import pytest
 import torch
 
 from mindiffusion.runtime.distributed import Ranks
@@ -29,9 +28,3 @@ def test_other_work_on_the_machine_does_not_change_the_estimate():
     speed = time_estimate.images_per_second(CONFIG, Waiting(3, 3, 8), Ranks())
     images = time_estimate.STEPS * time_estimate.IMAGES
     assert time.monotonic() - began > time_estimate.STEPS and speed > 2 * images / time_estimate.STEPS
-
-
-@pytest.mark.parametrize(("on_gpu", "words"), [(False, "if a core is free for each process"), (True, "an upper bound")])
-def test_the_line_says_what_it_assumes(on_gpu, words):
-    text = time_estimate.describe_time(CONFIG, 6400, 100.0, 2, on_gpu)
-    assert "about 32 s" in text and "100 images/s in each of 2 processes" in text and words in text
