@@ -67,7 +67,7 @@ def write_atomically(
             if before_rename:
                 before_rename()
             os.replace(temporary, path)
-            _sync_folder(path.parent)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -99,10 +99,11 @@ def remove_leftovers(folder: Path) -> None:
         leftover.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # opens no folders
+def sync(path: Path) -> None:
+    """Push a file or a folder to the disk, where the system opens folders: Windows does not."""
+    if os.name == "nt":
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

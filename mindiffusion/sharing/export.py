@@ -30,7 +30,7 @@ from mindiffusion.checkpoints.weights import (
 )
 from mindiffusion.config import identity_fields
 from mindiffusion.runtime.errors import UserError, first_line
-from mindiffusion.runtime.files import write_errors_explained
+from mindiffusion.runtime.files import sync, write_errors_explained
 from mindiffusion.runtime.optional import require
 from mindiffusion.sharing.model_card import model_card
 
@@ -64,7 +64,7 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: boo
             (temporary / EXPORT_CONFIG).write_text(json.dumps(about, indent=2) + "\n")
             (temporary / "README.md").write_text(model_card(weights, about, net, licence), encoding="utf-8")
             for path in temporary.iterdir():
-                _sync(path)
+                sync(path)
             _replace_folder(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -99,12 +99,4 @@ def _replace_folder(new: Path, folder: Path) -> None:
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder.parent)
