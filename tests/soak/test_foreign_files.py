@@ -45,7 +45,7 @@ TENSORS = {
     "whole": lambda tensor: torch.ones(tensor.shape, dtype=torch.int64 if tensor.is_floating_point() else torch.float),
     "complex": lambda tensor: torch.ones(tensor.shape, dtype=torch.complex64),
     "sparse": lambda tensor: torch.ones(tensor.shape).to_sparse(),
-    "hollow": lambda tensor: torch.zeros(1).expand(10**9),
+    "hollow": lambda tensor: torch.zeros(1).expand(10**7),
     "elsewhere": lambda tensor: torch.zeros(tensor.shape, device="meta"),
     "no number": lambda tensor: torch.full(tensor.shape, float("nan")),
     "text": lambda tensor: "x",
