@@ -116,8 +116,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def load_plain(path: Path) -> Any:
     """Read a file of tensors and plain types, without executing anything. BadCheckpoint if that is not possible."""
     try:
-        if not path.is_file():
-            raise BadCheckpoint(f"{path} does not exist or is not a file.")
         _refuse_inflating(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, where one clear error follows
@@ -136,7 +134,10 @@ def load_plain(path: Path) -> Any:
 
 
 def _refuse_inflating(path: Path) -> None:
-    """torch.save stores tensors as they are: a file with more in it than its own size was made to fill the memory."""
+    """torch.save stores tensors as they are: a file with more in it than its own size was made to fill the memory. A
+    pipe would be waited for."""
+    if not path.is_file():
+        raise BadCheckpoint(f"{path} does not exist or is not a file.")
     if zipfile.is_zipfile(path):  # those of before PyTorch 1.6 are none, and hold what they hold
         with zipfile.ZipFile(path) as archive:
             size, inside = path.stat().st_size, sum(member.file_size for member in archive.infolist())
