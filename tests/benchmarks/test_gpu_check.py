@@ -1,41 +1,29 @@
 """make gpu-check: one command and one report, whatever is found."""
 
+import pytest
 import torch
 
 from benchmarks import gpu_check
 
-
-def run(monkeypatch, tmp_path, verdicts: list[tuple[str, str]]) -> tuple[int, str]:
-    """The exit code and the report where the commands find this."""
-    given = iter(verdicts)
-    monkeypatch.setattr(gpu_check, "command", lambda arguments, **_: next(given))
-    code = gpu_check.main(["--output-dir", str(tmp_path / "out")])
-    return code, (tmp_path / "out" / "report.md").read_text()
+PASSED = ("passed", "all well")
 
 
-def test_on_a_cpu_the_report_says_that_it_is_a_rehearsal_and_what_was_left_out(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("unusable", "verdicts", "code", "lines"),
+    [
+        ("", [PASSED] * 3, 0, ["without a GPU", "| GPU probe | skipped |", "reduce-overhead | skipped |", "all well"]),
+        ("", [("FAILED", "why"), PASSED, PASSED], 1, ["| training CS, default path | FAILED |", "why", "all well"]),
+        ("driver too old", [PASSED] * 3, 1, ["| GPU probe | FAILED |", "driver too old"]),
+    ],
+)
+def test_the_report_and_the_exit_code_say_what_was_found(unusable, verdicts, code, lines, monkeypatch, tmp_path):
+    found = iter(verdicts)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(gpu_check, "why_unusable", lambda: "")
-    code, report = run(monkeypatch, tmp_path, [("passed", "trained"), ("passed", "tests"), ("passed", "speeds")])
-    assert code == 0
-    assert "a rehearsal, without a GPU" in report and "Left out:" in report
-    assert "| GPU probe | skipped |" in report and "| training CS with --compile reduce-overhead | skipped |" in report
-    assert "trained" in report and "speeds" in report
-
-
-def test_a_failure_is_in_the_report_and_in_the_exit_code_and_stops_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(gpu_check, "why_unusable", lambda: "")
-    code, report = run(monkeypatch, tmp_path, [("FAILED", "Traceback"), ("passed", "tests"), ("passed", "speeds")])
-    assert code == 1
-    assert "| training CS, default path | FAILED |" in report and "speeds" in report
-
-
-def test_a_gpu_that_pytorch_cannot_use_is_a_failure_not_a_rehearsal_passed(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(gpu_check, "why_unusable", lambda: "driver too old")
-    code, report = run(monkeypatch, tmp_path, [("passed", "")] * 3)
-    assert code == 1 and "| GPU probe | FAILED |" in report and "driver too old" in report
+    monkeypatch.setattr(gpu_check, "why_unusable", lambda: unusable)
+    monkeypatch.setattr(gpu_check, "command", lambda arguments, **_: next(found))
+    assert gpu_check.main(["--output-dir", str(tmp_path / "out")]) == code
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert all(line in report for line in lines)
 
 
 def test_a_command_is_shown_as_it_goes_and_with_its_exit_code_and_what_a_run_says_about_itself(capsys):

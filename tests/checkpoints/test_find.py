@@ -9,7 +9,7 @@ from helpers import checkpoints, contents, launch, load_script
 
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint, find_newest
 from mindiffusion.checkpoints.find import find_model, is_model
-from mindiffusion.checkpoints.models import model_name, open_model
+from mindiffusion.checkpoints.models import open_model
 from mindiffusion.checkpoints.weights import read_weights
 from mindiffusion.runtime.errors import UserError
 
@@ -74,12 +74,6 @@ def test_what_is_no_model_is_told_what_could_be_named(run, tmp_path):
         shutil.copytree(checkpoints(C, run), tmp_path / name)
     with pytest.raises(UserError, match="holds several runs"):
         find_model(tmp_path)
-
-
-def test_names_are_those_that_people_use(run):
-    folder = checkpoints(C, run)
-    assert model_name(read_weights(folder)) == "C"
-    assert model_name(read_weights(folder / "stage4.pt")) == "C after stage 4"
 
 
 @pytest.mark.parametrize(

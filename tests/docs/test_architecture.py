@@ -63,14 +63,6 @@ def test_the_science_imports_torch_and_runtime_alone():
     assert {place(b) for a, b in ARROWS if a in science} == {SCIENCE, "runtime"}
 
 
-def test_runtime_imports_nothing_of_the_rest():
-    assert {place(b) for a, b in ARROWS if place(a) == "runtime"} == {"runtime"}
-
-
-def test_nothing_imports_a_script():
-    assert words((a, b) for a, b in ARROWS if place(b) == SCRIPTS) == []
-
-
 def test_the_package_knows_nothing_of_what_is_outside():
     outside = {"tests", *OUTSIDE}
     inside = [path for path in FILES if path.parts[0] == PACKAGE]

@@ -45,21 +45,17 @@ def test_pixels_become_squares_and_words_change_no_pixel_of_an_image(tmp_path):
     assert len(read_grid(tmp_path / "captioned.png").real) == 0
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"size": 0},
-        {"size": 10**9},
-        {"scale": "4"},
-        {"counts": [10**12]},
-        {"counts": [9]},
-        {"counts": []},
-        {"tops": []},
-        {"left": -1},
-        {"counts": [[1]]},
-        {"more": 1},
-    ],
-)
+WRONG = {
+    "size": (0, 10**9),
+    "scale": ("4",),
+    "counts": ([10**12], [9], [], [[1]]),
+    "tops": ([],),
+    "left": (-1,),
+    "more": (1,),
+}
+
+
+@pytest.mark.parametrize("change", [{name: value} for name, values in WRONG.items() for value in values], ids=str)
 def test_a_layout_that_does_not_fit_its_picture_is_refused(change, tmp_path):
     save_grid(tmp_path / "grid.png", as_floats(pixels(8)))
     with Image.open(tmp_path / "grid.png") as picture:

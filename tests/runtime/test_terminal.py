@@ -7,7 +7,7 @@ import shlex
 import pytest
 from helpers import SCRIPTS, launch
 
-from mindiffusion.runtime.terminal import RED, command_to_resume, human_time, paint
+from mindiffusion.runtime.terminal import RED, command_to_resume, paint
 
 CS, CR = SCRIPTS[2:]
 
@@ -24,21 +24,6 @@ def plain_environment(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (200, "3 min 20 s"),
-        (18430, "5 h 07 min"),
-        (183700, "2 d 03 h"),
-    ],
-)
-def test_times_have_two_units_at_most(seconds, text):
-    assert human_time(seconds) == text
 
 
 def test_colour_is_for_terminals_whose_user_wants_it(monkeypatch):
