@@ -141,7 +141,7 @@ def init_parameters(net: NaiveUnet, weights: Weights) -> None:
     """Copy the weights into the parameters of ``net``; its buffers (a channel mask) stay as they are.
 
     BadCheckpoint, with nothing copied, if a parameter is missing or of another shape, or if the two networks have
-    another parametrization: their parameters have the same shapes and another meaning.
+    another parametrization: their parameters have the same shapes and another meaning; or if a weight is no number.
     """
     theirs = network_class(weights)
     if theirs.parametrization != net.parametrization:
@@ -155,6 +155,7 @@ def init_parameters(net: NaiveUnet, weights: Weights) -> None:
             f"{weights.path} draws images of {channels} colour channel(s), and this network of {net.in_channels}: "
             "weights for grey images cannot begin a run on colour ones."
         )
+    check_finite(weights)
     parameters = dict(net.named_parameters())
     for name, parameter in parameters.items():
         shape = tuple(weights.state[name].shape) if name in weights.state else "absent"

@@ -49,7 +49,7 @@ def describe_time(config: TrainConfig, images: int, speed: float, world_size: in
     else:
         threads = torch.get_num_threads()
         limits = f"if {'a core is' if threads == 1 else f'{threads} cores are'} free for each process"
-        limits += ", uncompiled; compiled it is faster" if config.compile is not False else ""
+        limits += ", uncompiled; compiled it is faster" if config.compile else ""
     return (
         f"time         about {human_time(images / (speed * world_size))}{grids}: {speed:,.0f} images/s{each},\n"
         f"             {limits}"

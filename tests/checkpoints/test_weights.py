@@ -106,8 +106,10 @@ def test_init_parameters_of_a_misfit_copies_nothing():
     last_differs = NaiveUnet(3, 3, 8).state_dict() | {"out.bias": torch.zeros(4)}
     last_absent = {name: value for name, value in last_differs.items() if name != "out.bias"}
     grey = NaiveUnet(1, 1, 8).state_dict()
-    for state in (wider, last_differs, last_absent, grey):
-        with pytest.raises(BadCheckpoint, match=r"misfit\.pth.*" + ("grey images" if state is grey else "--n-feat")):
+    no_number = NaiveUnet(3, 3, 8).state_dict() | {"out.bias": torch.tensor([0.0, float("nan"), 0.0])}
+    told = ((wider, "--n-feat"), (last_differs, "--n-feat"), (last_absent, "--n-feat"))
+    for state, words in (*told, (grey, "grey images"), (no_number, "not numbers")):
+        with pytest.raises(BadCheckpoint, match=rf"misfit\.pth.*{words}"):
             init_parameters(net, Weights(Path("misfit.pth"), state, None))
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
