@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import checkpoints, contents, launch, load_script
+from helpers import checkpoints, contents, load_script
 
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint, find_newest
 from mindiffusion.checkpoints.find import find_model, is_model
@@ -16,12 +16,10 @@ from mindiffusion.runtime.errors import UserError
 C = "train_celeba_c_32"
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
+@pytest.fixture
+def run(finished):
     """The output folder of a tiny run of C; do not change it."""
-    folder = tmp_path_factory.mktemp("run")
-    launch(C, folder)
-    return folder
+    return finished(C)
 
 
 def same(path, other) -> bool:

@@ -12,10 +12,7 @@ from PIL import Image
 
 from mindiffusion.runtime.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_a_very_wide_image_is_read_and_an_absurd_one_refused(tmp_path):

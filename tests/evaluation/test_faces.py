@@ -64,10 +64,8 @@ def test_the_rate_is_a_share_of_the_samples_with_an_interval():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """A folder of six drawn faces, far from the user's cache and .env."""
-    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+def folder(elsewhere, tmp_path) -> Path:
+    """A folder of six drawn faces."""
     faces = tmp_path / "faces"
     faces.mkdir()
     for k in range(6):

@@ -28,21 +28,10 @@ def drawn(folder):
     return {path.name for path in folder.glob("figure_*.png")}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The contents folder of a run without figures of each variant; do not change it."""
-    folders = {}
-    for name in OWN:
-        folder = tmp_path_factory.mktemp(name)
-        launch(name, folder)
-        folders[name] = contents(name, folder)
-    return folders
-
-
 @pytest.mark.parametrize("name", OWN)
 def test_each_variant_has_its_figures_at_readme_width(name, finished):
-    paths = figures.draw_figures(finished[name])
-    assert {path.name for path in paths} == drawn(finished[name]) == COMMON | OWN[name]
+    paths = figures.draw_figures(contents(name, finished(name)))
+    assert {path.name for path in paths} == drawn(contents(name, finished(name))) == COMMON | OWN[name]
     for path in paths:
         with Image.open(path) as image:
             assert image.width == 990
@@ -71,7 +60,7 @@ def test_a_figure_that_cannot_be_drawn_does_not_end_the_run_but_a_full_disk_does
 
 
 def test_norms_are_of_the_trained_weights_per_output_channel(finished):
-    record = read_record(finished["train_celeba_cr_32"])
+    record = read_record(contents("train_celeba_cr_32", finished("train_celeba_cr_32")))
     saved = figures.stage_checkpoints(record)
     norms = figure_plots.layer_norms(saved[0])
     weight = saved[0]["model"]["up0.0.weight"]  # (in, out, 4, 4)
@@ -81,14 +70,14 @@ def test_norms_are_of_the_trained_weights_per_output_channel(finished):
 
 def test_a_missing_stage_checkpoint_leaves_its_figure_out(finished, tmp_path):
     name = "train_celeba_cs_32"
-    shutil.copytree(finished[name], contents(name, tmp_path))
+    shutil.copytree(contents(name, finished(name)), contents(name, tmp_path))
     assert not checkpoints(name, tmp_path).exists()
     assert {path.name for path in figures.draw_figures(contents(name, tmp_path))} == COMMON
 
 
 def test_a_variant_whose_figures_need_no_checkpoints_opens_none(finished, tmp_path):
     name = "train_celeba_c_32"
-    shutil.copytree(finished[name], contents(name, tmp_path))
+    shutil.copytree(contents(name, finished(name)), contents(name, tmp_path))
     checkpoints(name, tmp_path).mkdir()
     (checkpoints(name, tmp_path) / "stage1.pt").write_bytes(b"damaged")
     assert {path.name for path in figures.draw_figures(contents(name, tmp_path))} == COMMON
@@ -110,7 +99,7 @@ def test_a_logarithmic_axis_has_several_ticks_over_any_range(high):
 
 
 def test_a_weighted_loss_is_told_apart_from_the_mean_squared_error(finished):
-    record = read_record(finished["train_celeba_cr_32"])
+    record = read_record(contents("train_celeba_cr_32", finished("train_celeba_cr_32")))
     assert not record.is_weighted  # mse and penalty are all of it
     weighted = replace(record, metrics={**record.metrics, "loss": [0.5 * mse for mse in record.metrics["mse"]]})
     assert weighted.is_weighted

@@ -114,10 +114,3 @@ def test_impossible_settings_are_user_errors(wrong):
 def test_a_setting_that_would_do_nothing_is_refused(wrong):
     with pytest.raises(UserError):
         Sampler(**wrong)
-
-
-def test_the_sampler_says_what_it_is():
-    sampler = Sampler("dpm", 25, 1.0, noise_above=0.3)
-    assert sampler.describe() == "DPM-Solver++ SDE, 25 steps, noise above t = 0.3 T"
-    process = sampler.process(Optimal())
-    assert (process.steps, process.eta, process.spacing, process.noise_above) == (25, 1.0, "lambda", 0.3)

@@ -60,15 +60,6 @@ def test_penalty_agrees_with_a_loop_over_channels():
     assert sum(len(norms) for norms in net.channel_norms().values()) == len(groups(net))
 
 
-@torch.no_grad()
-def test_penalty_takes_output_channels_of_transposed_convolutions():
-    net = make_net()
-    for parameter in net.parameters():
-        parameter.zero_()
-    net.up1.model[0].weight[:, 3] = 2.0  # one output channel of 32 inputs x 2 x 2; the other axis would see 32 groups
-    assert net.get_group_l1_penalty(1.0).item() == pytest.approx(2.0 * math.sqrt(32 * 4))
-
-
 def test_lambda_zero_is_exactly_zero_without_a_graph():
     penalty = make_net().get_group_l1_penalty(0.0)
     assert penalty.item() == 0.0 and penalty.shape == () and not penalty.requires_grad

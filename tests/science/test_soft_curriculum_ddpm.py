@@ -63,12 +63,6 @@ def test_it_draws_what_ddpm_draws_and_saves_nothing(process):
     assert process.state_dict() == {}
 
 
-def test_the_weights_stay_the_same_tensor_for_a_recorded_step(process):
-    before = process.loss_weight
-    process.set_power(0.5)
-    assert process.loss_weight is before and before.dtype == torch.float32
-
-
 @pytest.mark.parametrize("power", (-0.1, 1.1))
 def test_a_power_outside_its_range_is_refused(process, power):
     with pytest.raises(ValueError, match="must lie in"):

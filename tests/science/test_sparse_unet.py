@@ -49,6 +49,12 @@ def changed_channels(net: SparseNaiveUnet, start: SparseNaiveUnet, where: tuple[
     return (owned(net, *where) != owned(start, *where)).reshape(2 * N, -1).any(1)
 
 
+def assert_the_rest_stayed(net: SparseNaiveUnet, start: SparseNaiveUnet) -> None:
+    """All active channels have changed, and no other."""
+    for where in net.masked_channel_slices():
+        assert torch.equal(changed_channels(net, start, where), net.channel_mask == 1), where
+
+
 # The mask
 
 
@@ -242,8 +248,7 @@ def test_a_born_channel_trains_and_the_rest_stay(scope):
     train(net, steps=1)
     net.regrow_to(0.25, 2)
     train(net, steps=2)
-    for where in net.masked_channel_slices():
-        assert torch.equal(changed_channels(net, start, where), net.channel_mask == 1), where
+    assert_the_rest_stayed(net, start)
 
 
 @both_scopes
@@ -252,8 +257,7 @@ def test_a_copy_keeps_its_own_promise(scope):
     twin = copy.deepcopy(net)
     net.channel_mask.fill_(1.0)  # the copy must heed its own mask, not that of the original
     train(twin, steps=2)
-    for where in twin.masked_channel_slices():
-        assert torch.equal(changed_channels(twin, net, where), twin.channel_mask == 1), where
+    assert_the_rest_stayed(twin, net)
 
 
 @both_scopes
@@ -263,8 +267,7 @@ def test_loaded_weights_keep_the_promise(scope, assign):
     net.load_state_dict(copy.deepcopy(start.state_dict()), assign=assign)
     assert all(len(net.get_parameter(name)._backward_hooks) == 1 for name, *_ in net.masked_channel_slices())
     train(net, steps=1)
-    for where in net.masked_channel_slices():
-        assert torch.equal(changed_channels(net, start, where), net.channel_mask == 1), where
+    assert_the_rest_stayed(net, start)
 
 
 def test_a_copy_of_an_average_keeps_the_promise_once_it_trains():
@@ -272,8 +275,7 @@ def test_a_copy_of_an_average_keeps_the_promise_once_it_trains():
     twin = copy.deepcopy(start)
     assert not any(p.requires_grad for p in twin.parameters())
     train(twin.requires_grad_(), steps=1)
-    for where in twin.masked_channel_slices():
-        assert torch.equal(changed_channels(twin, start, where), twin.channel_mask == 1), where
+    assert_the_rest_stayed(twin, start)
 
 
 def test_average_of_a_masked_channel_is_its_initial_value_and_the_mask_is_copied():

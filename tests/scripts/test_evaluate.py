@@ -18,6 +18,7 @@ from mindiffusion.evaluation.inception import Unavailable, describe_inception, f
 from mindiffusion.evaluation.settings import Settings
 from mindiffusion.runtime.errors import UserError, run_script
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
 needs_fidelity = pytest.mark.skipif(
     find_spec("torch_fidelity") is None, reason="torch-fidelity is optional (requirements-eval.txt)"
 )
@@ -27,20 +28,10 @@ FAST = [
 ]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
+@pytest.fixture
+def run(finished) -> Path:
     """The checkpoints of a tiny run on synthetic data."""
-    folder = tmp_path_factory.mktemp("run")
-    launch("train_celeba_32", folder)
-    return checkpoints("train_celeba_32", folder)
-
-
-@pytest.fixture(autouse=True)
-def caches(tmp_path, monkeypatch):
-    """No image cache and no Inception weights of this machine's user; no .env of this folder."""
-    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.chdir(tmp_path)
+    return checkpoints("train_celeba_32", finished("train_celeba_32"))
 
 
 def evaluated(*arguments: object, output: str = "out") -> tuple[list[dict[str, str]], dict]:
@@ -83,7 +74,7 @@ def test_the_json_tells_what_must_be_known_to_compare(run):
     weights = read_weights(run)
     assert (result["weights"], result["weights_digest"]) == ("averaged", weights_digest(weights.state))
     assert result["step"] == weights.checkpoint["next_step"]
-    assert settings["sampler"] == "DDIM, 4 steps, eta 1"
+    assert settings["sampler"] == "DPM-Solver++ ODE, 4 steps"
     assert result["reference"] == "drawn alike"
     swd = result["metrics"]["swd_32"]
     assert swd["low"] < swd["value"] < swd["high"]
@@ -107,9 +98,10 @@ def test_what_is_measured_of_bf16_samples_is_fp32(run, monkeypatch):
 
 
 def test_a_folder_of_pngs_stands_in_for_the_checkpoint_they_came_from(run, monkeypatch):
-    monkeypatch.setattr(sys, "argv", f"sample.py {run / 'latest.pt'} -o pngs -n 16 --steps 4 --device cpu".split())
+    alike = ["--sampler", "ddim", "--eta", "1", "--steps", "4"]
+    monkeypatch.setattr(sys, "argv", ["sample.py", str(run), "-o", "pngs", "-n", "16", "--device", "cpu", *alike])
     sample.main()
-    flags = ["--data-path", "synthetic", "--metrics", "swd", "spectrum", "color", "recovery"]
+    flags = [*alike, "--data-path", "synthetic", "--metrics", "swd", "spectrum", "color", "recovery"]
     rows, report = evaluated(run, "pngs", *flags)
     assert {**rows[0], "name": ""} == {**rows[1], "name": ""}
     assert [row["name"] for row in rows] == ["control", "pngs"]

@@ -22,15 +22,8 @@ from mindiffusion.sharing.export import export
 from mindiffusion.stages import Stage
 from mindiffusion.unet import NaiveUnet
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
 STAGES = (Stage("high", 1, t_min=0.6, t_max=1.0), Stage("full", 1, t_min=0.0, t_max=1.0))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """No image cache and no Inception weights of this machine's user; no .env of this folder."""
-    for name in ("MINDIFFUSION_CACHE", "TORCH_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.chdir(tmp_path)
 
 
 def checkpoint(name: str | Path, averaged: bool = True, epochs: int = 2, spoil: float = 0.0) -> Path:
@@ -41,7 +34,8 @@ def checkpoint(name: str | Path, averaged: bool = True, epochs: int = 2, spoil: 
         nets.append(NaiveUnet(3, 3, 8).state_dict())
         nets[-1]["out.bias"][0] += spoil
     config = TrainConfig("", STAGES, global_batch_size=8, n_feat=8, ema_decay=0.9 if averaged else 0.0).to_dict()
-    content = {"network": "NaiveUnet", "model": nets[0], "ema": nets[1] if averaged else None, "optimizer": {}}
+    content = {"network": "NaiveUnet", "model": nets[0], "ema": nets[1] if averaged else None}
+    content["optimizer"] = {"param_groups": [{"params": []}], "state": {}}
     content |= {"args": {}, "training_state": {}, "t_stop": 0 if epochs == 2 else 600}
     content |= {"interval": {}, "next_stage": 0, "next_epoch": epochs, "next_step": epochs}
     save_checkpoint(Path(name), {**content, "config": config, "data": {"kind": "synthetic", "images": 8, "seed": 0}})

@@ -14,6 +14,7 @@ from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.evaluations import ABSENT, DOUBT, read_evaluation
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
 SEVEN = ("", "c", "cs", "cr", "p", "cp", "s")
 NOTHING = {
     "optimizer": {},
@@ -54,12 +55,6 @@ def cells(page, label):
     """The cells of a row of the evaluation, by the run that they are of; of the short table."""
     line = re.search(rf"<tr><th>{label}[^<]*</th>(.*?)</tr>", page)[1]
     return dict(re.findall(r'<td data-run="(.*?)">(.*?)</td>', line))
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """A current folder without evaluations."""
-    monkeypatch.chdir(tmp_path)
 
 
 def page_of(home, *folders, flags=()):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from helpers import checkpoints, launch, load_script
+from helpers import checkpoints, load_script
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.weights import build_network, read_weights, weights_digest
@@ -23,15 +23,10 @@ NAMES = ("train_celeba_32", "train_celeba_c_32", "train_celeba_cs_32", "train_ce
 FILES = {"model.safetensors", "config.json", "README.md"}
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """latest.pt of a finished run of each variant; do not change it."""
-    paths = {}
-    for name in NAMES:
-        folder = tmp_path_factory.mktemp(name)
-        launch(name, folder)
-        paths[name] = checkpoints(name, folder) / "latest.pt"
-    return paths
+@pytest.fixture
+def trained(finished):
+    """latest.pt of a finished run of a script; do not change it."""
+    return lambda name: checkpoints(name, finished(name)) / "latest.pt"
 
 
 def sample(*argv):
@@ -46,9 +41,9 @@ def pixels(path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_export_gives_the_samples_of_its_checkpoint(name, trained, tmp_path):
-    sample(trained[name], "--export", tmp_path / "model")
+    sample(trained(name), "--export", tmp_path / "model")
     assert {path.name for path in (tmp_path / "model").iterdir()} == FILES
-    sample(trained[name], "-o", tmp_path / "a.png", *FEW)
+    sample(trained(name), "-o", tmp_path / "a.png", *FEW)
     sample(tmp_path / "model", "-o", tmp_path / "b.png", *FEW)
     assert pixels(tmp_path / "a.png") == pixels(tmp_path / "b.png")
     sample(tmp_path / "model", "--export", tmp_path / "again")
@@ -61,20 +56,20 @@ def test_an_export_gives_the_samples_of_its_checkpoint(name, trained, tmp_path):
 
 
 def test_a_checkpoint_holds_no_place_of_its_machine(trained):
-    content = load_checkpoint(trained["train_celeba_cs_32"])
+    content = load_checkpoint(trained("train_celeba_cs_32"))
     told = json.dumps({name: content[name] for name in ("config", "data", "args")})
-    assert str(trained["train_celeba_cs_32"].parents[1]) not in told and not set(PLACES) & set(content["config"])
+    assert str(trained("train_celeba_cs_32").parents[1]) not in told and not set(PLACES) & set(content["config"])
 
 
 def test_an_unfinished_curriculum_still_stops_where_it_was_trained_down_to(trained, tmp_path, capsys):
-    stage2 = trained["train_celeba_c_32"].with_name("stage2.pt")
+    stage2 = trained("train_celeba_c_32").with_name("stage2.pt")
     sample(stage2, "--export", tmp_path / "model")
     sample(tmp_path / "model", "-o", tmp_path / "b.png", *FEW)
     assert "trained on t >= 600 only" in capsys.readouterr().out
 
 
 def test_the_mask_and_the_births_travel_along(trained, tmp_path):
-    sample(trained["train_celeba_cs_32"].with_name("stage2.pt"), "--export", tmp_path / "model")
+    sample(trained("train_celeba_cs_32").with_name("stage2.pt"), "--export", tmp_path / "model")
     net = build_network(read_weights(tmp_path / "model"))
     assert isinstance(net, SparseNaiveUnet)
     births = net.channel_birth_stage.tolist()
@@ -87,7 +82,7 @@ def test_the_mask_and_the_births_travel_along(trained, tmp_path):
 
 
 def test_averaged_weights_are_exported_unless_raw_ones_are_asked_for(trained, tmp_path):
-    path = trained["train_celeba_c_32"]
+    path = trained("train_celeba_c_32")
     sample(path, "--export", tmp_path / "averaged")
     sample(path, "--export", tmp_path / "raw", "--raw-weights")
     for kind, raw in (("averaged", False), ("raw", True)):
@@ -112,7 +107,7 @@ def test_a_checkpoint_of_the_original_imports_the_same_way(tmp_path):
 
 def test_the_card_shows_what_was_measured_on_these_very_weights(trained, tmp_path):
     run = tmp_path / "run"
-    shutil.copytree(trained["train_celeba_c_32"].parents[1], run)
+    shutil.copytree(trained("train_celeba_c_32").parents[1], run)
     rows = []
     for number, name in enumerate(("latest.pt", "stage1.pt")):
         digest = weights_digest(read_weights(run / "checkpoints_c_32" / name).state)
@@ -133,7 +128,7 @@ def test_the_card_shows_what_was_measured_on_these_very_weights(trained, tmp_pat
 
 
 def test_words_of_a_checkpoint_are_plain_in_its_card(trained, tmp_path):
-    content = load_checkpoint(trained["train_celeba_c_32"])
+    content = load_checkpoint(trained("train_celeba_c_32"))
     evil = "a | b\n# <script>\x1b[0m [x](http://evil)"
     content["config"]["variant"] = content["config"]["stages"][0]["name"] = evil
     kept = {name: value for name, value in content.items() if name not in ("format", "format_version", "checksum")}
@@ -153,26 +148,26 @@ def test_an_export_is_whole_or_absent(trained, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(export, "model_card", full_disk)
         with pytest.raises(UserError, match="No space left"):
-            sample(trained["train_celeba_32"], "--export", tmp_path / "model")
+            sample(trained("train_celeba_32"), "--export", tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_only_an_export_is_overwritten_and_only_when_asked(trained, tmp_path):
-    sample(trained["train_celeba_32"], "--export", tmp_path / "model")
+    sample(trained("train_celeba_32"), "--export", tmp_path / "model")
     with pytest.raises(UserError, match="is there already"):
-        sample(trained["train_celeba_c_32"], "--export", tmp_path / "model")
-    sample(trained["train_celeba_c_32"], "--export", tmp_path / "model", "--overwrite")
+        sample(trained("train_celeba_c_32"), "--export", tmp_path / "model")
+    sample(trained("train_celeba_c_32"), "--export", tmp_path / "model", "--overwrite")
     assert json.loads((tmp_path / "model" / "config.json").read_text())["config"]["variant"] == "c"
     (tmp_path / "model" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="replaces an export only"):
-        sample(trained["train_celeba_32"], "--export", tmp_path / "model", "--overwrite")
+        sample(trained("train_celeba_32"), "--export", tmp_path / "model", "--overwrite")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
 @pytest.mark.parametrize("damage", ["no config", "other format", "cut off", "empty"])
 def test_a_damaged_export_is_named(damage, trained, tmp_path):
     folder = tmp_path / "model"
-    sample(trained["train_celeba_32"], "--export", folder)
+    sample(trained("train_celeba_32"), "--export", folder)
     if damage == "no config":
         (folder / "config.json").unlink()
     elif damage == "other format":
@@ -188,7 +183,7 @@ def test_a_damaged_export_is_named(damage, trained, tmp_path):
 
 
 def test_half_precision_halves_the_file_and_samples_nearly_alike(trained, tmp_path):
-    checkpoint = trained["train_celeba_cs_32"]
+    checkpoint = trained("train_celeba_cs_32")
     sample(checkpoint, "--export", tmp_path / "whole")
     sample(checkpoint, "--export", tmp_path / "half", "--half")
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]

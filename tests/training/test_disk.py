@@ -33,16 +33,6 @@ def start_stuck(folder, place: str, spare: int, world_size: int = 1):
     return faults.start(CS, folder, *GRIDS, world_size=world_size, fault=fill_there)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The folders of uninterrupted runs, by number of processes."""
-    folders = {}
-    for world_size in (1, 2):
-        folders[world_size] = tmp_path_factory.mktemp(f"whole{world_size}")
-        assert faults.finish(CS, folders[world_size], *GRIDS, world_size=world_size) == [0] * world_size
-    return folders
-
-
 @pytest.mark.parametrize(
     ("place", "spare", "victim", "world_size"),
     [
@@ -52,7 +42,7 @@ def whole(tmp_path_factory):
     ],
 )
 def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_when_there_is_room(
-    place, spare, victim, world_size, disk, whole
+    place, spare, victim, world_size, disk, finished
 ):
     job = start_stuck(disk, place, spare, world_size)
     assert job.wait() == [2] * world_size, job.log
@@ -64,7 +54,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_when_there_is_room(
     assert good is not None and good.bad == ()
     (disk / "ballast").unlink()
     assert faults.finish(CS, disk, *GRIDS, "--resume", world_size=world_size) == [0] * world_size
-    assert_same_run(CS, disk, whole[world_size])
+    assert_same_run(CS, disk, finished(CS, world_size))
 
 
 def test_a_row_that_cannot_be_written_is_told():

@@ -14,14 +14,7 @@ from mindiffusion.runtime.errors import UserError
 
 CS = SCRIPTS[2]
 KILL_ONE = {"kill": {"place": "step", "nth": 8}, "rank": "1", "attempt": 0}
-GRIDS = ("--num-samples", "3", "--sample-steps", "2")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    assert faults.finish(CS, folder, *GRIDS, world_size=2) == [0, 0]
-    return folder
+GRIDS = ("--num-samples", "2", "--sample-steps", "2")
 
 
 def torchrun(folder, *options):
@@ -34,16 +27,16 @@ def torchrun(folder, *options):
     )
 
 
-def test_a_job_restarted_after_the_loss_of_a_worker_ends_with_the_same_model(whole, tmp_path):
+def test_a_job_restarted_after_the_loss_of_a_worker_ends_with_the_same_model(finished, tmp_path):
     job = torchrun(tmp_path, "--standalone", "--nproc_per_node=2")
     text, _ = job.communicate(timeout=faults.PATIENCE)
     assert job.returncode == 0, text
     assert re.search(r"exitcode: (-9|1)\b", text)  # of the killed worker, or of the other, which lost it
     assert "continuing" in text
-    assert_same_run(CS, tmp_path, whole)
+    assert_same_run(CS, tmp_path, finished(CS, 2))
 
 
-def test_two_launchers_restart_together_after_the_loss_of_a_worker(whole, tmp_path):
+def test_two_launchers_restart_together_after_the_loss_of_a_worker(finished, tmp_path):
     """Two agents that meet on the loopback stand for two machines with a common file system."""
     rendezvous = ["--nnodes=2", "--nproc_per_node=1", "--rdzv-backend=c10d", "--rdzv-id=test"]
     endpoint = f"--rdzv-endpoint=127.0.0.1:{faults.free_port()}"
@@ -51,7 +44,7 @@ def test_two_launchers_restart_together_after_the_loss_of_a_worker(whole, tmp_pa
     texts = [job.communicate(timeout=faults.PATIENCE)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], "\n".join(texts)
     assert any("exitcode: -9" in text for text in texts)
-    assert_same_run(CS, tmp_path, whole)
+    assert_same_run(CS, tmp_path, finished(CS, 2))
 
 
 def test_a_restarted_job_goes_on_without_being_told_and_never_deletes_its_own_work(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,7 @@ import pytest
 from helpers import SCRIPTS, assert_same_run
 
 UNIFORM, C, CS, CR = SCRIPTS
-GRIDS = ("--num-samples", "2", "--sample-steps", "3")
+GRIDS = ("--num-samples", "2", "--sample-steps", "2")
 
 # Where each try dies, and in which call of that place: each try goes on where the one before was killed.
 EVERYWHERE = [
@@ -27,20 +27,6 @@ EVERYWHERE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The folder of an uninterrupted run of a script; made once."""
-    folders = {}
-
-    def run(name):
-        if name not in folders:
-            folders[name] = tmp_path_factory.mktemp(name)
-            assert faults.finish(name, folders[name], *GRIDS) == [0]
-        return folders[name]
-
-    return run
-
-
 @pytest.mark.parametrize(
     ("name", "kills"),
     [
@@ -50,13 +36,13 @@ def whole(tmp_path_factory):
         (CR, [("step", 5), ("checkpoint", 1), ("grid", 1)]),  # at "checkpoint", a row is in the log that will be redone
     ],
 )
-def test_a_run_killed_again_and_again_equals_an_uninterrupted_one(name, kills, whole, tmp_path):
+def test_a_run_killed_again_and_again_equals_an_uninterrupted_one(name, kills, finished, tmp_path):
     for place, nth in kills:
         fault = {"kill": {"place": place, "nth": nth}}
         job = faults.start(name, tmp_path, *GRIDS, "--resume", fault=fault)
         assert job.wait() == [-signal.SIGKILL], f"{place}: the run should have been killed\n{job.log}"
     assert faults.finish(name, tmp_path, *GRIDS, "--resume") == [0]
-    assert_same_run(name, tmp_path, whole(name))
+    assert_same_run(name, tmp_path, finished(name))
     assert not list(tmp_path.rglob("*.tmp*"))
 
 

@@ -23,6 +23,7 @@ from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.sampling import Drawable, Sampler, draw_together
 from mindiffusion.training.saver import Saver
 
+pytestmark = pytest.mark.usefixtures("cache")
 C = SCRIPTS[1]
 GRIDS = ("--num-samples", "2", "--sample-steps", "3")
 TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
@@ -31,22 +32,6 @@ TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return ("--data-path", str(write_pngs(tmp_path_factory.mktemp("data") / "images")))
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, data):
-    """The folders of uninterrupted runs, by number of processes."""
-    folders = {}
-    for world_size in (1, 2):
-        folders[world_size] = tmp_path_factory.mktemp(f"whole{world_size}")
-        codes = faults.finish(C, folders[world_size], *GRIDS, *data, world_size=world_size)
-        assert codes == [0] * world_size
-    return folders
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
 
 
 def moment(name, job):
@@ -77,7 +62,7 @@ SLOW = {"caching": {"cache": 0.2}, "sampling": {"sampling": 0.5}, "training": {"
         ("saving", TERM, 1, True),
     ],
 )
-def test_a_signal_ends_a_run_in_order_and_it_goes_on(where, number, world_size, to_all, data, whole, tmp_path):
+def test_a_signal_ends_a_run_in_order_and_it_goes_on(where, number, world_size, to_all, data, finished, tmp_path):
     job = faults.start(C, tmp_path, *GRIDS, *data, world_size=world_size, fault={"slow": SLOW[where]})
     job.wait_for(moment(where, job))
     if not to_all:
@@ -97,7 +82,7 @@ def test_a_signal_ends_a_run_in_order_and_it_goes_on(where, number, world_size, 
         assert f"step {saved} is saved" in line
     codes = faults.finish(C, tmp_path, *GRIDS, *data, "--resume", world_size=world_size)
     assert codes == [0] * world_size, job.log
-    assert_same_run(C, tmp_path, whole[world_size])
+    assert_same_run(C, tmp_path, finished(C, world_size, *GRIDS, *data))
 
 
 @pytest.mark.parametrize("nohup", [False, True])
