@@ -41,7 +41,7 @@ from mindiffusion.training.run import Run
 PATIENCE = 600  # seconds until a process counts as hanging; no test waits so long, however busy the machine is
 PLACES = {
     "step": (Log, "finish_step"),
-    "optimizer": (Run, "optimizer_step"),
+    "optimizer": (torch.optim.Adam, "step"),
     "stage border": (Log, "announce"),
     "regrowth": (SparseNaiveUnet, "regrow_channels"),
     "sampling": (DDIM, "predict"),

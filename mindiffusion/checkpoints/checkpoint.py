@@ -188,9 +188,7 @@ def find_newest(folder: Path) -> Found | None:
     Each bad one on the way is named in a warning. None if there is no checkpoint at all; UserError if all are bad:
     to start over must then be the user's decision.
     """
-    stages = sorted(folder.glob("stage*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
-    candidates = [path for path in (folder / LATEST, folder / PREVIOUS, *stages) if path.exists()]
-    candidates.sort(key=_step_of, reverse=True)  # of the same step in the order above
+    candidates = sorted(_checkpoints_in(folder), key=_step_of, reverse=True)
     bad: list[Path] = []
     for path in candidates:
         try:
@@ -205,6 +203,17 @@ def find_newest(folder: Path) -> Found | None:
     return None
 
 
+def later_than(step: int, folder: Path) -> list[Path]:
+    """The checkpoints of a run that was sent back to ``step``, and goes there otherwise than it did."""
+    return [path for path in _checkpoints_in(folder) if _step_of(path) > step]
+
+
+def _checkpoints_in(folder: Path) -> list[Path]:
+    """Of the same step the first counts."""
+    stages = sorted(folder.glob("stage*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
+    return [path for path in (folder / LATEST, folder / PREVIOUS, *stages) if path.exists()]
+
+
 def _step_of(path: Path) -> int:
     """The step that a checkpoint would do next, without reading its tensors. One that does not tell counts as newest,
     so that it is looked at, and named."""
@@ -217,7 +226,7 @@ def _step_of(path: Path) -> int:
 
 
 def set_aside(bad: Iterable[Path]) -> None:
-    """Rename damaged checkpoints to NAME.pt.bad: kept for a look, and never in the place of a good previous.pt."""
+    """Rename damaged or overtaken checkpoints to NAME.pt.bad: kept for a look, and never in the place of a good one."""
     for path in bad:
         path.replace(path.with_name(path.name + ".bad"))
 

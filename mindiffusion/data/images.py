@@ -89,7 +89,7 @@ def load_images(
         return root, files, key, cached
 
     root, files, key, cached = ranks.together(find_and_cache)
-    images, contents = cached or ranks.together(lambda: _cached(root, key, check=first))
+    images, contents = ranks.together(lambda: cached or _cached(root, key, check=first))
     if ranks.is_main:
         for line in _remarks(contents, image_size, crop):
             print(line, file=sys.stderr)

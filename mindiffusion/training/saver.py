@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from mindiffusion.checkpoints.checkpoint import LATEST, Found, save_checkpoint, save_latest, set_aside
+from mindiffusion.checkpoints.checkpoint import LATEST, Found, later_than, save_checkpoint, save_latest, set_aside
 from mindiffusion.checkpoints.run_folder import clear_run, write_config
 from mindiffusion.runtime.errors import Stopped, signal_name
 from mindiffusion.runtime.signals import StopSignals
@@ -36,10 +36,13 @@ class Saver:
     def begin(self, found: Found | None) -> None:
         """Make room: an earlier run goes if --overwrite says so, broken checkpoints are set aside, and config.json
         says what begins here. A run that goes on from another file than latest.pt has its state there at once: a kill
-        before the next save would leave a latest.pt of other steps than metrics.csv."""
-        self.run.ranks.from_main(lambda: self._begin(found))
+        before the next save would leave a latest.pt of other steps than metrics.csv. Where it was sent back, later ones
+        are set aside: they would be resumed instead."""
+        run = self.run
+        run.ranks.from_main(lambda: self._begin(found))
         if found:
-            self._save(self.run.saved_step)
+            self._save(run.saved_step)
+            run.ranks.from_main(lambda: set_aside(later_than(run.saved_step, run.config.checkpoints_dir)))
 
     def _begin(self, found: Found | None) -> None:
         run = self.run

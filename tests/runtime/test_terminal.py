@@ -46,7 +46,7 @@ def test_a_log_file_has_a_line_per_epoch_and_stage_and_no_bar(tmp_path, capsys):
         line for line in lines if re.match(r"stage \d/5, epoch \d/5: loss \d\.\d{4}, \d+ images/s, .* left", line)
     ]
     assert [line[:19] for line in epochs] == [f"stage {i}/5, epoch {i}/" for i in range(1, 6)]
-    assert "stage 2/5 stage2_expand: t/T 0.6 to 1, 1 epoch, 6/16 channels (3 new)" in lines
+    assert "stage 2/5 stage2_expand: 1 epoch, t_min 0.6, t_max 1, sparsity 0.6, active_channels 6" in lines
     assert lines[-1].startswith("next: python sample.py")
     assert len(lines) == 5 + 5 + 2
 

@@ -13,7 +13,7 @@ from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.errors import Stopped
 from mindiffusion.runtime.precision import memory_format
 from mindiffusion.stages import Stage
-from mindiffusion.training.acceleration import lay_out, load_optimizer, make_optimizer
+from mindiffusion.training.acceleration import lay_out, load_optimizer
 from mindiffusion.unet import NaiveUnet
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -24,7 +24,7 @@ def trained(layout, optimizer_state=None, steps=2):
     """A network in ``layout`` and its Adam after some steps; both begin the same."""
     torch.manual_seed(0)
     net = NaiveUnet(3, 3, 8).to(memory_format=layout)
-    optimizer = make_optimizer(net, 1e-2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2, fused=True)
     if optimizer_state:
         load_optimizer(optimizer, copy.deepcopy(optimizer_state))
     generator = torch.Generator().manual_seed(0)

@@ -142,7 +142,7 @@ def test_overwrite_deletes_nothing_before_the_new_run_can_take_a_step(finished, 
     def no_memory(run):
         raise UserError("out of memory")
 
-    monkeypatch.setattr(training, "_checked_loss", no_memory)
+    monkeypatch.setattr(training, "_checked_losses", no_memory)
     with pytest.raises(UserError, match="out of memory"):
         launch(C, tmp_path, "--overwrite")
     assert files(tmp_path) == before

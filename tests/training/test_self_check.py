@@ -13,6 +13,7 @@ from mindiffusion.stages import Stage
 from mindiffusion.training import self_check
 from mindiffusion.training.acceleration import maybe_compile, memory_advice, memory_explained
 from mindiffusion.training.self_check import describe_machine
+from mindiffusion.training.step import Losses
 
 STAGES = (Stage("all", 1, t_min=0, t_max=1),)
 
@@ -28,14 +29,15 @@ def code_folder(tmp_path, monkeypatch):
 
 
 class Compiled(torch.nn.Module):
-    """Stands for the compiled loss: that of ``diffusion``, with what a wrong kernel would change."""
+    """Stands for the compiled losses: those of ``eager``, with what a wrong kernel would change."""
 
-    def __init__(self, diffusion, spoil):
+    def __init__(self, eager, spoil):
         super().__init__()
-        self.diffusion, self.spoil = diffusion, spoil
+        self.eager, self.spoil = eager, spoil
 
     def forward(self, x, t, eps):
-        return self.spoil(self.diffusion(x, t, eps), len(x))
+        measured = self.eager(x, t, eps)
+        return {**measured, "loss": self.spoil(measured["loss"], len(x))}
 
 
 def wrong_gradient(loss, size):
@@ -54,12 +56,12 @@ def trial(monkeypatch, spoil, **changes):
     """maybe_compile with a compiler that makes ``spoil``; returns (what the run goes on with, the two candidates)."""
     torch.manual_seed(0)
     net = SparseNaiveUnet(3, 3, 8, 0.5)
-    diffusion = DDPM(net)
-    compiled = Compiled(diffusion, spoil)
+    eager = Losses(DDPM(net))
+    compiled = Compiled(eager, spoil)
     monkeypatch.setattr(torch, "compile", lambda module, **_: compiled)
-    chosen = maybe_compile(config(**changes), diffusion, net, Ranks())
+    chosen = maybe_compile(config(**changes), eager, net, Ranks())
     assert net.mask_probe.grad is None and all(parameter.grad is None for parameter in net.parameters())
-    return chosen, compiled, diffusion
+    return chosen, compiled, eager
 
 
 @pytest.mark.parametrize("size", [4, 70])  # more than EAGER_AT_ONCE: the eager side comes in parts
