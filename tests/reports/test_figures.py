@@ -52,9 +52,9 @@ def test_a_figure_that_cannot_be_drawn_does_not_end_the_run_but_a_full_disk_does
         raise error
 
     monkeypatch.setattr(figures, "draw_figures", fail)
-    for error in (ZeroDivisionError("a bug"), UserError("stage1.pt is damaged")):
-        launch("train_celeba_c_32", tmp_path / type(error).__name__, "--figures")
-        assert f"no figures this time: {type(error).__name__}: {error}" in capsys.readouterr().out
+    error = ZeroDivisionError("a bug")
+    launch("train_celeba_c_32", tmp_path / "a", "--figures")
+    assert "no figures this time: ZeroDivisionError: a bug" in capsys.readouterr().out
     error = CannotWrite("cannot write it: the disk is full")
     assert exit_code("train_celeba_c_32", tmp_path / "b", "--figures") == 2
 
