@@ -45,11 +45,11 @@ def describe_time(config: TrainConfig, images: int, speed: float, world_size: in
     grids = " without the grids" if config.num_samples else ""
     each = f" in each of {world_size} processes" if world_size > 1 else ""
     if on_gpu:
-        limits = "an upper bound: timed uncompiled, on small batches; a GPU is many times faster on the run's own"
+        limits = "an upper bound: timed uncompiled and on small batches"
     else:
         threads = torch.get_num_threads()
         limits = f"if {'a core is' if threads == 1 else f'{threads} cores are'} free for each process"
-        limits += ", uncompiled; compiled it is faster" if config.compile else ""
+        limits += "; uncompiled, which is slower" if config.compile else ""
     return (
         f"time         about {human_time(images / (speed * world_size))}{grids}: {speed:,.0f} images/s{each},\n"
         f"             {limits}"

@@ -140,6 +140,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(name, tmp_path, capsys):
     plan = capsys.readouterr().out
     stages = load_script(name).STAGES
     assert all(stage.name in plan for stage in stages)
+    assert max(len(line) for line in plan.splitlines() if not line.startswith("outputs")) <= 80  # but for a path
     total = [line.split() for line in plan.splitlines() if line.startswith("total")]
     assert total == [["total", str(len(stages)), str(3 * len(stages)), str(24 * len(stages))]]
     assert list(tmp_path.iterdir()) == []
