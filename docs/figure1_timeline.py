@@ -1,4 +1,4 @@
-"""python docs/figure1_timeline.py contents_32 contents_c_32 pretrained/s_32 pretrained/cs_32 pretrained/cr_32
+"""python docs/figure1_timeline.py contents_32 contents_c_32 pretrained/s_long_end_32 pretrained/cs_32 pretrained/cr_32
 
 Draw a timeline: above, what each variant changes from stage to stage, as its runs and models say of themselves; below,
 samples. Of a run's contents folder a row with samples after each stage, at equal images seen; of a model (a checkpoint,

@@ -91,7 +91,7 @@ def grid(file: str, rows: str, columns: str, value: str, digits: str = "0", wher
 
 
 def excerpt(file: str, columns: str, digits: str = "0", where: str = "") -> list[str]:
-    """Rows of any CSV file, in the columns that are named; numbers with so many digits."""
+    """Rows of any CSV file, in the columns that are named; numbers with so many digits, "" for as they are."""
     names = columns.split(",")
     found = [[_rounded(row[name], digits) for name in names] for row in _rows_of(file, where)]
     return markdown([names, *found])
@@ -104,6 +104,8 @@ def _rows_of(file: str, where: str) -> list[dict[str, str]]:
 
 
 def _rounded(text: str, digits: str) -> str:
+    if not digits:
+        return text
     try:
         return f"{float(text):.{digits}f}"
     except ValueError:
