@@ -97,6 +97,7 @@ class TrainConfig:
         choices=COMPILE_MODES,
     )
     num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
+    grid_every: int = flag(0, "epochs between grids; 0 = 1, on a GPU more where they are dear", type=int)
     sampler: str = flag("dpm", "of sample grids; ddpm takes every step", choices=SAMPLERS)
     sample_steps: int = flag(25, "network evaluations per sample of a grid", type=int)
     sample_eta: float = flag(1.0, "noise of the grids' sampler, from 0 (none) to 1 (as much as DDPM)", type=float)
@@ -154,9 +155,8 @@ class TrainConfig:
     # --- checks ---------------------------------------------------------------------------------------------------
 
     def __post_init__(self) -> None:
-        at_least = {"global_batch_size": 1, "micro_batch_size": 0, "images_per_epoch": 0, "num_samples": 0, "seed": 0}
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
+        for name in ("global_batch_size", "micro_batch_size", "images_per_epoch", "num_samples", "grid_every", "seed"):
+            if getattr(self, name) < (least := int(name == "global_batch_size")):
                 raise UserError(f"{_flag_name(name)} is {getattr(self, name)}; it must be at least {least}.")
         if self.seed >= 2**63:
             raise UserError(f"--seed is {self.seed}; it must lie below 2**63 = {2**63}.")

@@ -3,6 +3,7 @@
 Nothing here touches what training computes, and nothing ends a run but a signal and a disk that takes no more files.
 """
 
+import time
 from pathlib import Path
 
 from torch import Tensor
@@ -26,6 +27,7 @@ from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
 
 BATCH = 64  # samples of a grid that a rank draws at a time
+GRID_SHARE = 0.05  # of the time: where a grid every epoch costs more (short epochs on a fast GPU), some are left out
 
 
 def grid_caption(config: TrainConfig, stage: int, epoch: int, t_stop: int, block: int = 1) -> list[str]:
@@ -61,6 +63,7 @@ class Display:
         self.log = log
         self.saver = saver
         self.folder = config.contents_dir
+        self.drawn_at, self.grid_seconds = time.monotonic(), 0.0  # of the latest grid
         self.recovery_file = RecoveryFile(self.folder / "recovery.csv", config.image_size, config.data_path)
         self.band_file = BandFile(
             self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed, config.micro_batch_size
@@ -84,15 +87,27 @@ class Display:
         position["images"] = done * run.config.global_batch_size
         with run.meter.paused():
             new = run.ranks.from_main(lambda: self._measure_bands(position))
-        if run.config.num_samples and not run.ranks.from_main(grid.exists):
+        if run.config.num_samples and run.ranks.from_main(lambda: self._grid_due(grid, epoch, last_of_stage)):
+            began = time.monotonic()
             advice = grid_memory_advice(run.config, run.ranks)
             with run.meter.paused(), memory_explained(run.config, run.ranks, advice):
                 samples = self._draw(stop)
                 if samples is None:
                     self.saver.stop(done, run.ranks.any(stop.received))
                 run.ranks.from_main(lambda: self._write_grid(grid, samples, stage, epoch, done))
+            self.drawn_at, self.grid_seconds = time.monotonic(), time.monotonic() - began
         with run.meter.paused():
             run.ranks.from_main(lambda: self._show(done, grid, new, last_of_stage))
+
+    def _grid_due(self, grid: Path, epoch: int, last_of_stage: bool) -> bool:
+        """Whether this epoch gets a grid: at a stage's end always. On a CPU that is a function of the epoch alone, so
+        that a resumed run has the grids of an uninterrupted one."""
+        every = self.run.config.grid_every
+        if last_of_stage or grid.exists():
+            return not grid.exists()
+        if every or self.run.ranks.device.type == "cpu":
+            return (epoch + 1) % max(every, 1) == 0
+        return self.grid_seconds <= GRID_SHARE * (time.monotonic() - self.drawn_at)
 
     def _draw(self, stop: StopSignals) -> Tensor | None:
         """The samples of a grid: images 0, 1, ... of the run's seed, which sample.py draws again from a checkpoint."""

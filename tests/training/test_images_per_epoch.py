@@ -35,3 +35,10 @@ def test_a_run_of_short_epochs_counts_its_images_and_knows_its_range(tmp_path):
     folder = checkpoints("train_celeba_c_32", tmp_path)
     assert [load_checkpoint(folder / f"stage{k}.pt")["t_stop"] for k in range(1, 6)] == [800, 600, 400, 200, 0]
     assert exit_code("train_celeba_c_32", tmp_path, "--resume") == 2  # another schedule is another run
+
+
+def test_grids_are_drawn_every_so_many_epochs_and_at_the_end_of_a_stage(tmp_path):
+    grids = ("--grid-every", "2", "--num-samples", "2", "--sample-steps", "1")
+    launch("train_celeba_32", tmp_path, "--images-per-epoch", "8", "--epochs-per-stage", "5", *grids)
+    drawn = [path.stem for path in sorted(contents("train_celeba_32", tmp_path).glob("stage*.png"))]
+    assert drawn == ["stage1_epoch002", "stage1_epoch004", "stage1_epoch005"]
