@@ -78,14 +78,6 @@ def evaluated(*arguments: object) -> dict:
     return json.loads(Path("out", "evaluation.json").read_text())
 
 
-@needs_opencv
-def test_evaluate_reports_the_rate_and_the_detector(folder):
-    report = evaluated(folder, "--data-path", folder, "--metrics", "face_rate", "color")
-    assert report["results"][0]["metrics"]["face_rate"]["value"] == 1.0
-    assert report["settings"]["faces"]["enlarged_to"] == 128
-    assert report["settings"]["faces"]["library"].startswith("opencv ")
-
-
 def test_without_opencv_the_rate_is_left_out_with_one_line(folder, capsys, monkeypatch):
     monkeypatch.setattr(measures, "can_find_faces", lambda: False)
     monkeypatch.setitem(sys.modules, "cv2", None)  # an import of it would now fail

@@ -12,7 +12,6 @@ from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.stages import Stage
 from mindiffusion.training import self_check
 from mindiffusion.training.acceleration import maybe_compile, memory_advice, memory_explained
-from mindiffusion.training.self_check import describe_machine
 from mindiffusion.training.step import Losses
 
 STAGES = (Stage("all", 1, t_min=0, t_max=1),)
@@ -144,12 +143,3 @@ def test_out_of_memory_in_training_gives_the_same_advice_and_other_errors_pass()
 
 
 # --- the line, and Adam's warning -------------------------------------------------------------------------------------
-
-
-def test_gpus_of_several_kinds_are_warned_of(monkeypatch):
-    kinds = [("NVIDIA H100 (sm_90)", 132), ("NVIDIA A100 (sm_80)", 108)]
-    monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: kinds)
-    line = describe_machine(config(), Ranks(world_size=2))
-    assert "2 x NVIDIA H100" in line and "A100" in line and "draw different noise" in line
-    monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: kinds[:1] * 2)
-    assert "warning" not in describe_machine(config(), Ranks(world_size=2))
