@@ -23,8 +23,8 @@ def find_model(path: Path) -> Path:
     except PermissionError as error:
         raise BadCheckpoint(f"{path} cannot be read: {error.strerror}. Its owner can allow it.") from error
     if found is None:
-        what = "holds no model" if path.is_dir() else "does not exist"
-        raise BadCheckpoint(f"{path} {what}: name {WAYS}.")
+        what = "holds no model: train one, or" if path.is_dir() else "does not exist:"
+        raise BadCheckpoint(f"{path} {what} name {WAYS}.")
     return found
 
 

@@ -9,10 +9,12 @@ from mindiffusion.runtime.terminal import error_text
 
 
 class CommandLine(argparse.ArgumentParser):
-    """A parser whose --help opens with ``doc``. A mistake ends the program with what is wrong, without all flags."""
+    """A parser whose --help opens with ``doc``. Flags are written out. A mistake ends
+    the program with what is wrong, without all flags."""
 
     def __init__(self, doc: str):
-        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        kind = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=doc, formatter_class=kind, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Say it, name --help, exit with code 2."""

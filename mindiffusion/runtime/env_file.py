@@ -29,7 +29,7 @@ def no_images_named() -> UserError:
     almost = difflib.get_close_matches(IMAGES, [name.upper() for name in os.environ], 1, ALIKE)
     meant = "".join(f"Is {name} meant for it? " for name in os.environ if name.upper() in almost)
     return UserError(
-        "There is no path to the training images. Set CELEBA_PATH in .env or in the environment, pass --data-path "
+        "There is no path to the real images. Set CELEBA_PATH in .env or in the environment, pass --data-path "
         f"FOLDER, or use --data-path synthetic, which needs no download. {meant}A .env was "
         f"looked for in {Path.cwd()}, and from {_script_folder()} upwards."
     )

@@ -101,7 +101,7 @@ def _say_end(run: Run, next_step: int) -> None:
     run.say(f"{outcome}: grids in {contents}/, checkpoints in {checkpoints}/")
     draw, measure = (
         command("python", "sample.py", checkpoints, "-o", "samples.png"),
-        command("python", "evaluate.py", checkpoints),
+        command("python", "evaluate.py", checkpoints, "--data-path", run.config.data_path),
     )
     run.say(f"next: {draw}, or {measure}")
 

@@ -190,7 +190,7 @@ def test_inception_weights_come_from_the_cache_and_a_wrong_file_is_named(tmp_pat
         (["RUN", "--data-path", "synthetic", "--names", "a", "b"], "2 names"),
         (["RUN", "--data-path", "synthetic", "--n-samples", "1"], "--n-samples"),
         (["FACES", "--data-path", "FACES", "--eval-images", "20-30"], "has 24 images"),
-        (["FACES"], "no path to the training images"),
+        (["FACES"], "no path to the real images"),
     ],
 )
 def test_bad_input_is_one_message_and_nothing_is_written(run, capsys, monkeypatch, arguments, message):
