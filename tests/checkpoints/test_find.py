@@ -64,8 +64,8 @@ def test_the_newest_checkpoint_is_that_of_the_highest_step_whatever_its_name(run
 
 
 def test_what_is_no_model_is_told_what_could_be_named(run, tmp_path):
-    for path, words in ((tmp_path / "absent", "does not exist"), (tmp_path, "holds no model")):
-        with pytest.raises(BadCheckpoint, match=f"{words}: name a run's folder"):
+    for path, words in ((tmp_path / "absent", "does not exist"), (tmp_path, "holds no model: train one, or")):
+        with pytest.raises(BadCheckpoint, match=f"{words}:? name a run's folder"):
             find_model(path)
         assert not is_model(path)
     for name in ("checkpoints_32", "checkpoints_c_32"):
