@@ -190,7 +190,7 @@ def draw_together(
     with suppress(_Interrupted):
         images = draw(model, sampler, mine, first, device=ranks.device, **({"on_step": check} | how))
     ranks.barrier()  # shares differ in size
-    if stop and ranks.any(stop.received):
+    if stop and ranks.all_reduce_max(stop.received):
         return None
     return ranks.gather(images)
 

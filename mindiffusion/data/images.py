@@ -88,8 +88,8 @@ def load_images(
             build_cache(key, root, [f.name for f in files], image_size, crop, skip_bad_images, show=ranks.is_main)
         return root, files, key, cached
 
-    root, files, key, cached = ranks.together(find_and_cache)
-    images, contents = ranks.together(lambda: cached or _cached(root, key, check=first))
+    root, files, key, cached = ranks.run_on_all(find_and_cache)
+    images, contents = ranks.run_on_all(lambda: cached or _cached(root, key, check=first))
     if ranks.is_main:
         for line in _remarks(contents, image_size, crop):
             print(line, file=sys.stderr)

@@ -75,14 +75,14 @@ class Ranks:
             raise outcome[1]
         return outcome[0]
 
-    def same(self, what: str, mine: str, advice: str) -> None:
+    def check_equal(self, what: str, mine: str, advice: str) -> None:
         """UserError, on every rank, unless all ranks have the same ``what``: else some would wait for ever."""
         values = self.gather_objects(mine)
         if len(set(values)) > 1:
             found = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
             raise UserError(f"the processes differ in {what} ({found}). {advice}")
 
-    def together(self, work: Callable[[], Any]) -> Any:
+    def run_on_all(self, work: Callable[[], Any]) -> Any:
         """Call ``work`` on every rank and wait for all. Returns this rank's result; if any rank met a UserError, every
         rank raises one, with every rank's message.
 
@@ -108,7 +108,7 @@ class Ranks:
             tensor /= self.world_size
         return tensor
 
-    def any(self, flag: int, patient: bool = False) -> int:
+    def all_reduce_max(self, flag: int, patient: bool = False) -> int:
         """The largest ``flag`` of all ranks, on every rank. Goes over the CPU: no wait for the GPU's queue.
         ``patient``: where ranks may come minutes apart, as from compiling."""
         if self.world_size == 1:
@@ -163,7 +163,7 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     try:
         if mistakes := [text for text in ranks.gather_objects(mistake) if text]:
             raise UserError("\n".join(mistakes))
-        ranks.same("device", device.type, "Give --device cpu, or leave the machines without a usable GPU out.")
+        ranks.check_equal("device", device.type, "Give --device cpu, or leave the machines without a usable GPU out.")
         yield ranks
     except (UserError, Stopped):
         _leave_group()

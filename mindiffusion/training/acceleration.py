@@ -89,7 +89,7 @@ def maybe_compile(config: TrainConfig, losses: nn.Module, net: nn.Module, ranks:
     except Exception as error:  # no C++ compiler, no Triton, an unsupported device: each fails in its own way
         verdict = NO_MEMORY if is_out_of_memory(error) else BAD
         reason = f"cannot compile here: {first_line(error)}"
-    together = ranks.any(verdict, patient=True)
+    together = ranks.all_reduce_max(verdict, patient=True)
     if together == NO_MEMORY:
         raise UserError(memory_advice(config, ranks))
     if together == GOOD:

@@ -93,7 +93,7 @@ class Display:
             with run.meter.paused(), memory_explained(run.config, run.ranks, advice):
                 samples = self._draw(stop)
                 if samples is None:
-                    self.saver.stop(done, run.ranks.any(stop.received))
+                    self.saver.stop(done, run.ranks.all_reduce_max(stop.received))
                 run.ranks.from_main(lambda: self._write_grid(grid, samples, stage, epoch, done))
             self.drawn_at, self.grid_seconds = time.monotonic(), time.monotonic() - began
         with run.meter.paused():

@@ -65,9 +65,9 @@ class Saver:
         if done < self.ask_at and done % run.schedule.steps_per_epoch:
             return
         due = time.monotonic() - self.saved_at > 60 * self.run.config.checkpoint_minutes
-        wish = self.run.ranks.any(CHECKPOINT_DUE + stop.received if stop.received or due else 0)
+        wish = self.run.ranks.all_reduce_max(CHECKPOINT_DUE + stop.received if stop.received or due else 0)
         if run.ranks.world_size > 1:
-            self.ask_at = done + run.ranks.any(int(min(max(run.meter.steps_per_second(), 1), MOST_STEPS)))
+            self.ask_at = done + run.ranks.all_reduce_max(int(min(max(run.meter.steps_per_second(), 1), MOST_STEPS)))
         if wish > CHECKPOINT_DUE:
             self.stop(done, wish - CHECKPOINT_DUE)
         if wish:
@@ -81,7 +81,7 @@ class Saver:
         last_of_stage = run.schedule.ends_stage(stage, epoch)
         # Rank 0 alone knows what saving takes.
         due = run.ranks.is_main and time.monotonic() - self.saved_at > self.save_seconds / SAVE_SHARE
-        if run.ranks.any(int(last_of_stage or due)):
+        if run.ranks.all_reduce_max(int(last_of_stage or due)):
             self._save(done)
         path = run.config.checkpoints_dir / f"stage{stage + 1}.pt"
         if last_of_stage and not run.ranks.from_main(path.exists):

@@ -134,10 +134,10 @@ def miss_a_file(rank):
 
     with process_group("cpu") as ranks:
         try:
-            ranks.together(work)
+            ranks.run_on_all(work)
         except UserError as error:
             print(error, flush=True)
-        print(ranks.together(lambda: rank), flush=True)
+        print(ranks.run_on_all(lambda: rank), flush=True)
 
 
 def test_a_mistake_of_one_rank_is_told_by_all(tmp_path):

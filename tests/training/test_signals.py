@@ -200,7 +200,7 @@ def test_sigterm_to_torchrun_leaves_no_process_behind_and_a_good_checkpoint(tmp_
 @pytest.mark.parametrize(("speed", "apart"), [(0.2, 1), (5.5, 5), (900.0, 16)])
 def test_several_ranks_ask_about_once_a_second_at_the_same_steps_and_at_an_epoch_s_end(speed, apart, monkeypatch):
     asked = []
-    monkeypatch.setattr(Ranks, "any", lambda self, flag: asked.append(flag) or flag)
+    monkeypatch.setattr(Ranks, "all_reduce_max", lambda self, flag: asked.append(flag) or flag)
     run = SimpleNamespace(
         ranks=Ranks(world_size=2),
         config=SimpleNamespace(checkpoint_minutes=1e9),
