@@ -45,11 +45,24 @@ class Settings:
 @dataclass(frozen=True)
 class Result:
     """A row: its name, its metrics, and what must be known about it (kind, samples, whether the reference was held out,
-    digest of the weights, ...)."""
+    digest of the weights, ...). Of one that was read from a file also where it stood, and the settings there."""
 
     name: str
     metrics: Row
-    about: dict[str, Any]
+    about: dict[str, Any] = field(default_factory=dict)
+    source: Path = Path()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Of the weights that were measured, "" if that is not known."""
+        return str(self.about.get("weights_digest") or "")
+
+    @property
+    def place(self) -> str:
+        """Of these weights in their run."""
+        step = self.about.get("step")
+        return f"step {step:,}" if type(step) is int else "an unknown step"
 
 
 def to_float(images: Tensor) -> Tensor:

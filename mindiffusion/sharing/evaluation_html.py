@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from mindiffusion.evaluation.measures import HIGHER, LOWER, SHOWN
+from mindiffusion.evaluation.settings import Result
 from mindiffusion.evaluation.terminal_table import rounded
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html
-from mindiffusion.sharing.evaluations import ALIKE, REAL, Answer, Result, of_run, read_evaluation
+from mindiffusion.sharing.evaluations import ALIKE, REAL, Answer, of_run, read_evaluation
 from mindiffusion.sharing.page_table import page_table
 
 ARROWS = {LOWER: "↓", HIGHER: "↑"}

@@ -8,13 +8,14 @@ version, which has no digest, is shown with a word of doubt.
 import csv
 import json
 from collections.abc import Callable, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mindiffusion.checkpoints.checkpoint import find_newest
 from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.evaluation.bootstrap import Estimate
+from mindiffusion.evaluation.settings import Result
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import read_text
@@ -27,28 +28,6 @@ DOUBT = "not known whether measured on these weights"
 ALIKE = ("n_samples", "n_loss_images", "sampler", "reference_hash", "seed")  # settings that numbers depend on
 UNKNOWN = float("nan")
 LARGEST = 1e30  # of any measure; more cannot be rounded for a table
-
-
-@dataclass(frozen=True)
-class Result:
-    """One row of an evaluation file. ``about``: what else the file says of it, its digest and step among that."""
-
-    name: str
-    metrics: dict[str, Estimate]
-    source: Path
-    about: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """Of the weights that were measured, "" if the file does not say."""
-        return str(self.about.get("weights_digest") or "")
-
-    @property
-    def place(self) -> str:
-        """Of these weights in their run."""
-        step = self.about.get("step")
-        return f"step {step:,}" if type(step) is int else "an unknown step"
 
 
 @dataclass(frozen=True)
@@ -137,7 +116,7 @@ def _result(row: dict[str, Any], path: Path, settings: dict[str, Any]) -> Result
     if not isinstance(numbers, dict):
         raise ValueError("the metrics of a row are no table")
     metrics = {plain(name, 40): _estimate(value) for name, value in numbers.items()}
-    return Result(plain(row["name"], 60), {k: v for k, v in metrics.items() if v}, path, about, settings)
+    return Result(plain(row["name"], 60), {k: v for k, v in metrics.items() if v}, about, path, settings)
 
 
 def _estimate(value: Any) -> Estimate | None:

@@ -10,11 +10,12 @@ from mindiffusion.checkpoints.weights import Weights, weights_digest
 from mindiffusion.config import TrainConfig
 from mindiffusion.data.synthetic import SYNTHETIC
 from mindiffusion.evaluation.measures import SHOWN
+from mindiffusion.evaluation.settings import Result
 from mindiffusion.evaluation.terminal_table import rounded
 from mindiffusion.reports.run_record import RunRecord, read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import for_markdown, plain
-from mindiffusion.sharing.evaluations import DOUBT, Result, find_evaluations, is_near, of_weights, read_evaluation
+from mindiffusion.sharing.evaluations import DOUBT, find_evaluations, is_near, of_weights, read_evaluation
 from mindiffusion.unet import NaiveUnet
 
 LICENCE = """The code is MIT. The licence of the images decides about the weights, and this program does not know it.
