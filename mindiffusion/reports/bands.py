@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.ddpm import DDPM, eval_mode
-from mindiffusion.reports.row_file import COUNTS, RowFile, read_rows
+from mindiffusion.reports.row_file import COUNTS, RowFile
 from mindiffusion.runtime.rng import make_generator
 
 NUM_BANDS = 10
@@ -77,8 +77,3 @@ class BandFile(RowFile):
         """Keep one row: ``position`` has the columns of COUNTS."""
         cells = [*(str(position[name]) for name in COUNTS), *(f"{loss:.6g}" for loss in losses)]
         self.write([*self.rows(), dict(zip(COLUMNS, cells, strict=True))])
-
-
-def read_bands(path: Path) -> list[dict[str, str]]:
-    """The rows of a bands.csv that can be read; none if it is not there."""
-    return read_rows(path, COLUMNS, OLD_NAMES)[0]

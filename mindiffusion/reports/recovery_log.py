@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mindiffusion.data.feature_recovery import feature_recovery
 from mindiffusion.data.synthetic import two_feature_model
-from mindiffusion.reports.row_file import RowFile, read_rows
+from mindiffusion.reports.row_file import RowFile
 
 COLUMNS = ("stage", "coarse", "fine", "outside")
 
@@ -30,11 +30,6 @@ class RecoveryFile(RowFile):
             f"recovered in samples after stage {stage + 1}: coarse features (M1) {recovery.coarse:.0%}, "
             f"fine features (M2) {recovery.fine:.0%}; outside both {recovery.outside:.4f} per pixel"
         )
-
-
-def read_recovery(path: Path) -> list[dict[str, str]]:
-    """The rows of a recovery.csv that can be read, in order of stages; none if there is no such file."""
-    return read_rows(path, COLUMNS)[0]
 
 
 def recovery_table(recovery: dict[str, list[float]]) -> str:

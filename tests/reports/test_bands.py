@@ -5,7 +5,8 @@ import torch
 from helpers import STEPS_PER_EPOCH, checkpoints, contents, end_at, launch
 
 from mindiffusion.ddpm import DDPM
-from mindiffusion.reports.bands import NUM_BANDS, BandFile, band_timesteps, read_bands
+from mindiffusion.reports.bands import COLUMNS, NUM_BANDS, BandFile, band_timesteps
+from mindiffusion.reports.row_file import read_rows
 from mindiffusion.runtime.errors import Stopped
 from mindiffusion.unet import NaiveUnet
 
@@ -72,16 +73,16 @@ def test_rows_of_later_steps_are_forgotten(tmp_path):
     for step in (3, 6, 9):
         file.add({**POSITION, "step": step}, [0.5] * NUM_BANDS)
     file.keep_up_to(6)
-    assert [row["step"] for row in read_bands(file.path)] == ["3", "6"]
+    assert [row["step"] for row in file.rows()] == ["3", "6"]
     assert file.has(6) and not file.has(9)
 
 
 def test_a_run_measures_every_epoch_the_same_with_and_without_grids(tmp_path, finished):
     name = "train_celeba_cs_32"
     launch(name, tmp_path)
-    rows = read_bands(contents(name, tmp_path) / "bands.csv")
+    rows = read_rows(contents(name, tmp_path) / "bands.csv", COLUMNS)[0]
     assert [(row["stage"], row["step"]) for row in rows] == [(str(i), str(STEPS_PER_EPOCH * i)) for i in range(1, 6)]
-    assert rows == read_bands(contents(name, finished(name)) / "bands.csv")
+    assert rows == read_rows(contents(name, finished(name)) / "bands.csv", COLUMNS)[0]
 
 
 def test_a_run_that_goes_back_to_an_earlier_checkpoint_forgets_what_came_after(tmp_path, monkeypatch):
@@ -90,5 +91,5 @@ def test_a_run_that_goes_back_to_an_earlier_checkpoint_forgets_what_came_after(t
     end_at(monkeypatch, 2 * STEPS_PER_EPOCH, "stopped")
     with pytest.raises(Stopped):
         launch(name, tmp_path, "--resume", str(checkpoints(name, tmp_path) / "stage2.pt"))
-    rows = read_bands(contents(name, tmp_path) / "bands.csv")
+    rows = read_rows(contents(name, tmp_path) / "bands.csv", COLUMNS)[0]
     assert [int(row["step"]) for row in rows] == [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH]

@@ -5,9 +5,8 @@ import re
 import pytest
 from helpers import STEPS_PER_EPOCH, contents, end_at, launch, metrics
 
-from mindiffusion.reports import bands, metrics_log
+from mindiffusion.reports import bands, metrics_log, recovery_log
 from mindiffusion.reports.metrics_log import MetricsFile, read_metrics
-from mindiffusion.reports.recovery_log import read_recovery
 from mindiffusion.reports.row_file import read_rows, set_aside
 from mindiffusion.runtime.errors import Stopped, UserError
 
@@ -50,7 +49,7 @@ def test_a_column_that_an_older_file_lacks_is_unknown_and_old_names_are_known(tm
     assert read_rows(tmp_path / "a.csv", COLUMNS) == ([{"stage": "1", "step": "3", "loss": "nan"}], True)
     old = [*bands.COUNTS, *(f"t<={i / 10:g}" for i in range(1, 11))]
     (tmp_path / "bands.csv").write_text(",".join(old) + "\n" + ",".join("1" * 14) + "\n")
-    assert bands.read_bands(tmp_path / "bands.csv") == [dict.fromkeys(bands.COLUMNS, "1")]
+    assert read_rows(tmp_path / "bands.csv", bands.COLUMNS, bands.OLD_NAMES)[0] == [dict.fromkeys(bands.COLUMNS, "1")]
 
 
 def test_resume_keeps_a_file_that_is_not_as_it_was_written(tmp_path, monkeypatch, capsys):
@@ -71,7 +70,7 @@ def test_resume_keeps_a_file_that_is_not_as_it_was_written(tmp_path, monkeypatch
         assert out.count(f"{file} was not as a run had written it: kept as {kept.name}") == 1
     assert (folder / "bands.csv.bad").read_text() == "an earlier one"
     assert [row["stage"] for row in metrics("train_celeba_c_32", tmp_path)][-3:] == ["3", "4", "5"]
-    assert [row["stage"] for row in read_recovery(folder / "recovery.csv")][-3:] == ["3", "4", "5"]
+    assert [row["stage"] for row in read_rows(folder / "recovery.csv", recovery_log.COLUMNS)[0]][-3:] == ["3", "4", "5"]
     launch("train_celeba_c_32", tmp_path, "--overwrite")
     assert not list(folder.glob("*.bad*"))
 

@@ -5,7 +5,8 @@ import pytest
 from helpers import STEPS_PER_EPOCH, contents, end_at, exit_code, launch, metrics
 from PIL import Image
 
-from mindiffusion.reports.bands import band_names, read_bands
+from mindiffusion.reports.bands import COLUMNS, band_names
+from mindiffusion.reports.row_file import read_rows
 from mindiffusion.runtime import optional
 from mindiffusion.runtime.errors import Stopped, UserError
 
@@ -31,7 +32,7 @@ def test_scalars_and_grids_are_those_of_the_contents_folder_after_a_stop_and_a_r
     assert {"train/loss", "train/mse", "train/lr", "train/images_per_s"} <= set(events.Tags()["scalars"])
     logged = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert logged == [(int(row["step"]), pytest.approx(float(row["loss"]), rel=1e-5)) for row in rows]
-    bands = read_bands(folder / "bands.csv")
+    bands = read_rows(folder / "bands.csv", COLUMNS)[0]
     for tag, names in (("bands/t_0.0-0.1", band_names()[:1]), ("loss over all timesteps", band_names())):
         expected = [sum(float(row[name]) for name in names) / len(names) for row in bands]
         assert [event.value for event in events.Scalars(tag)] == [pytest.approx(each, rel=1e-4) for each in expected]

@@ -12,9 +12,7 @@ import torch
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint, load_plain
 from mindiffusion.checkpoints.find import find_newest
 from mindiffusion.checkpoints.weights import read_weights
-from mindiffusion.reports.bands import read_bands
 from mindiffusion.reports.metrics_log import read_metrics
-from mindiffusion.reports.recovery_log import read_recovery
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime import files
 from mindiffusion.runtime.command_line import CommandLine
@@ -32,8 +30,6 @@ NAMED = {
     "evaluation.json": read_evaluation,
     "evaluation.csv": read_evaluation,
     "metrics.csv": read_metrics,
-    "bands.csv": read_bands,
-    "recovery.csv": read_recovery,
     "stage1.pt": load_plain,
     ".env": lambda path: read_env_file(),
 }
