@@ -1,5 +1,4 @@
-"""Studies of the claims: trained, measured and judged by commands `python -m experiments.NAME` from the repository.
-
-run_study trains and evaluates a spec, ledger judges the claims from its tables; each other module says in its first
-line how it is run. Everything here uses the package and the scripts; nothing of them uses this.
+"""Studies of the claims: trained, measured and put into tables by commands `python -m experiments.NAME` from the
+repository. Each module says in its first line how it is run. Everything here uses the package and the scripts; nothing
+of them uses this.
 """

@@ -1,74 +1,65 @@
-"""python -m experiments.budget_figure docs/results/faces_64k docs/results/faces_lr docs/results/faces_1m -o budget.png
+"""python -m experiments.budget_figure docs/results/converged.csv -o budget.png
 
-What a budget does to the answer: images seen against swd and against bits/dim, a line per way of training. A study
-trains all its cells on equally many images; its folder has a results.csv. Points are means over seeds, bars their 95 %
-intervals (Student's t) where there are several; the number of seeds stands beside a point that has one alone.
+What a budget does to the answer: images seen against swd and against bits/dim, from a table of experiments.collect. A
+line per way of training and learning rate that has several budgets, through the means over seeds; a dot per seed.
 """
 
 from pathlib import Path
 
-from experiments.study_table import StudyTable, interval
-from experiments.summary import name_of
+from experiments.tables import read_csv
 from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.errors import UserError, run_script
 from mindiffusion.runtime.optional import require
 
-PANELS = (("swd", "swd: lower is better"), ("bpd", "bits/dim: lower is better"))
+PANELS = ("swd", "bits/dim")
 MARKERS = "os^Dv*P"
 
 
-def points(tables: list[StudyTable], cell: str, metric: str) -> dict[int, list[float]]:
-    """{images seen: values over seeds} of a cell, over all studies."""
-    found: dict[int, dict[int, float]] = {}
-    for table in tables:
-        for seed, value in table.by_seed(cell, metric).items():
-            seeds = found.setdefault(table.images[cell, seed], {})
-            if seed in seeds:
-                raise UserError(f"{table.folder}: {cell}, seed {seed}, is in another study too: name one of them.")
-            seeds[seed] = value
-    return {images: [*seeds.values()] for images, seeds in sorted(found.items())}
+def lines(rows: list[dict[str, str]], column: str) -> dict[str, dict[int, list[float]]]:
+    """{way of training: {images seen: a value per seed}}, of those that have several budgets."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        if row[column] and row["images"] != "-":  # real images have seen none
+            budgets = found.setdefault(f"{row['training']}, {row['learning rate']}", {})
+            budgets.setdefault(int(row["images"].replace(",", "")), []).append(float(row[column]))
+    return {name: dict(sorted(budgets.items())) for name, budgets in found.items() if len(budgets) > 1}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read, draw."""
     parser = CommandLine(__doc__)
-    parser.add_argument("studies", type=Path, nargs="+", help="folders with results.csv")
-    parser.add_argument("--cells", nargs="+", help="default: those of more than one budget")
+    parser.add_argument("tables", type=Path, nargs="+", help="CSV files")
     parser.add_argument("-o", "--output", type=Path, default=Path("budget.png"), help="default: budget.png")
     args = parser.parse_args(argv)
     require("matplotlib", "a figure")
-    tables = [StudyTable(folder) for folder in args.studies]
-    cells = list(dict.fromkeys(cell for table in tables for cell in table.cells()))
-    cells = args.cells or [cell for cell in cells if len(points(tables, cell, "swd")) > 1]
-    if not cells or any(not points(tables, cell, "swd") for cell in cells):
-        raise UserError("no way of training has two budgets in these studies, or one of --cells is in none of them.")
-    plot(args.output, {metric: {cell: points(tables, cell, metric) for cell in cells} for metric, _ in PANELS})
-    print(f"{', '.join(map(name_of, cells))} in {args.output}")
+    rows = [row for path in args.tables for row in read_csv(path)]
+    found = {column: lines(rows, column) for column in PANELS}
+    if not found["swd"]:
+        raise UserError(f"no way of training has two budgets in {', '.join(map(str, args.tables))}.")
+    plot(args.output, found)
+    print(f"{'; '.join(found['swd'])} in {args.output}")
 
 
-def plot(path: Path, values: dict[str, dict[str, dict[int, list[float]]]]) -> None:
-    """{metric: {cell: {images: values}}} as a panel per metric."""
+def plot(path: Path, found: dict[str, dict[str, dict[int, list[float]]]]) -> None:
+    """{column: what ``lines`` found in it} as a panel each."""
     from matplotlib.ticker import NullLocator
 
     from mindiffusion.reports.figure_style import new_figure, save_figure
 
     figure = new_figure(4.2)
     panels = figure.subplots(1, len(PANELS))
-    for axes, (metric, label) in zip(panels, PANELS, strict=True):
-        for number, (cell, budgets) in enumerate(values[metric].items()):
-            means = [interval(each) for each in budgets.values()]
-            bars = [each.high - each.mean if each.seeds > 1 else 0.0 for each in means]
-            style = {"color": f"C{number}", "marker": MARKERS[number % len(MARKERS)], "markersize": 5, "capsize": 3}
-            axes.errorbar([*budgets], [each.mean for each in means], bars, label=name_of(cell), **style)
-            for images, each in zip(budgets, means, strict=True):
-                if each.seeds == 1:
-                    about = {"textcoords": "offset points", "xytext": (5, 4), "fontsize": 7}
-                    axes.annotate("1 seed", (images, each.mean), **about)
-        ticks = sorted({float(f"{images:.1e}") for budgets in values[metric].values() for images in budgets})
-        axes.set(xscale="log", xlabel="images seen in training", ylabel=label)
+    for axes, (column, ways) in zip(panels, found.items(), strict=True):
+        for number, name in enumerate(found["swd"]):
+            budgets, style = ways.get(name, {}), {"color": f"C{number % 10}"}
+            axes.plot([*budgets], [sum(values) / len(values) for values in budgets.values()], lw=1.2, **style)
+            x = [images for images, values in budgets.items() for _ in values]
+            y = [value for values in budgets.values() for value in values]
+            axes.plot(x, y, MARKERS[number % len(MARKERS)], ms=5, alpha=0.8, label=name, **style)
+        ticks = sorted({float(f"{images:.2e}") for budgets in ways.values() for images in budgets})
+        axes.set(xscale="log", xlabel="images seen in training", ylabel=f"{column}: lower is better")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(ticks, [f"{images / 1e6:g}M" if images >= 1e6 else f"{images / 1e3:g}k" for images in ticks])
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     save_figure(figure, path)
 
 

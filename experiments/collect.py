@@ -1,18 +1,29 @@
-"""python -m experiments.collect RUN EVALUATION --cell S_long_end --seed 0 --tables docs/results/faces_1m
+"""python -m experiments.collect pretrained/s_1m_32 studies/P_1 --evaluations evaluation own --table converged.csv
 
-From the folders of finished runs to the tidy tables of a study. run_study does it for its own runs; this command adds
-one that was trained and evaluated by hand. EVALUATION is the folder of evaluate.py, in which RUN is the only row.
+From trained models, which are named as for sample.py, and the folders in which evaluate.py has measured them (one with
+--swd-normalization own, say) to a table with a row per model. Rows are known by the digest of the weights: those of
+models that are not named stay as they are, and a cell that nobody measured this time keeps its number.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
-from experiments.tables import FINAL, RESULT_COLUMNS, RUN_COLUMNS, grow_csv, tidy
+import numpy as np
+
+from experiments.tables import RESULT_COLUMNS, RUN_COLUMNS, grow_csv, read_csv, tidy, write_csv
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation.table import read_report
 from mindiffusion.reports.metrics_log import read_metrics
 from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.sharing.evaluations import ALIKE
+
+NAMES = {"": "control", "c": "C: the curriculum", "p": "P: another network", "s": "S: P with a soft order"}
+REAL = "other real images"
+MEASURED = {"swd": 0, "swd_own": 0, "bits/dim": 2, "face_rate": 2, "color_error": 3}  # columns and their digits
+MODEL_COLUMNS = ("training", "seed", "images", "learning rate", *MEASURED, "weights")
+DIGITS = 12  # of a digest
 
 
 def collect(output: Path, tables: Path) -> None:
@@ -57,21 +68,60 @@ def run_facts(trained: Path, state: dict) -> dict:
     }
 
 
+def model_row(path: Path, name: str) -> dict[str, str]:
+    """What a model says of its training."""
+    weights = read_weights(path)
+    if not (checkpoint := weights.checkpoint):
+        raise UserError(f"{path} does not say how it was trained: name a run or an export of one.")
+    config = checkpoint["config"]
+    return {
+        "training": name or NAMES.get(config["variant"], config["variant"].upper()),
+        "seed": str(config["seed"]),
+        "images": f"{checkpoint['next_step'] * config['global_batch_size']:,}",
+        "learning rate": np.format_float_scientific(config["lr"], trim="-", exp_digits=1),
+        "weights": weights_digest(weights.state)[:DIGITS],
+    }
+
+
+def measured(folders: list[Path]) -> dict[str, dict[str, str]]:
+    """{first digits of a digest, "" for real images: its numbers}. UserError if the folders were not measured alike."""
+    found: dict[str, dict[str, str]] = {}
+    asked: dict[str, Any] = {}
+    for folder in folders:
+        report = read_report(folder)
+        for name in ALIKE:
+            value = report["settings"][name]
+            if asked.setdefault(name, value) != value:
+                raise UserError(f"{folder} was measured with {name} {value}, {folders[0]} with {asked[name]}.")
+        renamed = {"bpd": "bits/dim", "swd": "swd_own" if report["settings"]["swd_normalization"] == "own" else "swd"}
+        for row in report["results"]:
+            numbers = {renamed.get(name, name): number["value"] for name, number in row["metrics"].items()}
+            texts = {name: f"{numbers[name]:.{MEASURED[name]}f}" for name in MEASURED if numbers.get(name) is not None}
+            found.setdefault(row.get("weights_digest", "")[:DIGITS], {}).update(texts)
+    return found
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Add one run."""
+    """Read, join by weights, write."""
     parser = CommandLine(__doc__)
-    parser.add_argument("run", type=Path, help="folder that holds contents_* and checkpoints_*")
-    parser.add_argument("evaluation", type=Path, help="folder of evaluate.py")
-    parser.add_argument("--cell", required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--tables", type=Path, required=True, help="folder of results.csv and runs.csv")
+    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="runs, checkpoints or exports")
+    parser.add_argument("--names", nargs="+", help="of the ways of training (default: by their variant)")
+    parser.add_argument("--evaluations", type=Path, nargs="+", required=True, help="folders of evaluate.py")
+    parser.add_argument("--table", type=Path, required=True, help="CSV file to write, or to add to")
     args = parser.parse_args(argv)
-    rows = tidy({"results": [row for row in read_report(args.evaluation)["results"] if row["name"] != "real"]})
-    run = run_facts(args.run, {})
-    if {row["weights_digest"] for row in rows} != {run["weights_digest"]}:
-        raise UserError(f"{args.evaluation} has not measured {args.run} alone, as it is now: evaluate that run again.")
-    here = {"cell": args.cell, "seed": args.seed}
-    grow_tables(args.tables, [{**here, **row, "checkpoint": FINAL} for row in rows], [{**here, **run}])
+    if args.names and len(args.names) != len(args.models):
+        parser.error(f"--names has {len(args.names)} names for {len(args.models)} models.")
+    numbers = measured(args.evaluations)
+    rows = {row["weights"]: row for row in read_csv(args.table)}
+    for path, name in zip(args.models, args.names or [""] * len(args.models), strict=True):
+        row = model_row(path, name)
+        if row["weights"] not in numbers:
+            raise UserError(f"no evaluation is of {path} as it is now: evaluate it again.")
+        rows[row["weights"]] = rows.get(row["weights"], {}) | row | numbers[row["weights"]]
+    real = rows.pop("", dict.fromkeys(("seed", "images", "learning rate"), "-") | {"training": REAL})
+    real |= numbers.get("", {})
+    write_csv(args.table, MODEL_COLUMNS, [*rows.values(), *([real] if "swd" in real else [])])
+    print(f"{len(args.models)} rows written, {len(rows)} models in {args.table}")
 
 
 if __name__ == "__main__":

@@ -98,9 +98,10 @@ def excerpt(file: str, columns: str, digits: str = "0", where: str = "") -> list
 
 
 def _rows_of(file: str, where: str) -> list[dict[str, str]]:
-    """The rows of a CSV file in which each "column:value" of ``where`` holds."""
-    wanted = [part.split(":") for part in where.split(",") if part]
-    return [row for row in read_csv(RESULTS / file) if all(row[key] == text for key, text in wanted)]
+    """The rows of a CSV file in which each "column:value" or "column:value|other value" of ``where`` holds. A comma
+    within a value, as in "images:256,000", begins no column."""
+    wanted = [part.split(":", 1) for part in re.split(r",(?=[^,:]+:)", where) if part]
+    return [row for row in read_csv(RESULTS / file) if all(row[key] in text.split("|") for key, text in wanted)]
 
 
 def _rounded(text: str, digits: str) -> str:

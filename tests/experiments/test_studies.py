@@ -4,13 +4,19 @@ import json
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from helpers import ROOT, write_pngs
 
 from experiments import calls, collect, launch, run_study, spec, tables
 from experiments.study_table import StudyTable
+from mindiffusion.checkpoints.weights import read_weights, weights_digest
+from mindiffusion.evaluation.bootstrap import Estimate
+from mindiffusion.evaluation.settings import Result
+from mindiffusion.evaluation.table import write_report
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.sharing.evaluations import ALIKE
 
 SPECS = sorted((ROOT / "experiments" / "specs").glob("[a-z]*.py"))
 
@@ -153,13 +159,44 @@ def test_numbers_of_other_weights_than_the_runs_are_refused(finished, tmp_path):
         StudyTable(tmp_path)
 
 
-def test_a_run_made_by_hand_joins_the_tables_if_its_evaluation_is_of_it(finished, tmp_path):
-    runs = finished / "study" / "runs"
-    options = ["--cell", "C_1M", "--seed", "3", "--tables", str(tmp_path)]
-    collect.main([str(runs / "C" / "seed0"), str(runs / "C" / "seed0" / "evaluation"), *options])
-    assert StudyTable(tmp_path).by_seed("C_1M", "loss").keys() == {3}
-    with pytest.raises(UserError, match="evaluate that run again"):
-        collect.main([str(runs / "C" / "seed0"), str(runs / "CS" / "seed0" / "evaluation"), *options])
+def digest(model):
+    return weights_digest(read_weights(Path(model)).state)
+
+
+def evaluated(folder, rows, **settings):
+    """An evaluation of {model: metrics}, as evaluate.py writes it; None for real images."""
+    about = {**dict.fromkeys(ALIKE, 1), "swd_normalization": "reference", **settings}
+    results = []
+    for path, metrics in rows.items():
+        digests = {"weights_digest": digest(path)} if path else {}
+        results.append(Result(str(path), {name: Estimate(value) for name, value in metrics.items()}, digests))
+    folder.mkdir()
+    write_report(folder, results, about)
+    return str(folder)
+
+
+def test_models_and_their_evaluations_become_a_table_that_grows(finished, tmp_path):
+    run, export = str(finished / "study" / "runs" / "C" / "seed0"), str(ROOT / "pretrained" / "s_1m_32")
+    numbers = {"swd": 52.6, "bpd": 4.412, "face_rate": 0.939, "loss": 0.03}
+    one = evaluated(tmp_path / "one", {export: numbers, run: {"swd": 200.0}, None: {"swd": 17.0, "face_rate": 0.9}})
+    own = evaluated(tmp_path / "own", {export: {"swd": 27.7}}, swd_normalization="own")
+    table = ["--table", str(tmp_path / "converged.csv")]
+    collect.main([export, "--evaluations", one, own, *table])
+    collect.main([run, "--names", "C, tiny", "--evaluations", one, *table])
+    lines = (tmp_path / "converged.csv").read_text().splitlines()
+    assert lines == [
+        "training,seed,images,learning rate,swd,swd_own,bits/dim,face_rate,color_error,weights",
+        'S: P with a soft order,0,"1,000,000",1e-3,53,28,4.41,0.94,,' + digest(export)[:12],
+        '"C, tiny",0,40,2e-3,200,,,,,' + digest(run)[:12],
+        "other real images,-,-,-,17,,,0.90,,",
+    ]
+    for wrong, message in (
+        ([run, "--evaluations", own], "evaluate it again"),
+        ([run, "--evaluations", one, evaluated(tmp_path / "other", {run: {"swd": 1.0}}, sampler="2")], "sampler 2"),
+    ):
+        with pytest.raises(UserError, match=message):
+            collect.main([*wrong, *table])
+    assert (tmp_path / "converged.csv").read_text().splitlines() == lines
 
 
 def test_a_study_ends_with_its_wall_time_and_a_second_call_does_what_is_missing(finished, tmp_path, capsys):

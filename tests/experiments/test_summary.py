@@ -43,7 +43,9 @@ def test_every_kind_of_table_is_written_between_its_comments(studies):
         'rows "the control, small=small/uniform" P=large/P metrics=swd,bpd',
         "grid file=small/results.csv where=metric:swd rows=cell columns=seed value=value",
         "csv file=large/results.csv where=metric:bpd,seed:0 columns=cell,value digits=1",
+        'csv file=named.csv "where=images:256,000|1,000,seed:1" columns=images digits=',
     ]
+    (studies / "named.csv").write_text('images,seed\n"256,000",0\n"256,000",1\n"1,000",1\n"64,000",1\n')
     page = "Words.\n" + "\n".join(f"<!-- table: {kind} -->\nold\n<!-- end -->" for kind in kinds) + "\nMore.\n"
     filled = summary.filled(page)
     assert "old" not in filled and filled.startswith("Words.") and filled.endswith("More.\n")
@@ -54,6 +56,7 @@ def test_every_kind_of_table_is_written_between_its_comments(studies):
     assert parts[2][2:4] == ["| the control, small | 21 ± 1 | 21.00 ± 1.41 | 2 |", "| P | 9 ± 4 | 9.00 ± 4.24 | 2 |"]
     assert parts[3][0::2] == ["| | 0 | 1 |", "| P | 10 | 12 |"]
     assert parts[4][2] == "| P | 6.0 |"
+    assert parts[5][2:] == ["| 256,000 |", "| 1,000 |"]
     for wrong in ("unknown", "means cells=P", "grid file=small/results.csv size=3", "differences study=small pairs=P"):
         with pytest.raises(UserError):
             summary.filled(f"<!-- table: {wrong} -->\n<!-- end -->")
@@ -72,16 +75,19 @@ def test_an_interval_is_that_of_students_t():
     assert found.high - found.mean == pytest.approx(4.303 / 3**0.5, rel=1e-3)
 
 
-def test_the_figure_of_budgets_has_a_line_per_way_of_training(studies, tmp_path, monkeypatch):
+def test_the_figure_of_budgets_has_a_line_per_way_of_training_and_a_dot_per_seed(tmp_path):
     pytest.importorskip("matplotlib")
-    drawn = []
-    plot = budget_figure.plot
-    monkeypatch.setattr(budget_figure, "plot", lambda path, values: (drawn.append(values), plot(path, values)))
-    folders = [str(studies / "small"), str(studies / "large")]
-    budget_figure.main([*folders, "-o", str(tmp_path / "budget.png")])
-    assert drawn[0]["swd"]["P"] == {64_000: [10.0, 12.0], 1_000_000: [6.0, 12.0]}
+    table = tmp_path / "converged.csv"
+    table.write_text(
+        "training,seed,images,learning rate,swd,bits/dim\n"
+        'P,0,"1,000,000",1e-3,60,4.4\nP,0,"64,000",1e-3,90,5.0\nP,1,"64,000",1e-3,100,\n'
+        'P,0,"64,000",5e-4,95,5.1\nreal,-,-,-,17,\n'
+    )
+    rows = tables.read_csv(table)
+    assert budget_figure.lines(rows, "swd") == {"P, 1e-3": {64_000: [90.0, 100.0], 1_000_000: [60.0]}}
+    assert budget_figure.lines(rows, "bits/dim") == {"P, 1e-3": {64_000: [5.0], 1_000_000: [4.4]}}
+    budget_figure.main([str(table), "-o", str(tmp_path / "budget.png")])
     assert (tmp_path / "budget.png").stat().st_size > 10_000
-    with pytest.raises(UserError, match="another study too"):
-        budget_figure.main([folders[0], folders[0]])
+    table.write_text("\n".join(table.read_text().splitlines()[::4]))
     with pytest.raises(UserError, match="no way of training has two budgets"):
-        budget_figure.main(folders[:1])
+        budget_figure.main([str(table)])
