@@ -13,9 +13,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.bare import make_bare_step
-from mindiffusion.data.image_cache import build_cache
-from mindiffusion.data.images import find_images
+from mindiffusion.data.image_cache import cached_images
+from mindiffusion.data.image_files import find_images
 from mindiffusion.ddim import DDIM
+from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import memory_format, resolve_precision, set_backend_flags
 from mindiffusion.sampling import denoiser
 from mindiffusion.unet import NaiveUnet
@@ -92,14 +93,14 @@ def cache(args, scratch: str) -> list[dict]:
     """Decoding a folder into the cache of raw pixels, once per data set."""
     if not args.data_path:
         return []
-    root = Path(args.data_path)
-    names = [file.name for file in find_images(root)]
+    folder = find_images(args.data_path)
     before, os.environ["MINDIFFUSION_CACHE"] = os.environ["MINDIFFUSION_CACHE"], str(Path(scratch, "cache"))
     began = time.perf_counter()
-    build_cache("benchmark", root, names, args.image_size, "square", False, show=False)
+    cached_images(folder, args.image_size, "square", False, Ranks())
     seconds = time.perf_counter() - began
     os.environ["MINDIFFUSION_CACHE"] = before
-    return [row("cache", str(len(names)), "decode, crop, shrink and write, images/s", len(names) / seconds)]
+    count = len(folder.files)
+    return [row("cache", str(count), "decode, crop, shrink and write, images/s", count / seconds)]
 
 
 def checkpoint(args, scratch: str) -> list[dict]:

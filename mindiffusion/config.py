@@ -6,7 +6,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mindiffusion.data.images import CROPS, parse_range
+from mindiffusion.data.decode import CROPS
+from mindiffusion.data.images import parse_range
 from mindiffusion.data.synthetic import SYNTHETIC_DEMO
 from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.env_file import read_env_file

@@ -192,7 +192,7 @@ def draw_together(
     ranks.barrier()  # shares differ in size
     if stop and ranks.all_reduce_max(stop.received):
         return None
-    return ranks.gather(images)
+    return torch.cat(ranks.all_gather(images))
 
 
 def num_batches(count: int, batch_size: int) -> int:

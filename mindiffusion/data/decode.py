@@ -17,7 +17,6 @@ MAX_PIXELS = 64_000_000  # of a file; a few bytes can promise far more
 LARGE = 8_000_000  # pixels from which on images are decoded one at a time: 16 bytes each, on every thread, are too many
 CELEBA_WIDTH = 178  # pixels of the aligned originals, to which the crops "140" and "148" refer
 CROPS = ("square", "140", "148", "none")
-NARROW = 2  # a side so many times the other: a square crop loses more than half of the image
 
 one_at_a_time = threading.Lock()
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # of sizes near MAX_PIXELS, which decides
@@ -37,29 +36,13 @@ def crop_box(width: int, height: int, crop: str) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-@contextmanager
-def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """The image in a regular file of one of FORMATS, with its pixels still to be decoded. Of an animation the first
-    picture. OSError or ValueError if it is none, or has more than MAX_PIXELS."""
-    with open_regular(path) as file:
-        try:
-            image = Image.open(file, formats=FORMATS)
-        except UnidentifiedImageError as error:
-            raise ValueError(f"it is no {', '.join(FORMATS)} image, or damaged") from error
-        with image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(f"its {width}x{height} pixels are more than the {MAX_PIXELS:,} that are read")
-            yield image
-
-
 def read_image(path: str | Path, image_size: int, crop: str) -> tuple[np.ndarray, tuple[int, int]]:
     """The image file as uint8 (3, image_size, image_size): upright, RGB, cropped, shrunk with antialiasing; and its own
     width and height.
 
     Transparent images lie on white; 16-bit greys keep their top 8 bits. Raises whatever Pillow raises.
     """
-    with open_image(path) as image, one_at_a_time if image.width * image.height > LARGE else nullcontext():
+    with _opened(path) as image, one_at_a_time if image.width * image.height > LARGE else nullcontext():
         ImageOps.exif_transpose(image, in_place=True)
         size = image.size
         if image.mode in ("I", "F"):
@@ -74,17 +57,17 @@ def read_image(path: str | Path, image_size: int, crop: str) -> tuple[np.ndarray
         return np.asarray(image).transpose(2, 0, 1), size
 
 
-def decode(path: str | Path, image_size: int, crop: str) -> np.ndarray:
-    """The pixels alone of ``read_image``."""
-    return read_image(path, image_size, crop)[0]
-
-
-def is_enlarged(size: tuple[int, int], image_size: int, crop: str) -> bool:
-    """Whether an image of this width and height has fewer pixels than it is given."""
-    left, top, right, bottom = crop_box(*size, crop)
-    return min(right - left, bottom - top) < image_size
-
-
-def is_narrow(size: tuple[int, int]) -> bool:
-    """Whether most of an image of this width and height is lost in a square."""
-    return max(size) > NARROW * min(size)
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """The image in a regular file of one of FORMATS, with its pixels still to be decoded. Of an animation the first
+    picture. OSError or ValueError if it is none, or has more than MAX_PIXELS."""
+    with open_regular(path) as file:
+        try:
+            image = Image.open(file, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise ValueError(f"it is no {', '.join(FORMATS)} image, or damaged") from error
+        with image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ValueError(f"its {width}x{height} pixels are more than the {MAX_PIXELS:,} that are read")
+            yield image

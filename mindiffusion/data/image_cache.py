@@ -4,14 +4,11 @@ A cache is two files of one name: ``KEY.npy``, uint8 (N, 3, S, S), and ``KEY.jso
 is written last, so a cache with a json is complete; it has the digest of the pixels, so that a damaged one is found.
 """
 
-import errno
 import json
 import os
 import shutil
 import sys
-import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from multiprocessing.pool import ThreadPool
@@ -23,14 +20,27 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mindiffusion.data.decode import is_enlarged, is_narrow, read_image
-from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import cache_folder, read_text
+from mindiffusion.data.decode import crop_box, read_image
+from mindiffusion.data.image_files import ImageFolder, digest
+from mindiffusion.runtime.distributed import Ranks
+from mindiffusion.runtime.errors import UserError, first_line
+from mindiffusion.runtime.files import (
+    CannotWrite,
+    advice_when_unwritable,
+    cache_folder,
+    prepare_output,
+    read_text,
+    remove_leftovers,
+    write_atomically,
+    write_errors_explained,
+)
 from mindiffusion.runtime.locks import hold
 
+VERSION = 2  # raise it when the same files and options come to give other pixels
 CHUNK = 256  # images decoded between two writes
 PIECE = 2**26  # bytes that a thread hashes at a time
-NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+NARROW = 2  # a side so many times the other: a square crop loses more than half of the image
+LISTED = 10  # skipped images to name
 
 
 @dataclass
@@ -44,14 +54,61 @@ class Contents:
     enlarged: int = 0
     narrow: int = 0
 
+    def count(self, size: tuple[int, int], crop: str) -> None:
+        """Take note of an image of this width and height."""
+        left, top, right, bottom = crop_box(*size, crop)
+        self.enlarged += min(right - left, bottom - top) < self.shape[-1]
+        self.narrow += max(size) > NARROW * min(size)
 
-def open_cache(key: str, check: bool = True) -> tuple[Tensor, Contents] | None:
-    """The memory-mapped images (N, 3, S, S) of a cache and what is known of them, or None if there is no sound one.
+    def remarks(self, crop: str) -> Iterator[str]:
+        """What happened to images on their way into the cache, a line each."""
+        count, size, skipped = self.shape[0], self.shape[-1], self.skipped
+        if skipped:
+            more = f" and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+            yield f"Skipped {len(skipped)} unreadable images: {', '.join(skipped[:LISTED])}{more}"
+        if self.enlarged:
+            yield f"Of {count:,} images {self.enlarged:,} are smaller than {size}x{size} and are enlarged."
+        if self.narrow:
+            fate = "are squeezed" if crop == "none" else "lose more than half to the crop"
+            yield f"Of {count:,} images {self.narrow:,} are more than twice as long as wide and {fate}."
 
-    ``check``: whether to compare the pixels with their digest, which reads them all: about a second per gigabyte and
-    core.
+
+def cached_images(
+    folder: ImageFolder, image_size: int, crop: str, skip_bad: bool, ranks: Ranks
+) -> tuple[Tensor, Contents]:
+    """The memory-mapped images of ``folder`` and what is known of them.
+
+    Every rank calls this with the same arguments. The first process of each machine makes the cache, if there is no
+    sound one. UserError, on every rank, for an unreadable image (without ``skip_bad``), if no image is readable, and if
+    the cache cannot be written.
     """
-    path = cache_folder() / f"{key}.npy"
+    options = f"{VERSION}\0{folder.root}\0{image_size}\0{crop}\0{skip_bad}"
+    path = cache_folder() / digest([options, *(f"{file.name}\0{file.size}\0{file.times}" for file in folder.files)])
+    path = path.with_suffix(".npy")
+
+    def build() -> None:
+        if ranks.local_rank == 0 and _open(path) is None:
+            _build(path, folder, image_size, crop, skip_bad)
+
+    def open_built() -> tuple[Tensor, Contents]:
+        if cached := _open(path, check=False):
+            return cached
+        raise UserError(
+            f"The image cache of {folder.root} in {path.parent} is gone since this run wrote it. Start again when no "
+            "other program is changing the images or deleting caches."
+        )
+
+    ranks.run_on_all(build)
+    images, contents = ranks.run_on_all(open_built)
+    if ranks.is_main:
+        for line in contents.remarks(crop):
+            print(line, file=sys.stderr)
+    return images, contents
+
+
+def _open(path: Path, check: bool = True) -> tuple[Tensor, Contents] | None:
+    """None if there is no sound cache. ``check``: whether to compare the pixels with their digest, which reads them
+    all: about a second per gigabyte and core."""
     try:
         contents = Contents(**json.loads(read_text(path.with_suffix(".json"))))
         if not path.is_file():  # a pipe would be waited for
@@ -76,78 +133,60 @@ def pixel_digest(images: np.ndarray) -> str:
         return blake2b(b"".join(digests), digest_size=16).hexdigest()
 
 
-def build_cache(key: str, root: Path, names: list[str], image_size: int, crop: str, skip_bad: bool, show: bool) -> None:
-    """Write the cache ``key`` of the images ``names`` in ``root``, unless another job does so first.
+def _build(path: Path, folder: ImageFolder, image_size: int, crop: str, skip_bad: bool) -> None:
+    """Write the cache, unless another process does so first. Leaves nothing half-written, however it ends.
 
-    ``show`` allows a progress bar. Leaves nothing half-written if it fails or is interrupted. UserError for an
-    unreadable image (without ``skip_bad``), if no image is readable, and if the cache folder cannot hold the cache.
+    On a file system without locks two builders do the work twice, to the same result: each replaces the whole cache.
     """
-    folder = cache_folder()
-    needed = len(names) * 3 * image_size**2 + 2**16  # bytes: the pixels, and ample room for the rest
-    with _writing_to(folder, needed), _lock(folder, key, show) as locked:
-        if open_cache(key) is not None:  # built by another job while this one waited
-            return
-        if show and (folder / f"{key}.json").exists():
-            print(f"The image cache {folder / key}.npy is damaged: making it again.", file=sys.stderr)
-        if locked:  # nobody else is building: these were left by a job that was killed
-            for leftover in folder.glob(f"{key}.*.tmp"):
-                leftover.unlink()
-        if shutil.disk_usage(folder).free < needed:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with _new_file(folder, f"{key}.npy") as file:
-            contents = _write_images(file, root, names, image_size, crop, skip_bad, show)
-            file.flush()
-            contents.pixels = pixel_digest(np.load(file.name, mmap_mode="r"))
-        with _new_file(folder, f"{key}.json") as file:
-            file.write(json.dumps(asdict(contents)).encode())
+    needed = len(folder.files) * 3 * image_size**2 + 2**16  # bytes: the pixels, and ample room for the rest
+    advice = f"The image cache needs {needed / 1e6:.1f} MB there; set MINDIFFUSION_CACHE to have it elsewhere."
+    lock, waiting = path.with_suffix(".lock"), "Waiting for another process that is caching the same images."
+    with advice_when_unwritable(advice):
+        prepare_output(path.parent, [], overwrite=True)
+        with write_errors_explained(lock), hold(lock, on_wait=lambda: print(waiting, file=sys.stderr)) as locked:
+            if _open(path):  # built by another process while this one waited
+                return
+            if path.with_suffix(".json").exists():
+                print(f"The image cache {path} is damaged: making it again.", file=sys.stderr)
+            if locked:  # nobody else is building: these were left by a process that was killed
+                remove_leftovers(path.parent, path.stem)
+            if shutil.disk_usage(path.parent).free < needed:
+                raise CannotWrite(f"There is no room for {path}.")
+            contents = Contents([len(folder.files), 3, image_size, image_size])
+            write_atomically(path, lambda at: _write_images(at, folder, contents, crop, skip_bad))
+            write_atomically(path.with_suffix(".json"), lambda at: at.write_text(json.dumps(asdict(contents))))
 
 
-def _write_images(
-    file: BinaryIO, root: Path, names: list[str], image_size: int, crop: str, skip_bad: bool, show: bool
-) -> Contents:
-    """Stream the images to ``file`` in the npy format. Unreadable ones are left out.
+def _write_images(path: Path, folder: ImageFolder, contents: Contents, crop: str, skip_bad: bool) -> None:
+    """Write the images in the npy format, without the unreadable ones, and complete ``contents``.
 
     Plain writes and no memory map: on a full disk a write raises an error, a map kills the process.
     """
-
-    def attempt(name: str) -> tuple[np.ndarray, tuple[int, int]] | Exception:
-        try:
-            return read_image(os.path.join(root, name), image_size, crop)
-        except Exception as error:  # a broken file can raise nearly anything in a decoder
-            return error
-
-    contents = Contents([len(names), 3, image_size, image_size])
-    _write_header(file, contents)
-    title = f"caching {len(names)} images at {image_size}x{image_size}"
-    # Of threads: Pillow works outside the interpreter lock. To end it waits for no thread that is stuck in a file.
-    pool = ThreadPool(min(32, os.cpu_count() or 1))
-    try:
-        # disable=None: a bar on a terminal only
-        with tqdm(total=len(names), desc=title, unit="image", mininterval=0.5, disable=None if show else True) as bar:
-            for start in range(0, len(names), CHUNK):
-                chunk = names[start : start + CHUNK]
-                results = dict(zip(chunk, pool.map(attempt, chunk), strict=True))
-                bad = [name for name in chunk if isinstance(results[name], Exception)]
-                if bad and not skip_bad:
-                    raise _unreadable(root / bad[0], results[bad[0]])
-                contents.skipped += bad
-                good = [results[name] for name in chunk if name not in bad]
-                contents.enlarged += sum(is_enlarged(size, image_size, crop) for _, size in good)
-                contents.narrow += sum(is_narrow(size) for _, size in good)
-                file.write(b"".join(pixels.tobytes() for pixels, _ in good))
-                bar.update(len(chunk))
-    finally:
-        pool.terminate()
-    contents.shape[0] -= len(contents.skipped)
+    names, size = [file.name for file in folder.files], contents.shape[-1]
+    title = f"caching {len(names)} images at {size}x{size}"
+    found = _read_all(folder.root, names, size, crop)
+    with open(path, "wb") as file:
+        _write_header(file, contents)
+        for name, image in tqdm(found, title, len(names), unit="image", disable=None):  # None: on a terminal only
+            if not isinstance(image, Exception):
+                contents.count(image[1], crop)
+                file.write(image[0].tobytes())
+            elif skip_bad:
+                contents.skipped.append(name)
+            else:
+                raise UserError(
+                    f"The image {folder.root / name} cannot be read ({first_line(image)}). Mend or remove it, or pass "
+                    "--skip-bad-images to leave out all unreadable images and get a list of them."
+                )
+        contents.shape[0] -= len(contents.skipped)
+        file.seek(0)  # numpy pads the header, so that another count fits in its place
+        _write_header(file, contents)
     if not contents.shape[0]:
         raise UserError(
-            f"None of the {len(names)} images in {root} can be read; the first is {names[0]}. Check that they are "
-            "complete (downloaded and unpacked without an error) and that you are allowed to read them."
+            f"None of the {len(names)} images in {folder.root} can be read; the first is {names[0]}. Check that they "
+            "are complete (downloaded and unpacked without an error) and that you are allowed to read them."
         )
-    if contents.skipped:  # numpy pads the header, so that another count fits in its place
-        file.seek(0)
-        _write_header(file, contents)
-    return contents
+    contents.pixels = pixel_digest(np.load(path, mmap_mode="r"))
 
 
 def _write_header(file: BinaryIO, contents: Contents) -> None:
@@ -155,64 +194,20 @@ def _write_header(file: BinaryIO, contents: Contents) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"The image {path} cannot be read ({error}). Mend or remove it, or pass --skip-bad-images to leave out all "
-        "unreadable images and get a list of them."
-    )
+def _read_all(root: Path, names: list[str], size: int, crop: str) -> Iterator[tuple[str, tuple | Exception]]:
+    """Each name and what ``read_image`` makes of its file, or the error."""
 
-
-@contextmanager
-def _new_file(folder: Path, name: str) -> Iterator[BinaryIO]:
-    """A binary file that gets its name in ``folder`` only when the block has ended well; else it is removed."""
-    path = folder / f"{Path(name).stem}.{uuid.uuid4().hex}.tmp"  # not tempfile: its files are for their owner alone
-    try:
-        with open(path, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(path, folder / name)
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _lock(folder: Path, key: str, show: bool) -> Iterator[bool]:
-    """Create ``folder`` and hold its lock ``key`` among processes. Yields False where that is not possible: two
-    builders without a lock do the work twice, to the same result, as each replaces the cache as a whole."""
-
-    def say(text: str) -> None:
-        if show:
-            print(text, file=sys.stderr)
-
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{key}.lock"
-    with ExitStack() as held:
+    def attempt(name: str) -> tuple[np.ndarray, tuple[int, int]] | Exception:
         try:
-            waiting = "Waiting for another job that is caching the same images."
-            locked = held.enter_context(hold(path, on_wait=lambda: say(waiting)))
-        except OSError as error:
-            if not os.path.lexists(path):  # the folder is at fault
-                raise
-            say(f"Going on without the lock {path} ({error.strerror}): it is a link, or another user's. Remove it.")
-            locked = False
-        yield locked
+            return read_image(os.path.join(root, name), size, crop)
+        except Exception as error:  # a broken file can raise nearly anything in a decoder
+            return error
 
-
-@contextmanager
-def _writing_to(folder: Path, needed: int) -> Iterator[None]:
-    """Turn an OSError in the block, which writes ``needed`` bytes to ``folder``, into a UserError with a remedy."""
+    # Of threads: Pillow works outside the interpreter lock. To end it waits for no thread that is stuck in a file.
+    pool = ThreadPool(min(32, os.cpu_count() or 1))
     try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        if error.errno in NO_ROOM:
-            raise UserError(
-                f"The image cache needs {needed / 1e6:.1f} MB in {folder}, which are not free ({reason}). Free some "
-                "space, for instance by deleting old caches there, or set MINDIFFUSION_CACHE to a folder on a larger "
-                "disk."
-            ) from error
-        raise UserError(
-            f"The image cache folder {folder} cannot be written ({reason}). Set MINDIFFUSION_CACHE to a folder in "
-            "which you may create files."
-        ) from error
+        for start in range(0, len(names), CHUNK):
+            chunk = names[start : start + CHUNK]
+            yield from zip(chunk, pool.map(attempt, chunk), strict=True)
+    finally:
+        pool.terminate()

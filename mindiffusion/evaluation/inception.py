@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.settings import Row, Settings
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import open_regular
 
 METRICS = ("fid", "kid", "precision", "recall")
@@ -96,7 +96,7 @@ def find_inception(weights: Path | None) -> Path:
         state = torch.load(path, map_location="cpu", weights_only=True)
         usable = isinstance(state, dict) and "Mixed_7c.branch_pool.conv.weight" in state
     except Exception as error:
-        raise UserError(f"The Inception weights {path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise UserError(f"The Inception weights {path} cannot be read: {first_line(error)}") from error
     if not usable:
         raise UserError(f"{path} does not hold the Inception weights of torch-fidelity ({WEIGHTS_NAME}).")
     return path

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mindiffusion.checkpoints.find import WAYS, is_model
 from mindiffusion.checkpoints.models import model_name
 from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, check_finite, read_weights
-from mindiffusion.data.decode import decode
-from mindiffusion.data.images import find_images, load_images
+from mindiffusion.data.decode import read_image
+from mindiffusion.data.image_files import find_images
+from mindiffusion.data.images import load_images
 from mindiffusion.data.synthetic import is_synthetic, synthetic_images
 from mindiffusion.evaluation.held_out import Reference, rest_of
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import UserError, first_line
 
 MOST_REAL = 10_000  # reference images, unless --eval-images asks for more: more cost time and memory, and tell little
 SYNTHETIC_SEED = 2**31 - 1  # of the held-out synthetic images: a seed that no training run has
@@ -96,17 +96,17 @@ def read_folders(subjects: list[Subject], image_size: int, crop: str, limit: int
 
 def _read_folder(subject: Subject, image_size: int, crop: str, limit: int) -> Subject:
     """With its images, sorted by name; no cache is made of them."""
-    files = [subject.path / file.name for file in find_images(subject.path)[:limit]]
+    files = [subject.path / file.name for file in find_images(subject.path).files[:limit]]
     if len(files) < 2:
         raise UserError(f"{subject.path} has {len(files)} image: at least 2 are needed.")
     images, resized = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8), 0
     for number, file in enumerate(files):
         try:
-            images[number] = torch.from_numpy(decode(str(file), image_size, crop).copy())
-            with Image.open(file) as image:
-                resized += image.size != (image_size, image_size)
+            pixels, size = read_image(file, image_size, crop)
+            images[number] = torch.from_numpy(pixels.copy())
+            resized += size != (image_size, image_size)
         except Exception as error:  # a broken file can raise nearly anything in a decoder
-            raise UserError(f"The image {file} cannot be read ({error}): mend or remove it.") from error
+            raise UserError(f"The image {file} cannot be read ({first_line(error)}): mend or remove it.") from error
     return replace(subject, images=images, resized=resized)
 
 

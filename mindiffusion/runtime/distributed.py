@@ -8,7 +8,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -77,14 +77,14 @@ class Ranks:
 
     def check_equal(self, what: str, mine: str, advice: str) -> None:
         """UserError, on every rank, unless all ranks have the same ``what``: else some would wait for ever."""
-        values = self.gather_objects(mine)
+        values = self.all_gather(mine)
         if len(set(values)) > 1:
             found = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
             raise UserError(f"the processes differ in {what} ({found}). {advice}")
 
     def run_on_all(self, work: Callable[[], Any]) -> Any:
         """Call ``work`` on every rank and wait for all. Returns this rank's result; if any rank met a UserError, every
-        rank raises one, with every rank's message.
+        rank raises one, with each message once and, where it is not everyone's, the first rank that met it.
 
         Were it raised on one rank only, rank 0 could not report it and the others would wait in vain.
         """
@@ -95,10 +95,10 @@ class Ranks:
             result = work()
         except UserError as error:
             mistake = str(error)
-        message = torch.frombuffer(bytearray(mistake.encode("utf-8", "surrogateescape") + b"\n"), dtype=torch.uint8)
-        lines = bytes(self.gather(message).tolist()).decode("utf-8", "surrogateescape").splitlines()
-        if mistakes := dict.fromkeys(line for line in lines if line):  # ranks that met the same mistake tell it once
-            raise UserError("\n".join(mistakes))
+        said = self.all_gather(mistake)
+        alike = len(set(said)) == 1
+        if lines := [text if alike else f"rank {said.index(text)}: {text}" for text in dict.fromkeys(said) if text]:
+            raise UserError("\n".join(lines))
         return result
 
     def average_(self, tensor: Tensor) -> Tensor:
@@ -117,14 +117,7 @@ class Ranks:
         dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=self.patient_group if patient else None)
         return int(shared)
 
-    def gather(self, part: Tensor) -> Tensor:
-        """Concatenate every rank's CPU tensor along the first axis, in rank order, on every rank.
-
-        Parts have one shape, but for the first axis, which may differ.
-        """
-        return torch.cat(self.gather_objects(part))
-
-    def gather_objects(self, mine: Any) -> list:
+    def all_gather(self, mine: Any) -> list:
         """Every rank's object (plain types and CPU tensors), in rank order, on every rank."""
         if self.world_size == 1:
             return [mine]
@@ -148,23 +141,17 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
         attempt = _count_attempt(_agent_store())
         yield Ranks(device=_ready_device(device_name, local_rank), restarted=attempt > 1)
         return
-    device, mistake = CPU, ""
-    try:
-        device = _ready_device(device_name, local_rank)
-    except UserError as error:  # perhaps of this rank alone, and only rank 0 speaks: tell it together, below
-        mistake = f"rank {os.environ['RANK']}: {error}"
     with _default_signals():
         (store, attempt), rank = _fresh_store(), int(os.environ["RANK"])
         backend = "cpu:gloo,cuda:nccl" if device_name != "cpu" and torch.cuda.is_available() else "gloo"
         where = {"store": store, "rank": rank, "world_size": world_size} if store else {}
         dist.init_process_group(backend, timeout=STEP_TIMEOUT, **where)
         patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
-    ranks = Ranks(dist.get_rank(), local_rank, world_size, device, patient_group, attempt > 1)
+    ranks = Ranks(rank, local_rank, world_size, CPU, patient_group, attempt > 1)
     try:
-        if mistakes := [text for text in ranks.gather_objects(mistake) if text]:
-            raise UserError("\n".join(mistakes))
+        device = ranks.run_on_all(lambda: _ready_device(device_name, local_rank))
         ranks.check_equal("device", device.type, "Give --device cpu, or leave the machines without a usable GPU out.")
-        yield ranks
+        yield replace(ranks, device=device)
     except (UserError, Stopped):
         _leave_group()
         raise

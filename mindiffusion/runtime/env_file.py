@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dotenv import load_dotenv
 
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import read_text
 
 IMAGES = "CELEBA_PATH"
@@ -48,5 +48,5 @@ def _read(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}. Save it as UTF-8, or remove it.") from error
+        raise UserError(f"{path} cannot be read: {first_line(error)}. Save it as UTF-8, or remove it.") from error
     return True

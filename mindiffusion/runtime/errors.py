@@ -117,6 +117,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """What an error says, in one line; of a file that the system refuses the reason alone, as who tells it names the
+    file."""
+    text = getattr(error, "strerror", None) or str(error)
+    return next(iter(text.strip().splitlines()), type(error).__name__)

@@ -3,12 +3,14 @@
 import errno
 import os
 import stat
+import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import UserError, first_line
 
 TEXT_LIMIT = 64 * 2**20  # bytes: a metrics.csv of half a million rows
 
@@ -24,7 +26,7 @@ def write_errors_explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CannotWrite(
-            f"cannot write {path}: {error.strerror or error}. Free space or mend the permissions, or write elsewhere. "
+            f"cannot write {path}: {first_line(error)}. Free space or mend the permissions, or write elsewhere. "
             "Files written before are intact."
         ) from error
 
@@ -45,9 +47,7 @@ def prepare_output(path: Path, files: Iterable[Path], overwrite: bool) -> None:
         raise UserError(f"{', '.join(there)} is there already: choose another place, or replace it with --overwrite.")
     with write_errors_explained(path):
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".writable.{os.getpid()}.tmp"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=path).close()  # has no name: programs that start at once do not meet
 
 
 def write_atomically(
@@ -58,7 +58,7 @@ def write_atomically(
     At every moment ``path`` is the old file or the new one. ``before_rename`` is called when the new one is safe on the
     disk under its temporary name. UserError if it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp{path.suffix}")  # machines share process numbers
     with write_errors_explained(path):
         try:
             write(temporary)
@@ -93,9 +93,9 @@ def read_text(path: Path | str) -> str:
     return content.decode("utf-8")
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of a process that was killed while it wrote in ``folder``."""
-    for leftover in folder.glob(".*.tmp*"):
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Delete the temporary files, of names that begin so, of a process that was killed while it wrote in ``folder``."""
+    for leftover in folder.glob(f".{name}*.tmp*"):
         leftover.unlink()
 
 

@@ -17,7 +17,7 @@ from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.settings import Result
 from mindiffusion.reports.run_record import RunRecord
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import read_text
 from mindiffusion.runtime.plain_text import plain, plain_values
 
@@ -65,7 +65,8 @@ def read_evaluation(path: Path) -> list[Result]:
             raise ValueError("there are rows without a name")
         return [_result(row, path, settings if isinstance(settings, dict) else {}) for row in rows]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UserError(f"{path} is no evaluation table: {plain(error)}. Name what evaluate.py wrote.") from error
+        reason = plain(first_line(error))
+        raise UserError(f"{path} is no evaluation table: {reason}. Name what evaluate.py wrote.") from error
 
 
 def of_weights(results: list[Result], digests: Set[str], theirs: Callable[[Result], bool]) -> Answer:

@@ -21,7 +21,7 @@ Losses = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
 
 def describe_machine(config: TrainConfig, ranks: Ranks) -> str:
     """One line: device, precision, how the step runs, and a warning if the ranks' devices differ."""
-    kinds = ranks.gather_objects((describe(ranks.device), _multiprocessors(ranks.device)))
+    kinds = ranks.all_gather((describe(ranks.device), _multiprocessors(ranks.device)))
     many = f"{ranks.world_size} x " if ranks.world_size > 1 else ""
     how = "compiled, and equal to eager on a random batch" if config.compile else "not compiled"
     line = f"self-check: {many}{kinds[0][0]} computes, {config.precision}, {how}"
@@ -88,9 +88,7 @@ def reading(
 def check_same_settings(ranks: Ranks, config: TrainConfig, fingerprint: dict[str, str | int]) -> None:
     """UserError, on every rank, if the processes were told different things or have different images: each would train
     on its own, and nothing would say so. ``fingerprint``: of the data."""
-    everyone = ranks.gather_objects(
-        {**config.identity(), **{f"data: {key}": value for key, value in fingerprint.items()}}
-    )
+    everyone = ranks.all_gather({**config.identity(), **{f"data: {key}": value for key, value in fingerprint.items()}})
     for name in dict.fromkeys(name for each in everyone for name in each):
         values = [str(each.get(name, "none")) for each in everyone]
         if len(set(values)) > 1:
@@ -106,7 +104,7 @@ def check_ranks_agree(ranks: Ranks, net: nn.Module, where: str) -> None:
     rank 0 counts as right. ``where`` says when, for the message."""
     if ranks.world_size == 1:
         return
-    sums = [tuple(each) for each in ranks.gather_objects(checksum(net).tolist())]
+    sums = [tuple(each) for each in ranks.all_gather(checksum(net).tolist())]
     common, count = Counter(sums).most_common(1)[0]
     right = common if count > 1 else sums[0]
     wrong = [str(rank) for rank, each in enumerate(sums) if each != right]

@@ -9,10 +9,15 @@ import torch
 from image_folder import BLUE, GREEN, RED, load
 from PIL import Image
 
-from mindiffusion.data.decode import crop_box, decode
-from mindiffusion.data.images import ImageData, device_images, find_files, find_images, get_batch
+from mindiffusion.data.decode import crop_box, read_image
+from mindiffusion.data.image_files import find_images
+from mindiffusion.data.images import ImageData, device_images, get_batch
 
 pytestmark = pytest.mark.usefixtures("cache")
+
+
+def decode(path, image_size, crop) -> np.ndarray:
+    return read_image(path, image_size, crop)[0]
 
 
 # Finding
@@ -25,9 +30,9 @@ def test_folders_are_searched_recursively_and_sorted(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"12345")
     found = find_images(tmp_path / "set")
-    assert [file.name for file in found] == sorted(names)
-    assert {file.size for file in found} == {5}
-    assert find_files(tmp_path / "set")[1] == {".txt": 1, "without an ending": 1}
+    assert [file.name for file in found.files] == sorted(names)
+    assert {file.size for file in found.files} == {5}
+    assert found.left_out == {".txt": 1, "without an ending": 1}
 
 
 def test_links_are_followed_once(tmp_path, faces):
@@ -37,7 +42,7 @@ def test_links_are_followed_once(tmp_path, faces):
     (root / "inner" / "loop").symlink_to(root)
     (root / "self").symlink_to(".")
     shutil.copy(faces / "00.png", root / "inner" / "own.png")
-    names = [file.name for file in find_images(root)]
+    names = [file.name for file in find_images(root).files]
     assert names == ["inner/own.png"] + [f"linked/{i:02}.png" for i in range(12)]
     assert len(load(root)) == 13
 

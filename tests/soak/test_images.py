@@ -20,7 +20,7 @@ from image_folder import load
 from PIL import Image, ImageOps
 
 from mindiffusion.data.decode import FORMATS
-from mindiffusion.data.images import find_images
+from mindiffusion.data.image_files import find_images
 from mindiffusion.runtime.errors import UserError
 
 CASES = 400
@@ -179,7 +179,7 @@ def test_faulty_images(tmp_path, cache, monkeypatch, capsys):
         one.rename(folder / name)
     data = load(folder, skip_bad_images=True)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY
-    names = [file.name for file in find_images(folder) if file.name in alone]
+    names = [file.name for file in find_images(folder).files if file.name in alone]
     assert len(data) == len(names) and data.fingerprint["skipped"] == CASES - len(names)
     for name, pixels in zip(names, data.images, strict=True):
         assert torch.equal(pixels, alone[name]), kinds[name]

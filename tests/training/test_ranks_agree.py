@@ -38,10 +38,10 @@ def test_a_checksum_sees_one_bit_and_two_swapped_weights():
 
 @pytest.mark.parametrize(("sums", "named"), [([1, 1, 2], "rank 2 "), ([1, 2, 2], "rank 0 "), ([1, 2], "rank 1 ")])
 def test_the_rank_that_differs_is_named(sums, named, monkeypatch):
-    monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: [[each] for each in sums])
+    monkeypatch.setattr(Ranks, "all_gather", lambda self, mine: [[each] for each in sums])
     with pytest.raises(UserError, match=named):
         check_ranks_agree(Ranks(world_size=len(sums)), NaiveUnet(3, 3, 8), "at the end of epoch 1")
-    monkeypatch.setattr(Ranks, "gather_objects", lambda self, mine: [[1]] * len(sums))
+    monkeypatch.setattr(Ranks, "all_gather", lambda self, mine: [[1]] * len(sums))
     check_ranks_agree(Ranks(world_size=len(sums)), NaiveUnet(3, 3, 8), "at the end of epoch 1")
 
 
@@ -55,7 +55,7 @@ def test_the_rank_that_differs_is_named(sums, named, monkeypatch):
 )
 def test_processes_that_were_told_different_things_do_not_train(mine, theirs, named, monkeypatch):
     everyone = []
-    monkeypatch.setattr(Ranks, "gather_objects", lambda self, settings: everyone.append(settings) or everyone)
+    monkeypatch.setattr(Ranks, "all_gather", lambda self, settings: everyone.append(settings) or everyone)
     ranks = Ranks(world_size=2)
     same = {"files": "a", "images": 3}
     check_same_settings(ranks, config(**mine), same)
@@ -129,7 +129,7 @@ def test_an_error_of_one_rank_is_printed_before_anything_waits_for_the_others(tm
 def miss_a_file(rank):
     def work():
         if rank == 1:
-            raise UserError("rank 1 lacks a file")
+            raise UserError("a file is missing")
         return "found"
 
     with process_group("cpu") as ranks:
@@ -143,7 +143,7 @@ def miss_a_file(rank):
 def test_a_mistake_of_one_rank_is_told_by_all(tmp_path):
     codes, logs = in_processes(miss_a_file, tmp_path)
     assert codes == [0, 0]
-    assert logs == [f"rank 1 lacks a file\n{rank}\n" for rank in range(2)]
+    assert logs == [f"rank 1: a file is missing\n{rank}\n" for rank in range(2)]
 
 
 def no_gpu_on_rank_1(rank):
