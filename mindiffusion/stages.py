@@ -59,3 +59,9 @@ def describe_values(values: dict[str, float]) -> str:
 def value_names(stages: list[dict[str, Any]]) -> list[str]:
     """The names of all values of stages, which are plain as in config.json, in the order of their first use."""
     return list(dict.fromkeys(key for stage in stages for key in stage if key not in FIXED))
+
+
+def changing_values(stages: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Of each of these plain stages the values that are not the same in all of them: what makes it another stage."""
+    names = [name for name in value_names(stages) if len({stage.get(name) for stage in stages}) > 1]
+    return [{name: stage[name] for name in names if name in stage} for stage in stages]

@@ -61,20 +61,16 @@ def bands_figure(record: RunRecord) -> Figure:
     edges = [2 * images[0] - images[1] if len(images) > 1 else 0, *images]
     heights = [index / NUM_BANDS for index in range(NUM_BANDS + 1)]
     mesh = over_time.pcolormesh(edges, heights, table, cmap=SEQUENTIAL, norm=LogNorm(*BAND_LOSSES))
-    log_ticks(figure.colorbar(mesh, ax=over_time, pad=0.01, extend="both").ax.yaxis)
-    lowest = [stage.get("t_min", 0) for stage in record.config["stages"]]
-    over_time.stairs(lowest, record.stage_borders, color=ORANGE, lw=2.5, baseline=None)
-    over_time.set(
-        ylabel="timestep t/T (1 = pure noise)",
-        title="mean squared error of eps over the run; orange: lowest timestep trained",
-    )
-    over_time.set_xlim(0, max(images))
+    bar = figure.colorbar(mesh, ax=over_time, pad=0.01, extend="both", label="mean squared error of eps")
+    log_ticks(bar.ax.yaxis)
+    mark_stages(over_time, record, fontsize=7)
+    over_time.vlines(record.stage_borders[1:-1], 0, 1, color="white", lw=1)
+    over_time.set(ylabel="timestep t/T (1 = pure noise)")
     images_axis(over_time, record)
     now.stairs([row[-1] for row in table], heights, color=BLUE, lw=2, baseline=None)
     now.set(yscale="log", xlabel="timestep t/T", xlim=(0, 1), title="at the last epoch")
+    now.title.set_fontsize(9)
     log_ticks(now.yaxis)
-    for axes in (over_time, now):
-        axes.title.set_fontsize(9)
     _title(figure, record, "loss per band of timesteps, fixed batch")
     return figure
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.files import write_atomically
-from mindiffusion.stages import value_names
+from mindiffusion.stages import changing_values
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"  # Okabe and Ito's, safe for the colour-blind
 SEQUENTIAL = "cividis"  # light and dark stay apart for every kind of colour vision, and in print
@@ -31,20 +31,16 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
 
 
-def mark_stages(axes: Axes, record: RunRecord, labels: bool = True) -> None:
+def mark_stages(axes: Axes, record: RunRecord, fontsize: int = 8) -> None:
     """Shade every second stage, and write above the axes which values it has that others have not."""
-    stages = record.config["stages"]
-    changing = [name for name in value_names(stages) if len({stage.get(name) for stage in stages}) > 1]
     borders = record.stage_borders
-    for index, stage in enumerate(stages):
+    for index, values in enumerate(changing_values(record.config["stages"])):
         left, right = borders[index : index + 2]
         if index % 2:
             axes.axvspan(left, right, color="#000000", alpha=0.06, lw=0, zorder=0)
-        if labels:
-            values = {name: stage[name] for name in changing if name in stage}
-            text = _stage_label(index + 1, values, (right - left) / borders[-1])
-            place = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
-            axes.annotate(text, ((left + right) / 2, 1.01), fontsize=8, **place)
+        text = _stage_label(index + 1, values, (right - left) / borders[-1])
+        place = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+        axes.annotate(text, ((left + right) / 2, 1.01), fontsize=fontsize, **place)
     axes.set_xlim(0, borders[-1])
 
 

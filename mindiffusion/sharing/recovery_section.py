@@ -8,6 +8,7 @@ from pathlib import Path
 from mindiffusion.reports.grid_picture import contact_sheet, read_grid
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html
+from mindiffusion.stages import changing_values, describe_values
 
 SAMPLES = (4, 2)  # columns and rows taken from the grid
 GAP = 4  # screen pixels between two images
@@ -19,13 +20,12 @@ NOTE = "0 % is what noise or a blank image has, 100 % is as in the data."
 def recovery_section(record: RunRecord, title: str) -> str:
     """HTML of one run's recovery after each stage; empty for a run that measured none, as every run on folders."""
     grids = {stage: path for stage, _, path in record.grids()}  # the last of each stage
-    stages = record.config["stages"]
+    stages = changing_values(record.config["stages"])
     rows = [index for index, stage in enumerate(record.recovery["stage"]) if 1 <= stage <= len(stages)]
     parts = []
     for index in rows:
         number = int(record.recovery["stage"][index])
-        lowest = stages[number - 1].get("t_min")
-        head = f"after stage {number}" + (f" <small>t/T {lowest:g} to 1</small>" if lowest is not None else "")
+        head = f"after stage {number} <small>{for_html(describe_values(stages[number - 1]))}</small>"
         bars = "".join(_bar(label, record.recovery[name][index]) for name, label in FEATURES)
         parts.append(f"<figure><figcaption>{head}</figcaption>{_samples(grids.get(number), number)}{bars}</figure>")
     if not parts:

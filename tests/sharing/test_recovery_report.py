@@ -33,7 +33,7 @@ def measured(tmp_path):
 def test_the_page_shows_samples_and_shares_after_each_stage(measured):
     page = build_page([measured], [])
     section = re.search(r'<section class="recovery">.*?</section>', page, re.S)[0]
-    assert "Recovered in the samples: CS" in section and "t/T 0.8 to 1" in section
+    assert "Recovered in the samples: CS" in section and "after stage 1 <small>t_min 0.8</small>" in section
     assert re.findall(r'value="([\d.]+)"></meter> (\d+%)', section) == [
         ("0.1234", "12%"),
         ("0.0000", "0%"),
