@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mindiffusion.reports.recovery_log import recovery_table
 from mindiffusion.reports.run_record import find_contents, read_record
-from mindiffusion.runtime.command_line import CommandLine
-from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.command_line import CommandLine, run_script
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import prepare_output, write_atomically
 from mindiffusion.runtime.terminal import command
 from mindiffusion.sharing.compare_page import build_page, titles

@@ -50,14 +50,14 @@ from mindiffusion.evaluation.subjects import RealImages, Subject, find_subjects,
 from mindiffusion.evaluation.swd import NORMALIZATIONS
 from mindiffusion.evaluation.table import CSV_NAME, JSON_NAME, write_report
 from mindiffusion.evaluation.terminal_table import table_text
-from mindiffusion.runtime.command_line import CommandLine
+from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.env_file import read_env_file
-from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import prepare_output
 from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import resolve_precision, set_backend_flags
-from mindiffusion.runtime.terminal import work_bar
+from mindiffusion.runtime.terminal import progress_bar
 from mindiffusion.sampling import TO_MEASURE, add_sampler_flags, chosen_sampler
 from mindiffusion.unet import SIZE_MULTIPLE
 
@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
 def measured(settings: Settings, subjects: list[Subject], real: RealImages, floor: bool) -> Iterator[Result]:
     """The rows one by one, with a bar on a terminal and a line per row elsewhere."""
     total = sum(questions(settings, model_of(each.weights), len(real.images)) for each in subjects if each.weights)
-    with work_bar(total, "measuring") as bar:
+    with progress_bar(total, "measuring: ", unit=" img") as bar:
         tick = Cost(total, bar)
         for number, subject in enumerate(subjects, start=1):
             bar.set_description_str(f"{subject.name} ({number} of {len(subjects)})")

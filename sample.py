@@ -27,12 +27,13 @@ from mindiffusion.reports.sample_files import (
     ranges,
     save_images,
 )
-from mindiffusion.runtime.command_line import CommandLine
+from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.distributed import Ranks, process_group
-from mindiffusion.runtime.errors import Stopped, UserError, run_script
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import resolve_precision
-from mindiffusion.runtime.terminal import command, work_bar
+from mindiffusion.runtime.signals import Stopped
+from mindiffusion.runtime.terminal import command, progress_bar
 from mindiffusion.sampling import (
     Sampler,
     add_sampler_flags,
@@ -124,7 +125,7 @@ def write_grid(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
     """Draw the images, together, and make a picture of them. Returns their number."""
     ranks.from_main(lambda: prepare_grid(args.output, args.overwrite))
     steps = num_batches(ranks.share(args.num_samples)[1], args.batch_size) * num_evaluations(model, args.sampler)
-    with work_bar(steps, "sampling", ranks.is_main) as bar:
+    with progress_bar(steps, "sampling: ", ranks.is_main) as bar:
         images = draw_together(ranks, model, args.sampler, args.num_samples, on_step=bar.update, **how(args))
     ranks.from_main(lambda: save_grid(args.output, images, caption=caption(args, model)))
     return args.num_samples
@@ -143,7 +144,7 @@ def fill_folder(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
     first, count = ranks.share(len(missing))
     batches = ranges(missing[first : first + count], args.batch_size)
     try:
-        with work_bar(len(batches) * num_evaluations(model, args.sampler), "sampling", ranks.is_main) as bar:
+        with progress_bar(len(batches) * num_evaluations(model, args.sampler), "sampling: ", ranks.is_main) as bar:
             for start, size in batches:
                 images = draw(model, args.sampler, size, start, device=ranks.device, on_step=bar.update, **how(args))
                 save_images(args.output, images, start)

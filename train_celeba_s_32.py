@@ -11,8 +11,8 @@ import torch
 
 from mindiffusion.config import parse_config
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
+from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.distributed import process_group
-from mindiffusion.runtime.errors import run_script
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.stages import Stage
 from mindiffusion.training.loop import train

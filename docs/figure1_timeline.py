@@ -27,10 +27,10 @@ from mindiffusion.reports.grid_picture import COLUMNS as GRID_COLUMNS  # noqa: E
 from mindiffusion.reports.grid_picture import contact_sheet, read_grid  # noqa: E402
 from mindiffusion.reports.grids import average_blocks, readable_block  # noqa: E402
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record  # noqa: E402
-from mindiffusion.runtime.command_line import CommandLine  # noqa: E402
-from mindiffusion.runtime.errors import UserError, run_script  # noqa: E402
+from mindiffusion.runtime.command_line import CommandLine, run_script  # noqa: E402
+from mindiffusion.runtime.errors import UserError  # noqa: E402
 from mindiffusion.runtime.files import prepare_output, write_atomically  # noqa: E402
-from mindiffusion.runtime.optional import require  # noqa: E402
+from mindiffusion.runtime.packages import require  # noqa: E402
 from mindiffusion.sampling import Sampler, draw  # noqa: E402
 from mindiffusion.stages import changing_values  # noqa: E402
 

@@ -7,9 +7,9 @@ line per way of training and learning rate that has several budgets, through the
 from pathlib import Path
 
 from experiments.tables import read_csv
-from mindiffusion.runtime.command_line import CommandLine
-from mindiffusion.runtime.errors import UserError, run_script
-from mindiffusion.runtime.optional import require
+from mindiffusion.runtime.command_line import CommandLine, run_script
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.packages import require
 
 PANELS = ("swd", "bits/dim")
 MARKERS = "os^Dv*P"

@@ -15,8 +15,8 @@ from experiments.tables import RESULT_COLUMNS, RUN_COLUMNS, grow_csv, read_csv, 
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation.table import read_report
 from mindiffusion.reports.metrics_log import read_metrics
-from mindiffusion.runtime.command_line import CommandLine
-from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.command_line import CommandLine, run_script
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.evaluations import ALIKE
 
 NAMES = {"": "control", "c": "C: the curriculum", "p": "P: another network", "s": "S: P with a soft order"}

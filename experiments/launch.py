@@ -12,8 +12,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from mindiffusion.runtime.command_line import CommandLine
-from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.command_line import CommandLine, run_script
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.stages import Stage
 
 

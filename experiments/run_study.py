@@ -20,9 +20,9 @@ from experiments.collect import collect
 from experiments.harness import Harness
 from experiments.spec import Study, load_spec, plan_text, stretched
 from mindiffusion.data.images import SYNTHETIC, count_images, parse_range
-from mindiffusion.runtime.command_line import CommandLine
+from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.env_file import read_env_file
-from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.errors import UserError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -30,9 +30,9 @@ from mindiffusion.evaluation.faces import can_find_faces, found_faces
 from mindiffusion.evaluation.settings import to_float
 from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
 from mindiffusion.evaluation.swd import swd_per_level
-from mindiffusion.runtime.command_line import CommandLine
-from mindiffusion.runtime.errors import UserError, run_script
-from mindiffusion.runtime.optional import require
+from mindiffusion.runtime.command_line import CommandLine, run_script
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.packages import require
 from mindiffusion.sampling import Sampler, num_evaluations
 
 WHAT = ("network", "weights", "sampler", "evaluations", "samples", "seed", "precision", "reference")  # names a row

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from experiments.networks import load_network, real_images
 from experiments.study_table import StudyTable
-from mindiffusion.runtime.command_line import CommandLine
-from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.command_line import CommandLine, run_script
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import write_atomically
-from mindiffusion.runtime.optional import require
+from mindiffusion.runtime.packages import require
 from mindiffusion.sampling import Sampler
 
 PIXELS = 2  # of the figure per pixel of an image

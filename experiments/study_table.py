@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.tables import FINAL, read_csv, run_of
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.optional import installed
+from mindiffusion.runtime.packages import installed
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from experiments.study_table import Interval, StudyTable
 from experiments.tables import ROOT, read_csv
-from mindiffusion.runtime.command_line import CommandLine
-from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.command_line import CommandLine, run_script
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import write_atomically
 
 RESULTS = ROOT / "docs" / "results"

@@ -13,7 +13,7 @@ from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.gpu import DEVICES
-from mindiffusion.runtime.optional import require
+from mindiffusion.runtime.packages import require
 from mindiffusion.sampling import SAMPLERS, Sampler
 from mindiffusion.stages import Stage
 from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE

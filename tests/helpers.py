@@ -14,7 +14,7 @@ from PIL import Image
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.reports.metrics_log import read_metrics
-from mindiffusion.runtime.errors import run_script
+from mindiffusion.runtime.command_line import run_script
 from mindiffusion.training import loop as training
 from mindiffusion.training import saver
 from mindiffusion.training.log import Log

@@ -15,7 +15,7 @@ from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
 from mindiffusion.checkpoints.foreign import check_checkpoint, check_model, is_plain_tensor
 from mindiffusion.networks import REGISTRY
 from mindiffusion.runtime.files import open_regular, read_text
-from mindiffusion.runtime.optional import require
+from mindiffusion.runtime.packages import require
 from mindiffusion.runtime.plain_text import plain
 from mindiffusion.unet import NaiveUnet
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mindiffusion.evaluation.bootstrap import bootstrap
 from mindiffusion.evaluation.settings import Row, Settings
-from mindiffusion.runtime.optional import installed
+from mindiffusion.runtime.packages import installed
 
 CASCADE = "haarcascade_frontalface_default.xml"
 SIZE = 128  # pixels per side that images are enlarged to, by cubic interpolation

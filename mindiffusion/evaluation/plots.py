@@ -10,7 +10,7 @@ from mindiffusion.evaluation.measures import SHOWN
 from mindiffusion.evaluation.settings import Result
 from mindiffusion.evaluation.terminal_table import heading
 from mindiffusion.runtime.files import write_atomically
-from mindiffusion.runtime.optional import installed
+from mindiffusion.runtime.packages import installed
 
 # Okabe and Ito's, safe for the colour-blind; the first row, the control, is grey as on the page of compare.py.
 COLOURS = ("#555555", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00")

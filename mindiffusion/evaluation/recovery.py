@@ -1,11 +1,10 @@
-"""How much of the known features of synthetic images the samples show, see data/feature_recovery.py, which the log of a
+"""How much of the known features of synthetic images the samples show, see data/synthetic.py, which the log of a
 training run uses too."""
 
 import torch
 from torch import Tensor
 
-from mindiffusion.data.feature_recovery import recovery_of
-from mindiffusion.data.synthetic import coefficients, two_feature_model
+from mindiffusion.data.synthetic import coefficients, recovery_of, two_feature_model
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.settings import Row, Settings, per_image
 

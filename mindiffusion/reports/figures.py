@@ -11,9 +11,8 @@ from typing import Any
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record
-from mindiffusion.runtime.command_line import CommandLine
-from mindiffusion.runtime.errors import run_script
-from mindiffusion.runtime.optional import require
+from mindiffusion.runtime.command_line import CommandLine, run_script
+from mindiffusion.runtime.packages import require
 
 
 def draw_figures(contents_dir: Path) -> list[Path]:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mindiffusion.data.feature_recovery import feature_recovery
-from mindiffusion.data.synthetic import two_feature_model
+from mindiffusion.data.synthetic import feature_recovery, two_feature_model
 from mindiffusion.reports.row_file import RowFile
 
 COLUMNS = ("stage", "coarse", "fine", "outside")

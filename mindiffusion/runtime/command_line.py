@@ -1,11 +1,22 @@
-"""The command line of all programs: help as their docstring was written, and a mistake in one line."""
+"""How a program begins and ends: --help as its docstring was written; mistakes and signals told in one paragraph."""
 
 import argparse
+import json
+import os
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
-from mindiffusion.runtime.errors import USER_ERROR_EXIT_CODE, UserError
+from mindiffusion.runtime.errors import UserError, first_line, is_out_of_memory
+from mindiffusion.runtime.output import lasting_output
+from mindiffusion.runtime.packages import check_versions
+from mindiffusion.runtime.signals import Stopped, handled_by, stop_at_once
 from mindiffusion.runtime.terminal import error_text
+
+USER_ERROR_EXIT_CODE = 2
+SMALLER = "Do less at a time: --batch-size of sample.py and evaluate.py, --micro-batch-size or --n-feat of training."
 
 
 class CommandLine(argparse.ArgumentParser):
@@ -20,3 +31,40 @@ class CommandLine(argparse.ArgumentParser):
         """Say it, name --help, exit with code 2."""
         line = message if message.endswith(".") else f"{message}."
         self.exit(USER_ERROR_EXIT_CODE, error_text(UserError(f"{line} See {self.prog} --help."), sys.stderr) + "\n")
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Call ``main`` and turn its outcome into an exit code: 0, 2 for a UserError or a lack of memory, 128 + n for
+    signal n.
+
+    Every rank meets the same mistakes, so only rank 0 speaks; each rank exits with the code. What cannot be printed
+    ends nothing.
+    """
+    with lasting_output(), handled_by(stop_at_once):
+        try:
+            check_versions()
+            main()
+        except (UserError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, UserError):
+                if not is_out_of_memory(error):
+                    raise
+                error = UserError(f"out of memory: {first_line(error)} {SMALLER}")
+            _tell_torchrun(str(error))
+            _end(error_text(error, sys.stderr), USER_ERROR_EXIT_CODE)
+        except Stopped as stopped:
+            _end(str(stopped), stopped.exit_code)
+
+
+def _end(text: str, exit_code: int) -> NoReturn:
+    if os.environ.get("RANK", "0") == "0":
+        print(text, file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _tell_torchrun(message: str) -> None:
+    """Leave the message where torchrun looks for it, so that its report ends with what to do. The traceback of torchrun
+    itself, and its exit code 1, are its own: for one process plain ``python`` has neither."""
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        report = {"message": message, "extraInfo": {"py_callstack": message, "timestamp": str(int(time.time()))}}
+        with suppress(OSError), open(path, "w") as file:
+            json.dump({"message": report}, file)

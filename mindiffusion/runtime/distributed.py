@@ -16,9 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mindiffusion.runtime.errors import Stopped, UserError, stop_signals
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.gpu import pick_device, probe
 from mindiffusion.runtime.precision import keep_compiled_code
+from mindiffusion.runtime.signals import Stopped, handled_by
 
 # Within a step all ranks are equally fast, so one that is not heard of for this long is lost, and the job must end.
 STEP_TIMEOUT = timedelta(minutes=10)
@@ -141,7 +142,7 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
         attempt = _count_attempt(_agent_store())
         yield Ranks(device=_ready_device(device_name, local_rank), restarted=attempt > 1)
         return
-    with _default_signals():
+    with handled_by(signal.SIG_DFL):  # here processes wait for minutes where no handler of Python runs: let them kill
         (store, attempt), rank = _fresh_store(), int(os.environ["RANK"])
         backend = "cpu:gloo,cuda:nccl" if device_name != "cpu" and torch.cuda.is_available() else "gloo"
         where = {"store": store, "rank": rank, "world_size": world_size} if store else {}
@@ -199,17 +200,6 @@ def _end_at_once() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
-
-
-@contextmanager
-def _default_signals() -> Iterator[None]:
-    """Let ``stop_signals`` kill: meeting the other processes can wait for minutes where no Python handler runs."""
-    former = {number: signal.signal(number, signal.SIG_DFL) for number in stop_signals()}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _agent_store() -> dist.Store | None:

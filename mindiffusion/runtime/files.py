@@ -120,16 +120,3 @@ def cache_folder() -> Path:
     if folder.startswith("~"):
         raise UserError("this user has no home folder: set MINDIFFUSION_CACHE to a folder for the cache.")
     return Path(folder)
-
-
-def private_folder(folder: Path) -> bool:
-    """Make ``folder`` one of this user's own, which nobody else may enter. False if it is a link, another user's, or
-    was open for others to write; OSError if it cannot be made."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not hasattr(os, "geteuid"):  # Windows: a user's cache folder is the user's
-        return True
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        return False
-    folder.chmod(0o700)
-    return True

@@ -1,13 +1,13 @@
 """Can PyTorch use the GPU that is here? Asked at the start, so that the answer is a sentence and not a raw error."""
 
 import os
-import sys
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mindiffusion.runtime.errors import UserError, first_line
+from mindiffusion.runtime.terminal import warn
 
 DEVICES = ("auto", "cpu", "cuda", "mps")  # what --device takes; mps: Apple's GPUs
 # What PyTorch says where there is no GPU, or where CUDA_VISIBLE_DEVICES hides it: then a run on the CPU is meant.
@@ -40,7 +40,10 @@ def pick_device(name: str, local_rank: int) -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     if name == "mps":
-        return _apple_gpu()
+        if not torch.backends.mps.is_available() or os.environ.get("WORLD_SIZE", "1") != "1":
+            raise UserError("--device mps needs an Apple GPU, and one process, of plain python: use --device cpu.")
+        warn("note: nobody has run this on an Apple GPU yet: compare a short run with --device cpu.")
+        return torch.device("mps")
     if not torch.cuda.is_available():
         if reason := why_unusable():
             raise UserError(
@@ -57,27 +60,20 @@ def pick_device(name: str, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def _apple_gpu() -> torch.device:
-    """UserError where there is none, or where several processes would share it."""
-    if not torch.backends.mps.is_available():
-        raise UserError("--device mps was asked for, but PyTorch sees no Apple GPU here. Use --device cpu or auto.")
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UserError("--device mps is for one process: start it with plain python.")
-    print("note: nobody has run this on an Apple GPU yet: compare a short run with --device cpu.", file=sys.stderr)
-    return torch.device("mps")
-
-
 def probe(device: torch.device) -> None:
-    """Run one convolution on a GPU and wait for its answer. UserError if that fails; on a CPU nothing happens.
+    """Run one convolution on a GPU and wait for its answer. UserError if that fails.
 
     A GPU that the installed PyTorch has no kernels for is found like any other until its first kernel is started.
     """
-    if device.type != "cuda":
-        return
     try:
         answer = _first_kernel(device).tolist()
     except Exception as error:  # no kernel image, a missing library of cuDNN, a busy or a broken GPU
-        raise UserError(_advice(device, first_line(error))) from error
+        kernels = f"PyTorch {torch.__version__} has kernels for {', '.join(torch.cuda.get_arch_list())}. {OLDER}."
+        help_ = kernels if "no kernel image" in str(error) else "Look at nvidia-smi."
+        raise UserError(
+            f"{describe(device)} cannot be used: {first_line(error)}. {help_} Choose another GPU with "
+            "CUDA_VISIBLE_DEVICES, or use --device cpu."
+        ) from error
     if answer != [72.0]:
         raise UserError(f"{describe(device)} computes {answer} where 72 is right: do not use it, take another one.")
 
@@ -96,11 +92,3 @@ def _first_kernel(device: torch.device) -> Tensor:
     answer = functional.conv2d(image, weight, padding=1)[0, :, 2, 2]
     torch.cuda.synchronize(device)
     return answer
-
-
-def _advice(device: torch.device, reason: str) -> str:
-    text = f"{describe(device)} cannot be used:"
-    if "no kernel image" in reason:
-        kernels = f"the installed PyTorch {torch.__version__} has kernels for {', '.join(torch.cuda.get_arch_list())}."
-        return f"{text} {kernels} {OLDER}, or use --device cpu."
-    return f"{text} {reason}. Look at nvidia-smi, choose another GPU with CUDA_VISIBLE_DEVICES, or use --device cpu."

@@ -25,7 +25,11 @@ def hold(path: Path, patience: float = -1, on_wait: Callable[[], object] = lambd
     # For everyone, whatever the umask: what counts is who may write in the folder.
     lock = FileLock(path, mode=0o666, thread_local=False, poll_interval=POLL, fallback_to_soft=False)
     try:
-        _acquire(lock, patience, on_wait)
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+        if not lock.is_locked:
+            on_wait()
+            lock.acquire(timeout=patience)
     except Timeout:
         raise Held(path) from None
     except (OSError, NotImplementedError) as error:
@@ -39,11 +43,3 @@ def hold(path: Path, patience: float = -1, on_wait: Callable[[], object] = lambd
         with suppress(OSError):  # Windows deletes no open file; a leftover is in nobody's way
             path.unlink()
         lock.release()
-
-
-def _acquire(lock: FileLock, patience: float, on_wait: Callable[[], object]) -> None:
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        on_wait()
-        lock.acquire(timeout=patience)

@@ -23,26 +23,21 @@ class LastingStream:
     def write(self, text: str) -> int:
         """Write what can be written. Later text is tried anew: a disk may have room again."""
         try:
-            return self.stream.write(text)
+            self.stream.write(text)
         except OSError as error:
             self.error = error
-            return len(text)
+        return len(text)
 
-    def flush(self) -> None:
-        """Flush, if that is possible."""
+    def flush(self, last: bool = False) -> None:
+        """Flush, if that is possible. At the ``last`` time what cannot be written is dropped: Python would try once
+        more at its end, and exit with 120."""
         try:
             self.stream.flush()
         except OSError as error:
             self.error = error
-
-    def let_go(self) -> None:
-        """Drop what still cannot be written: Python would try once more at its end, and exit with 120."""
-        try:
-            self.stream.flush()
-        except OSError as error:
-            self.error = error
-            with suppress(OSError), open(os.devnull, "w") as nowhere:
-                os.dup2(nowhere.fileno(), self.stream.fileno())
+            if last:
+                with suppress(OSError), open(os.devnull, "w") as nowhere:
+                    os.dup2(nowhere.fileno(), self.stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -59,7 +54,7 @@ def lasting_output() -> Iterator[None]:
     finally:
         out, err = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = former
-        out.let_go()
+        out.flush(last=True)
         if out.error and out.error.errno not in READER_GONE:
             print(f"warning: some of the output could not be written: {out.error.strerror}.", file=err)
-        err.let_go()
+        err.flush(last=True)

@@ -1,12 +1,10 @@
 """How this machine computes: precision, memory format, compiled code. None of it changes the mathematics."""
 
-import atexit
 import ctypes
 import getpass
 import os
 import re
-import shutil
-import sys
+import stat
 import tempfile
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
@@ -15,7 +13,8 @@ from pathlib import Path
 import torch
 
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import cache_folder, private_folder
+from mindiffusion.runtime.files import cache_folder
+from mindiffusion.runtime.terminal import warn
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -59,19 +58,10 @@ def set_backend_flags(precision: str, device: torch.device) -> None:
     if device.type == "cpu":
         keep_freed_memory()
         if precision == "bf16" and not cpu_has_bf16():
-            warn_of_emulated_bf16()
-
-
-@cache  # once a process
-def warn_of_emulated_bf16() -> None:
-    """On the first rank."""
-    if int(os.environ.get("RANK", 0)) == 0:
-        print(
-            "warning: this CPU has no bf16 instructions and emulates them, many times slower than fp32: use "
-            "--precision fp32, unless you mean to wait.",
-            file=sys.stderr,
-            flush=True,
-        )
+            warn(
+                "warning: this CPU has no bf16 instructions and emulates them, many times slower than fp32: use "
+                "--precision fp32, unless you mean to wait."
+            )
 
 
 def keep_freed_memory() -> None:
@@ -120,10 +110,8 @@ def keep_compiled_code() -> str:
     default = _default_of_pytorch()
     if os.environ.get("TORCHINDUCTOR_CACHE_DIR", default) == default:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = _compiled_folder()
-    with suppress(OSError):
-        if private_folder(Path(default)):  # where the headers go, whatever the variable says
-            return os.environ["TORCHINDUCTOR_CACHE_DIR"]
-    os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")
+    if not _private(Path(default)):  # where the headers go, whatever the variable says
+        os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")
     return os.environ["TORCHINDUCTOR_CACHE_DIR"]
 
 
@@ -138,18 +126,28 @@ def _default_of_pytorch() -> str:
 
 
 def _compiled_folder() -> str:
-    with suppress(OSError, UserError):
+    with suppress(UserError):  # a user without a home
         folder = cache_folder() / "compiled"
-        if private_folder(folder):
+        if _private(folder):
             return str(folder)
-        if int(os.environ.get("RANK", 0)) == 0:
-            text = f"Compiled code is not kept: others can write in {folder}, or it is a link. Remove it."
-            print(text, file=sys.stderr, flush=True)
-    return _folder_of_this_process()
+        warn(f"Compiled code is not kept: {folder} cannot be made, is a link, or others can write in it.")
+    return _folder_of_this_process().name
 
 
 @cache
-def _folder_of_this_process() -> str:
-    folder = tempfile.mkdtemp(prefix="mindiffusion_")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def _folder_of_this_process() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="mindiffusion_", ignore_cleanup_errors=True)
+
+
+def _private(folder: Path) -> bool:
+    """Make ``folder`` one of this user's own, which nobody else may enter. False if it cannot be made, is a link or
+    another user's, or was open for others to write."""
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not hasattr(os, "geteuid"):  # Windows: a user's cache folder is the user's
+            return True
+        status = folder.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022:
+            folder.chmod(0o700)
+            return True
+    return False

@@ -3,7 +3,10 @@
 import os
 import shlex
 import shutil
+import sys
 import textwrap
+from argparse import ArgumentParser
+from functools import cache
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -11,18 +14,15 @@ from tqdm import tqdm
 from mindiffusion.runtime.plain_text import plain_lines
 
 BOLD, RED = "1", "1;31"
-BAR = "{desc}{percentage:3.0f}% |{bar}| {speed} img/s, {left} left{postfix}"
 
 
 def human_time(seconds: float) -> str:
     """Two units at most: "8 s", "3 min 20 s", "5 h 07 min", "2 d 03 h"."""
     seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
     for unit, name, part, part_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= unit:
             return f"{seconds // unit} {name} {seconds % unit // part:02d} {part_name}"
-    raise AssertionError
+    return f"{seconds} s"
 
 
 def paint(text: str, colour: str, stream: TextIO) -> str:
@@ -50,6 +50,13 @@ def error_text(error: Exception, stream: TextIO) -> str:
     return fit(f"error: {plain_lines(error)}", stream).replace("error:", paint("error:", RED, stream), 1)
 
 
+@cache  # once a process
+def warn(text: str) -> None:
+    """Say it on standard error, if this is the first rank of a job."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text, file=sys.stderr, flush=True)
+
+
 def command(*words: object) -> str:
     """A command that can be copied: a path with a space in it is quoted."""
     return shlex.join(map(str, words))
@@ -58,39 +65,15 @@ def command(*words: object) -> str:
 def command_to_resume(argv: list[str]) -> str:
     """The command line that goes on where ``argv``, this process's, has stopped. Under torchrun its own part is not
     known here."""
-    kept = [each for each in argv if len(each) < 4 or not "--overwrite".startswith(each)]
-    for index, each in enumerate(kept):
-        if len(each) > 2 and "--resume".startswith(each.partition("=")[0]):  # what it named is older now
-            path = kept[index + 1 : index + 2] and not kept[index + 1].startswith("-")
-            del kept[index : index + 1 + bool(path)]
-            break
-    return command("python", *kept, "--resume")
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--resume", nargs="?")  # what it named is older now
+    return command("python", *parser.parse_known_args(argv)[1], "--resume")
 
 
-def work_bar(total: int, what: str, shown: bool = True) -> tqdm:
-    """A bar over ``total`` evaluations of a network, with the time left; in a log file nothing. ``what`` is said before
-    it."""
-    layout = "{desc} {percentage:3.0f}% |{bar}| {elapsed} done, {remaining} left"
-    return tqdm(total=total, desc=what, bar_format=layout, disable=None if shown else True, dynamic_ncols=True)
-
-
-class TrainingBar(tqdm):
-    """A bar over images; in a log file, where it is noise, nothing."""
-
-    def __init__(self, total: int, initial: int, shown: bool):
-        super().__init__(
-            total=total,
-            initial=initial,
-            bar_format=BAR,
-            disable=None if shown else True,  # None: on a terminal only
-            dynamic_ncols=True,
-        )
-
-    @property
-    def format_dict(self) -> dict[str, Any]:
-        """What BAR may use: tqdm's values, and speed and time left as people say them."""
-        values = super().format_dict
-        done = values["n"] - values["initial"]
-        rate = values["rate"] or (done / values["elapsed"] if done and values["elapsed"] else None)
-        left = human_time((values["total"] - values["n"]) / rate) if rate else "?"
-        return {**values, "speed": f"{rate:,.0f}" if rate else "?", "left": left}
+def progress_bar(total: int, what: str = "", shown: bool = True, **how: Any) -> tqdm:
+    """A bar of tqdm over ``total`` things, with speed and time left; in a log file, where it is noise, nothing.
+    ``what`` is said before it, ``how`` are more of tqdm's arguments."""
+    layout = "{desc}{percentage:3.0f}% |{bar}| {rate_noinv_fmt}, {remaining} left{postfix}"
+    disable = None if shown else True  # None: shown on a terminal only
+    return tqdm(None, what, total, bar_format=layout, disable=disable, dynamic_ncols=True, **how)

@@ -31,7 +31,7 @@ from mindiffusion.checkpoints.weights import (
 from mindiffusion.config import identity_fields
 from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import sync, write_errors_explained
-from mindiffusion.runtime.optional import require
+from mindiffusion.runtime.packages import require
 from mindiffusion.sharing.model_card import model_card
 
 KEPT = (*identity_fields(), "title")  # of the configuration: what says nothing of a place

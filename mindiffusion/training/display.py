@@ -17,7 +17,7 @@ from mindiffusion.reports.recovery_log import RecoveryFile
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.files import CannotWrite
 from mindiffusion.runtime.gpu import describe
-from mindiffusion.runtime.optional import advice, installed
+from mindiffusion.runtime.packages import advice, installed
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.runtime.terminal import command
 from mindiffusion.sampling import Drawable, draw_together

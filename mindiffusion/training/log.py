@@ -10,7 +10,7 @@ from tqdm import tqdm
 from mindiffusion.reports.metrics_log import MetricsFile
 from mindiffusion.reports.tensorboard_log import TensorBoardLog
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.terminal import BOLD, TrainingBar, human_time
+from mindiffusion.runtime.terminal import BOLD, human_time, progress_bar
 from mindiffusion.stages import describe_values
 from mindiffusion.training.run import Run
 
@@ -40,7 +40,8 @@ class Log:
     def progress(self, next_step: int) -> Iterator[None]:
         """Show a bar on rank 0 while the block runs, with a line per epoch above it; in a log file the lines alone."""
         run, size = self.run, self.run.config.global_batch_size
-        self.bar = TrainingBar(run.schedule.total_steps * size, next_step * size, shown=run.ranks.is_main)
+        total = run.schedule.total_steps * size
+        self.bar = progress_bar(total, shown=run.ranks.is_main, initial=next_step * size, unit=" img")
         run.meter.reset_clock()
         try:
             yield

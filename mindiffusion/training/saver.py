@@ -12,8 +12,7 @@ import torch
 
 from mindiffusion.checkpoints.checkpoint import LATEST, Found, later_than, save_checkpoint, save_latest, set_aside
 from mindiffusion.checkpoints.run_folder import clear_run, write_config
-from mindiffusion.runtime.errors import Stopped, signal_name
-from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.runtime.signals import Stopped, StopSignals, signal_name
 from mindiffusion.runtime.terminal import command_to_resume
 from mindiffusion.training.log import Log
 from mindiffusion.training.run import Run

@@ -12,7 +12,7 @@ from helpers import ROOT, assert_identical, checkpoints, end_at, final_state, la
 import mindiffusion
 from experiments.specs import faces
 from mindiffusion import networks
-from mindiffusion.runtime.errors import Stopped
+from mindiffusion.runtime.signals import Stopped
 
 NAME = "train_celeba_d_32"
 PAGE = (ROOT / "docs" / "CONTRIBUTING.md").read_text()

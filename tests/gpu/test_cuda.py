@@ -13,9 +13,9 @@ from helpers import ALL_SCRIPTS, ROOT, SCRIPTS, assert_close_curves, checkpoints
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.reports.metrics_log import read_metrics
-from mindiffusion.runtime.errors import Stopped
 from mindiffusion.runtime.gpu import probe
 from mindiffusion.runtime.precision import resolve_precision
+from mindiffusion.runtime.signals import Stopped
 
 ON_GPU = torch.cuda.is_available()
 REHEARSAL = not ON_GPU and bool(os.environ.get("GPU_REHEARSAL"))

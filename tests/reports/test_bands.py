@@ -7,7 +7,7 @@ from helpers import STEPS_PER_EPOCH, checkpoints, contents, end_at, launch
 from mindiffusion.ddpm import DDPM
 from mindiffusion.reports.bands import COLUMNS, NUM_BANDS, BandFile, band_timesteps
 from mindiffusion.reports.row_file import read_rows
-from mindiffusion.runtime.errors import Stopped
+from mindiffusion.runtime.signals import Stopped
 from mindiffusion.unet import NaiveUnet
 
 POSITION = {"stage": 1, "epoch": 1, "step": 3, "images": 24}

@@ -8,7 +8,8 @@ from helpers import STEPS_PER_EPOCH, contents, end_at, launch, metrics
 from mindiffusion.reports import bands, metrics_log, recovery_log
 from mindiffusion.reports.metrics_log import MetricsFile, read_metrics
 from mindiffusion.reports.row_file import read_rows, set_aside
-from mindiffusion.runtime.errors import Stopped, UserError
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.signals import Stopped
 
 COLUMNS = ("stage", "step", "loss")
 GOOD = "stage,step,loss\n1,3,0.5\n1,6,nan\n"

@@ -7,8 +7,9 @@ from PIL import Image
 
 from mindiffusion.reports.bands import COLUMNS, band_names
 from mindiffusion.reports.row_file import read_rows
-from mindiffusion.runtime import optional
-from mindiffusion.runtime.errors import Stopped, UserError
+from mindiffusion.runtime import packages
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.signals import Stopped
 
 C = "train_celeba_c_32"
 GRIDS = ("--num-samples", "2", "--sample-steps", "2", "--tensorboard")
@@ -45,9 +46,9 @@ def test_scalars_and_grids_are_those_of_the_contents_folder_after_a_stop_and_a_r
 
 
 def test_without_the_package_the_flag_is_an_error_that_says_what_to_install(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(optional, "find_spec", lambda package: None)
+    monkeypatch.setattr(packages, "find_spec", lambda package: None)
     assert exit_code(C, tmp_path, "--tensorboard") == 2
     assert "pip install tensorboard" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="--anything is impossible"):
-        optional.require("tensorboard", "--anything")
+        packages.require("tensorboard", "--anything")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import ROOT
 
-from mindiffusion.runtime.errors import run_script
+from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.precision import keep_compiled_code
 
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"

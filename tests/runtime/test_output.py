@@ -10,7 +10,7 @@ PROGRAM = """
 import sys, warnings
 from pathlib import Path
 from tqdm import tqdm
-from mindiffusion.runtime.errors import run_script
+from mindiffusion.runtime.command_line import run_script
 
 def main():
     for number in range(3000):

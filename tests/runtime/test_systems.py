@@ -44,7 +44,7 @@ def test_programs_start_and_train_without_what_windows_lacks(tmp_path):
 
 
 def test_an_apple_gpu_is_used_when_it_is_named_and_there(monkeypatch, capsys):
-    with pytest.raises(UserError, match="sees no Apple GPU"):
+    with pytest.raises(UserError, match="needs an Apple GPU"):
         pick_device("mps", 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     mps = pick_device("mps", 0)
@@ -53,5 +53,5 @@ def test_an_apple_gpu_is_used_when_it_is_named_and_there(monkeypatch, capsys):
     with pytest.raises(UserError, match="--precision fp32"):
         resolve_precision("bf16", mps)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="one process"):
+    with pytest.raises(UserError, match="one process, of plain python"):
         pick_device("mps", 0)

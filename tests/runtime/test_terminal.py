@@ -58,7 +58,7 @@ def test_a_log_file_has_a_line_per_epoch_and_stage_and_no_bar(tmp_path, capsys):
         ("t.py --overwrite --n-feat 8", "python t.py --n-feat 8 --resume"),
         ("t.py --resume old.pt --seed 1", "python t.py --seed 1 --resume"),
         ("t.py --seed 1 --resume", "python t.py --seed 1 --resume"),
-        ("t.py --resume=old.pt --over", "python t.py --resume"),
+        ("t.py --resume=old.pt --overwrite", "python t.py --resume"),
     ],
 )
 def test_the_command_that_goes_on_can_be_copied(given, wanted):

@@ -16,7 +16,8 @@ from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation import measure
 from mindiffusion.evaluation.inception import Unavailable, describe_inception, find_inception, inception_row
 from mindiffusion.evaluation.settings import Settings
-from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.command_line import run_script
+from mindiffusion.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 needs_fidelity = pytest.mark.skipif(

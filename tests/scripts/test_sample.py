@@ -14,8 +14,9 @@ from torchvision.transforms.functional import pil_to_tensor
 from mindiffusion.ddim import DDIM
 from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import Stopped, UserError
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import BlockNoise
+from mindiffusion.runtime.signals import Stopped
 from mindiffusion.unet import NaiveUnet
 
 

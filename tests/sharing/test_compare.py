@@ -19,7 +19,8 @@ from mindiffusion.reports.bands import NUM_BANDS
 from mindiffusion.reports.grid_picture import LAYOUT_KEY, Layout, read_grid
 from mindiffusion.reports.metrics_log import COLUMNS
 from mindiffusion.reports.run_record import read_record
-from mindiffusion.runtime.errors import UserError, run_script
+from mindiffusion.runtime.command_line import run_script
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import plain
 from mindiffusion.sharing import page_pictures
 from mindiffusion.sharing.compare_page import build_page, notes, titles

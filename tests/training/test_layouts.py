@@ -10,8 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.config import TrainConfig
-from mindiffusion.runtime.errors import Stopped
 from mindiffusion.runtime.precision import memory_format
+from mindiffusion.runtime.signals import Stopped
 from mindiffusion.stages import Stage
 from mindiffusion.training.acceleration import lay_out, load_optimizer
 from mindiffusion.unet import NaiveUnet

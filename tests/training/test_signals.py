@@ -18,8 +18,7 @@ from torch import nn
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.runtime import signals
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import Stopped, stopping_at_once
-from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.runtime.signals import Stopped, StopSignals, handled_by, stop_at_once
 from mindiffusion.sampling import Drawable, Sampler, draw_together
 from mindiffusion.training.saver import Saver
 
@@ -132,7 +131,7 @@ def test_ctrl_c_passed_on_by_torchrun_does_not_cut_the_save_short(data, tmp_path
 def test_a_later_signal_acts_at_once(monkeypatch):
     monkeypatch.setattr(signals, "ECHO_SECONDS", 0.0)
     before = signal.getsignal(INT)  # a job in the background of a shell ignores it
-    with pytest.raises(Stopped, match="stopped by Ctrl-C") as caught, stopping_at_once(), StopSignals() as stop:
+    with pytest.raises(Stopped, match="stopped by Ctrl-C") as caught, handled_by(stop_at_once), StopSignals() as stop:
         signal.raise_signal(INT)
         assert stop.received == INT
         time.sleep(0.001)
