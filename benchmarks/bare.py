@@ -12,8 +12,8 @@ from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import memory_format, set_backend_flags
 from mindiffusion.stages import Stage
-from mindiffusion.training import acceleration
 from mindiffusion.training.ema import Ema
+from mindiffusion.training.machine import maybe_compile, resolve_auto
 from mindiffusion.training.step import Losses, make_step
 from mindiffusion.unet import NaiveUnet
 
@@ -29,14 +29,14 @@ def make_bare_step(options: SimpleNamespace, device: torch.device):
         precision=options.precision,
         compile=options.compile,
     )
-    config = acceleration.resolve_auto(config, 10**9, device)
+    config = resolve_auto(config, 10**9, device)
     set_backend_flags(config.precision, device)
     ranks = Ranks(device=device)
     layout = memory_format(config.precision, device, config.compile)
     net = NaiveUnet(3, 3, config.n_feat).to(device, memory_format=layout)
     process = CurriculumDDPM(net).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
-    losses = acceleration.maybe_compile(config, Losses(process), net, ranks)
+    losses = maybe_compile(config, Losses(process), net, ranks)
     step = make_step(config, ranks, losses, optimizer, Ema(net, config.ema_decay))
     shape = (config.global_batch_size, 3, config.image_size, config.image_size)
     x, eps = (torch.randn(shape, device=device).contiguous(memory_format=layout) for _ in range(2))

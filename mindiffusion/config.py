@@ -1,6 +1,7 @@
 """One dataclass holds everything a run is told: the constants of its script and the flags of its command line."""
 
 import argparse
+import json
 import os
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from mindiffusion.data.decode import CROPS
 from mindiffusion.data.images import parse_range
 from mindiffusion.data.synthetic import SYNTHETIC_DEMO
+from mindiffusion.limits import beyond_limits
 from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
@@ -156,27 +158,13 @@ class TrainConfig:
     # --- checks ---------------------------------------------------------------------------------------------------
 
     def __post_init__(self) -> None:
-        for name in ("global_batch_size", "micro_batch_size", "images_per_epoch", "num_samples", "grid_every", "seed"):
-            if getattr(self, name) < (least := int(name == "global_batch_size")):
-                raise UserError(f"{_flag_name(name)} is {getattr(self, name)}; it must be at least {least}.")
-        if self.seed >= 2**63:
-            raise UserError(f"--seed is {self.seed}; it must lie below 2**63 = {2**63}.")
-        if self.image_size < SIZE_MULTIPLE or self.image_size % SIZE_MULTIPLE:
-            raise UserError(f"--image-size is {self.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}.")
-        if self.n_feat < NORM_GROUPS or self.n_feat % NORM_GROUPS:
-            raise UserError(f"--n-feat is {self.n_feat}; it must be a positive multiple of {NORM_GROUPS}.")
+        for item in fields(self):
+            if wrong := beyond_limits(item.name, getattr(self, item.name)):
+                raise UserError(f"{_flag_name(item.name)} is {wrong}.")
+        if self.sample_steps > self.n_T:
+            raise UserError(f"--sample-steps is {self.sample_steps}; it must lie in 1..{self.n_T}.")
         if self.compile == "reduce-overhead" and self.micro_batch_size:
             raise UserError("--compile reduce-overhead cannot sum gradients: leave --micro-batch-size out.")
-        if not 0 < self.lr < float("inf"):
-            raise UserError(f"--lr is {self.lr}; it must be a positive number.")
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"--ema-decay is {self.ema_decay}; it must be 0 (off) or lie below 1.")
-        if not self.checkpoint_minutes > 0:
-            raise UserError(f"--checkpoint-minutes is {self.checkpoint_minutes}; it must be positive.")
-        if not 1 <= self.sample_steps <= self.n_T:
-            raise UserError(f"--sample-steps is {self.sample_steps}; it must lie in 1..{self.n_T}.")
-        if not 0 <= self.sample_eta <= 1:
-            raise UserError(f"--sample-eta is {self.sample_eta}; it must lie between 0 and 1.")
         try:
             self.train_places  # noqa: B018
         except ValueError:
@@ -234,17 +222,19 @@ def parse_config(doc: str, argv: list[str] | None = None, **constants: Any) -> T
     values = {**constants, **given}
     values.setdefault("data_path", os.environ.get("CELEBA_PATH", ""))
     if epochs is not None:
-        if len(values["stages"]) == 1:
-            if min(epochs) < 1:
-                raise UserError(f"--epochs-per-stage has {min(epochs)}; every stage needs at least 1.")
-            epochs = [sum(epochs)]  # a control trains as long as the stages that it is compared with
-        if len(epochs) != len(values["stages"]):
-            raise UserError(
-                f"--epochs-per-stage has {len(epochs)} numbers, but this script has {len(values['stages'])} stage(s)."
-            )
-        pairs = zip(values["stages"], epochs, strict=True)
-        values["stages"] = [Stage(**{**stage.to_dict(), "epochs": n}) for stage, n in pairs]
+        values["stages"] = _with_epochs(values["stages"], epochs)
     return TrainConfig(**{**values, "stages": tuple(values["stages"]), "title": _title(doc)})
+
+
+def _with_epochs(stages: list[Stage], epochs: list[int]) -> list[Stage]:
+    """The stages with these numbers of epochs. A control trains as long as the stages that it is compared with."""
+    if min(epochs) < 1:
+        raise UserError(f"--epochs-per-stage has {min(epochs)}; every stage needs at least 1.")
+    if len(stages) == 1:
+        epochs = [sum(epochs)]
+    if len(epochs) != len(stages):
+        raise UserError(f"--epochs-per-stage has {len(epochs)} numbers, but this script has {len(stages)} stage(s).")
+    return [Stage(**{**stage.to_dict(), "epochs": number}) for stage, number in zip(stages, epochs, strict=True)]
 
 
 def _demo_epochs(num_stages: int) -> list[int]:
@@ -290,10 +280,5 @@ def _flag_name(field_name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Stage):
-        return value.to_dict()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
+    """Tuples as lists, and stages as dicts: what JSON makes of them."""
+    return json.loads(json.dumps(value, default=Stage.to_dict))

@@ -1,31 +1,34 @@
 """Stage: a stretch of training and the values that hold in it."""
 
-import math
 from typing import Any
 
+from mindiffusion.limits import beyond_limits
 from mindiffusion.runtime.errors import UserError
 
 FIXED = ("name", "epochs")
+LARGEST = 1e9  # of a value, without its sign
 
 
 class Stage:
     """``Stage("stage1_high_noise", 5, t_min=0.8, sparsity=0.8)``: 5 epochs; the values are ``stage.t_min`` and so on.
 
     Values are finite numbers, of any names; what they mean is said by the script's ``start_stage`` alone. A stage is
-    never changed; two with equal contents are equal. UserError for anything else than numbers, or epochs below 1.
+    never changed; two with equal contents are equal. UserError for anything else than numbers, or for no epoch.
     """
 
     name: str
     epochs: int
 
     def __init__(self, name: str, epochs: int, **values: float):
-        if not isinstance(name, str) or type(epochs) is not int or epochs < 1:
-            raise UserError(f"{name} has {epochs} epochs; every stage needs at least 1.")
+        wrong = beyond_limits("epochs", epochs)
+        if wrong or not isinstance(name, str):
+            raise UserError(f"the number of epochs of {name} is {wrong or epochs}.")
         for key, value in values.items():
             if hasattr(Stage, key):
                 raise UserError(f"a stage cannot have a value named {key}: choose another name.")
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise UserError(f"{key} of {name} is {value!r}; the values of a stage are numbers.")
+            good = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (good and abs(value) <= LARGEST):
+                raise UserError(f"{key} of {name} is {value!r}; the values of a stage are numbers of at most 10**9.")
         self.__dict__.update(name=name, epochs=epochs, **values)
 
     @property

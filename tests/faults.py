@@ -34,7 +34,6 @@ from mindiffusion.reports.metrics_log import MetricsFile
 from mindiffusion.runtime import distributed
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.training import display, saver
-from mindiffusion.training import loop as training
 from mindiffusion.training.log import Log
 from mindiffusion.training.run import Run
 
@@ -54,7 +53,6 @@ PLACES = {
     "config": (saver, "write_config"),
     "restore": (Run, "_restore_state"),
     "cache": (image_cache, "read_image"),
-    "load": (training, "open_run"),
 }
 
 

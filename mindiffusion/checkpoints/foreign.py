@@ -8,68 +8,71 @@ from torch import Tensor
 
 from mindiffusion.checkpoints import v1
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint
+from mindiffusion.ddpm import ddpm_schedules
+from mindiffusion.limits import beyond_limits
 from mindiffusion.runtime.errors import first_line
 from mindiffusion.runtime.plain_text import plain_values
+from mindiffusion.stages import FIXED, Stage
 
-WHOLE = {  # whole numbers: smallest, largest
-    "global_batch_size": (1, 10**7),
-    "images_per_epoch": (0, 10**12),
-    "n_T": (1, 10**5),
-    "n_feat": (8, 4096),
-    "image_size": (32, 1024),
-    "seed": (0, 2**63 - 1),
-    "epochs": (1, 10**6),
-    "images": (1, 10**12),
-}
-MULTIPLES = {"image_size": 32, "n_feat": 8}
-NUMBERS = {"t_min": (0, 1), "t_max": (0, 1), "lr": (0, 1e3), "ema_decay": (0, 1)}
-LARGEST = 1e9  # of what a stage or a schedule says
 MOST_STAGES = 100
-NEEDED = ("variant", "stages", "seed", "global_batch_size")
+NEEDED = {"variant": str, "stages": list, "seed": int, "global_batch_size": int}
 
 
 def checked_config(config: Any) -> dict[str, Any]:
     """The configuration of a run as it would be saved now, its words made plain. ValueError, naming the field, if no
     run can be told so."""
     config = plain_values(config)
-    if not isinstance(config, dict):
-        raise ValueError("it is no table of settings")
-    if missing := [name for name in NEEDED if name not in config]:
-        raise ValueError(f"{', '.join(missing)} missing")
-    _check(isinstance(config["variant"], str), "variant", config["variant"])
-    _check_numbers(config)
-    stages = config["stages"]
-    _check(isinstance(stages, list) and 1 <= len(stages) <= MOST_STAGES, "stages", stages)
-    for stage in stages:
-        _check(isinstance(stage, dict) and isinstance(stage.get("name"), str) and "epochs" in stage, "a stage", stage)
-        _check_numbers(stage)
-        for name, value in stage.items():
-            _check(name == "name" or _is_number(value, -LARGEST, LARGEST), f"{name} of a stage", value)
-    for name in v1.SCHEDULES:
-        values = config.get(name) or []
-        good = isinstance(values, list) and len(values) in (0, len(stages))
-        _check(good and all(_is_number(value, -LARGEST, LARGEST) for value in values), name, values)
-    betas = config.get("betas", [1e-4, 0.02])
-    good = isinstance(betas, list) and len(betas) == 2 and all(_is_number(beta, 0, 1) for beta in betas)
-    _check(good and 0 < betas[0] <= betas[1] < 1, "betas", betas)
-    constants = config.get("constants", {})
-    _check(isinstance(constants, dict), "constants", constants)
-    for name, value in constants.items():
-        _check(isinstance(value, str | int | float | bool | None), f"{name} of the constants", value)
     try:
+        _check_config(config)
         return v1.new_config(config)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{error} is missing in a stage") from error
+        raise ValueError(f"{error}, which no run has") from error
 
 
 def checked_data(data: Any) -> dict[str, Any]:
     """The fingerprint of a run's data, alike."""
     data = plain_values(data)
-    _check(isinstance(data, dict) and "images" in data, "data", data)
-    _check_numbers(data)
-    for name, value in data.items():
-        _check(isinstance(value, str | int | float | bool | None), f"{name} of the data", value)
+    _check_data(data)
     return data
+
+
+def _check_config(config: Any) -> None:
+    if not isinstance(config, dict):
+        raise ValueError("it is no table of settings")
+    for name, kind in NEEDED.items():
+        if name not in config:
+            raise ValueError(f"{name} is missing")
+        _check(isinstance(config[name], kind), name, config[name])
+    _check_limits(config)
+    stages, betas = config["stages"], config.get("betas", [1e-4, 0.02])
+    _check(1 <= len(stages) <= MOST_STAGES, "stages", stages)
+    for stage in stages:
+        _check(isinstance(stage, dict) and set(FIXED) <= set(stage), "a stage", stage)
+        Stage(**stage)  # which takes numbers alone
+    for name in v1.SCHEDULES:
+        values = config.get(name) or []
+        _check(isinstance(values, list) and len(values) in (0, len(stages)), name, values)
+        Stage("a schedule", 1, **{f"value {index}": value for index, value in enumerate(values)})
+    _check(isinstance(betas, list) and len(betas) == 2, "betas", betas)
+    ddpm_schedules(*betas, 1)
+    _check_plain(config.get("constants", {}), "constants")
+
+
+def _check_data(data: Any) -> None:
+    _check_plain(data, "data")
+    _check_limits({"images": None, **data})
+
+
+def _check_limits(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if wrong := beyond_limits(name, value):
+            raise ValueError(f"{name} is {wrong}")
+
+
+def _check_plain(values: Any, where: str) -> None:
+    _check(isinstance(values, dict), where, values)
+    for name, value in values.items():
+        _check(isinstance(value, str | int | float | bool | None), f"{name} of the {where}", value)
 
 
 def check_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -89,8 +92,11 @@ def check_model(about: dict[str, Any]) -> None:
         _check(isinstance(about.get(name), kind), name, about.get(name))
     if not about["config"]:
         return
-    config, data = checked_config(about["config"]), checked_data(about["data"])
-    for name, value in plain_values(about["args"]).items():
+    told = plain_values({name: about[name] for name in ("config", "data", "args")})
+    config, data = told["config"], told["data"]
+    _check_config(config)
+    _check_data(data)
+    for name, value in told["args"].items():
         _check(name not in config or value == config[name], f"{name} of the network", value)
     _check(0 <= about["t_stop"] <= config.get("n_T", 1000), "t_stop", about["t_stop"])
     steps = (config.get("images_per_epoch") or data["images"]) // config["global_batch_size"]
@@ -137,20 +143,6 @@ def is_plain_tensor(value: Any) -> bool:
     )
 
 
-def _check_numbers(values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        if name in WHOLE:
-            good = type(value) is int and _is_number(value, *WHOLE[name])
-            _check(good and value % MULTIPLES.get(name, 1) == 0, name, value)
-        elif name in NUMBERS:
-            _check(_is_number(value, *NUMBERS[name]), name, value)
-
-
-def _is_number(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
 def _check(good: bool, name: str, value: Any) -> None:
     if not good:
-        shown = str(value)
-        raise ValueError(f"{name} is {shown if len(shown) < 60 else shown[:60] + '...'}, which no run has")
+        raise ValueError(f"{name} is {str(value)[:60]}, which no run has")

@@ -3,12 +3,12 @@
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mindiffusion.checkpoints.checkpoint import Found, find_newest, has_run, load_checkpoint
+from mindiffusion.checkpoints.foreign import check_checkpoint
 from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
@@ -31,29 +31,32 @@ LOCK_PATIENCE = 20.0  # seconds: a job that is requeued may meet its predecessor
 
 
 @contextmanager
-def reserved_folders(config: TrainConfig, ranks: Ranks) -> Iterator[None]:
-    """Make the folders of the run, and let no other run write there while the block lasts.
+def opened_run(config: TrainConfig, ranks: Ranks) -> Iterator[Found | None]:
+    """Make the folders of the run, let no other run write there while the block lasts, and yield, on every rank, the
+    checkpoint to continue from; None for a run that starts anew.
 
-    Also removes the temporary files that a killed run left. UserError, on every rank, if the folders cannot be written
-    or another run has them. The lock goes with the process, however that ends.
+    Also removes the temporary files that a killed run left, and at the end the folders that were made, if nothing is in
+    them. UserError, on every rank, if the folders cannot be written, if another run has them, or as ``find_start``. The
+    lock goes with the process, however that ends.
     """
-    with ExitStack() as held:
-        ranks.from_main(lambda: _reserve(config, held))
-        yield
+
+    def open_run() -> Found | None:
+        _reserve(config, stack)
+        return find_start(config, ranks.restarted)
+
+    with ExitStack() as stack:
+        yield ranks.from_main(open_run)
 
 
-def _reserve(config: TrainConfig, held: ExitStack) -> None:
+def _reserve(config: TrainConfig, stack: ExitStack) -> None:
     """On a file system without locks the run goes on unguarded."""
-    for folder in (config.contents_dir, config.checkpoints_dir):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()  # has no name: runs that start at once do not meet
-        except OSError as error:
-            raise UserError(
-                f"cannot write in {folder}: {error.strerror}. Mend the permissions, or choose another --output-dir."
-            ) from error
+    folders = (config.contents_dir, config.checkpoints_dir)
+    new = {each for folder in folders for each in (folder, *folder.parents) if not each.exists()}
+    stack.callback(_remove_empty, sorted(new, reverse=True))  # after the lock, which lies in one of them
+    for folder in folders:
+        _make(folder)
     try:
-        held.enter_context(hold(config.checkpoints_dir / LOCK, LOCK_PATIENCE))
+        stack.enter_context(hold(config.checkpoints_dir / LOCK, LOCK_PATIENCE))
     except Held:
         raise UserError(
             f"another run is writing in {config.checkpoints_dir}. Wait for its end, or choose another --output-dir."
@@ -63,18 +66,44 @@ def _reserve(config: TrainConfig, held: ExitStack) -> None:
             f"{config.checkpoints_dir / LOCK}, which guards the run, cannot be locked: {error.strerror}. Remove it, if "
             "no other run is writing there, or choose another --output-dir."
         ) from error
-    for folder in (config.contents_dir, config.checkpoints_dir):
+    for folder in folders:
+        _make(folder)  # again: a run that failed before it wrote anything has just removed its own
         remove_leftovers(folder)
 
 
-def open_run(config: TrainConfig) -> Found | None:
-    """The checkpoint to continue from, None for a run that starts anew.
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()  # has no name: runs that start at once do not meet
+    except OSError as error:
+        raise UserError(
+            f"cannot write in {folder}: {error.strerror}. Mend the permissions, or choose another --output-dir."
+        ) from error
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """The innermost first."""
+    for folder in folders:
+        with suppress(OSError):  # it is not empty: the run has left something
+            folder.rmdir()
+
+
+def find_start(config: TrainConfig, restarted: bool = False) -> Found | None:
+    """The checkpoint to continue from, None for a run that starts anew. A job that torchrun has ``restarted`` goes on
+    with what it has done.
 
     UserError if an earlier run is there that neither --resume nor --overwrite speaks of, if that run's checkpoints are
-    gone, or if ``--resume PATH`` cannot be loaded. Call it on rank 0 alone. Deletes nothing: see ``clear_run``.
+    gone, if ``--resume PATH`` cannot be loaded, or if a checkpoint says what no run can be told. Call it on rank 0
+    alone. Deletes nothing: see ``clear_run``.
     """
+    if restarted and config.overwrite:
+        raise UserError(
+            "torchrun has restarted this job, and --overwrite would now delete what it has done. Launch it again with "
+            "--resume instead of --overwrite."
+        )
     grids = any(config.contents_dir.glob(GRID_PATTERN))
-    if config.resume == RESUME_NEWEST:
+    path = Path(config.resume)
+    if restarted or config.resume == RESUME_NEWEST:
         found = find_newest(config.checkpoints_dir)
         if grids and not found:  # a run's first checkpoint is older than its first grid
             raise UserError(
@@ -83,30 +112,18 @@ def open_run(config: TrainConfig) -> Found | None:
             )
         if not found:
             print(f"nothing to resume in {config.checkpoints_dir}: a new run begins there.", flush=True)
-        return found
-    path = Path(config.resume)
-    if config.resume and path.parent.resolve() == config.checkpoints_dir.resolve():
-        return Found(path, load_checkpoint(path))
-    metrics = (config.contents_dir / "metrics.csv").exists()
-    if not config.overwrite and (grids or metrics or has_run(config.checkpoints_dir)):
-        raise UserError(
-            f"an earlier run is in {config.contents_dir} and {config.checkpoints_dir}. Continue it with --resume, "
-            "delete it with --overwrite, or choose another --output-dir."
-        )
-    return Found(path, load_checkpoint(path)) if config.resume else None
-
-
-def as_restarted(config: TrainConfig, restarted: bool) -> TrainConfig:
-    """``config``; or, if torchrun has ``restarted`` this job, one that goes on with what it has done. UserError with
-    --overwrite, which would delete that."""
-    if not restarted:
-        return config
-    if config.overwrite:
-        raise UserError(
-            "torchrun has restarted this job, and --overwrite would now delete what it has done. Launch it again with "
-            "--resume instead of --overwrite."
-        )
-    return replace(config, resume=RESUME_NEWEST)
+    else:
+        here = config.resume and path.parent.resolve() == config.checkpoints_dir.resolve()
+        traces = grids or (config.contents_dir / "metrics.csv").exists() or has_run(config.checkpoints_dir)
+        if traces and not (here or config.overwrite):
+            raise UserError(
+                f"an earlier run is in {config.contents_dir} and {config.checkpoints_dir}. Continue it with --resume, "
+                "delete it with --overwrite, or choose another --output-dir."
+            )
+        found = Found(path, load_checkpoint(path)) if config.resume else None
+    if found:
+        check_checkpoint(found.path, found.content)
+    return found
 
 
 def clear_run(config: TrainConfig) -> None:

@@ -6,16 +6,16 @@ from shlex import quote
 from typing import Any
 
 from mindiffusion.checkpoints.checkpoint import Found
+from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.errors import UserError
 
 OF_THE_MACHINE = ("foreach", "fused", "capturable", "differentiable")  # options of optimizers that change no result
 
 
-def check_same_run(
-    found: Found, identity: dict[str, Any], data: dict[str, Any], defaults: dict[str, Any] | None = None
-) -> None:
+def check_same_run(found: Found, identity: dict[str, Any], data: dict[str, Any]) -> None:
     """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data.
-    ``identity`` has the fields of a configuration, and "network" and "optimizer": args and ``optimizer_options``.
+    ``identity`` has the fields of a configuration, and "network" and "optimizer": class with args, and
+    ``optimizer_options``.
 
     A field that an older checkpoint lacks counts as its default.
     """
@@ -35,8 +35,9 @@ def check_same_run(
                 file=sys.stderr,
             )
     options = {**identity.get("optimizer", {}), **optimizer_options(found.content["optimizer"])}
-    more = {"network": found.content["args"], "optimizer": options, "data": their_data}
-    theirs = flat_settings({**(defaults or {}), **found.content["config"], **more})
+    network = {"class": found.content["network"], **found.content["args"]}
+    more = {"network": network, "optimizer": options, "data": their_data}
+    theirs = flat_settings({**TrainConfig.defaults(), **found.content["config"], **more})
     ours = flat_settings({**identity, "data": data})
     differing = [
         f"  {name}: {_shown(theirs.get(name))} in the checkpoint, {_shown(value)} now"

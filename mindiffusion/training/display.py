@@ -21,8 +21,8 @@ from mindiffusion.runtime.packages import advice, installed
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.runtime.terminal import command
 from mindiffusion.sampling import Drawable, draw_together
-from mindiffusion.training.acceleration import memory_explained
 from mindiffusion.training.log import Log
+from mindiffusion.training.machine import memory_explained
 from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
 
@@ -69,12 +69,12 @@ class Display:
             self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed, config.micro_batch_size
         )
 
-    def begin(self, next_step: int) -> None:
-        """Forget what was measured after more than ``next_step`` steps: they will be done again."""
-        self.run.ranks.from_main(lambda: self.band_file.keep_up_to(next_step))
+    def begin(self) -> None:
+        """Forget what was measured after steps that will be done again."""
+        self.run.ranks.from_main(lambda: self.band_file.keep_up_to(self.run.next_step))
         if self.run.config.figures and not installed("matplotlib"):
             later = command("python", "-m", "mindiffusion.reports.figures", self.folder)
-            self.run.say(f"no figures: {advice('matplotlib')} Later: {later}")
+            self.run.print_line(f"no figures: {advice('matplotlib')} Later: {later}")
 
     def finish_epoch(self, stage: int, epoch: int, stop: StopSignals) -> None:
         """Draw, measure and show what is not there yet. Raises Stopped, with all saved, if a signal came to any rank
@@ -128,7 +128,7 @@ class Display:
         """The grid, at the resolution that can be read where the network has not been trained down to t = 0."""
         config, t_stop, block = self.run.config, self.run.process.t_stop, 1
         if self.run.schedule.ends_stage(stage, epoch) and is_synthetic(config.data_path):
-            self.run.say(self.recovery_file.add(stage, samples))
+            self.run.print_line(self.recovery_file.add(stage, samples))
         if t_stop:
             loss = self.band_file.losses(done)[min(t_stop * NUM_BANDS // config.n_T, NUM_BANDS - 1)]
             block = readable_block(self.run.process, t_stop, loss, config.image_size)
@@ -158,4 +158,4 @@ class Display:
         except CannotWrite:
             raise
         except Exception as error:  # a picture is not worth a run
-            self.run.say(f"no figures this time: {type(error).__name__}: {error}")
+            self.run.print_line(f"no figures this time: {type(error).__name__}: {error}")

@@ -27,21 +27,21 @@ class Log:
         self.bar = tqdm(disable=True)
         self.stage = 0
 
-    def begin(self, next_step: int) -> None:
-        """Open the files, and forget what they say of steps from ``next_step`` on: those will be done again."""
-        self.run.ranks.from_main(lambda: self._begin(next_step))
+    def begin(self) -> None:
+        """Open the files, and forget what they say of steps from the run's next one on: those will be done again."""
+        self.run.ranks.from_main(self._begin)
 
-    def _begin(self, next_step: int) -> None:
-        self.metrics_file.keep_up_to(next_step)
+    def _begin(self) -> None:
+        self.metrics_file.keep_up_to(self.run.next_step)
         if self.run.config.tensorboard:
-            self.tensorboard = TensorBoardLog(self.run.config.contents_dir / "tensorboard", next_step)
+            self.tensorboard = TensorBoardLog(self.run.config.contents_dir / "tensorboard", self.run.next_step)
 
     @contextmanager
-    def progress(self, next_step: int) -> Iterator[None]:
+    def progress(self) -> Iterator[None]:
         """Show a bar on rank 0 while the block runs, with a line per epoch above it; in a log file the lines alone."""
         run, size = self.run, self.run.config.global_batch_size
         total = run.schedule.total_steps * size
-        self.bar = progress_bar(total, shown=run.ranks.is_main, initial=next_step * size, unit=" img")
+        self.bar = progress_bar(total, shown=run.ranks.is_main, initial=run.next_step * size, unit=" img")
         run.meter.reset_clock()
         try:
             yield
@@ -55,7 +55,9 @@ class Log:
         config, here = self.run.config, self.run.config.stages[stage]
         parts = [f"{here.epochs} epoch{'s' * (here.epochs > 1)}", describe_values(here.values)]
         parts += [describe_values(self.run.net.readings()), self.run.process.describe_loss()]
-        self.run.say(f"stage {stage + 1}/{len(config.stages)} {here.name}: {', '.join(filter(None, parts))}", BOLD)
+        self.run.print_line(
+            f"stage {stage + 1}/{len(config.stages)} {here.name}: {', '.join(filter(None, parts))}", BOLD
+        )
         self.stage = stage
         self.bar.set_description(self._place(self.bar.n // config.global_batch_size), refresh=False)
 
@@ -105,7 +107,7 @@ class Log:
         self.bar.set_postfix_str(f"loss {means['loss']:.4f}", refresh=False)
         if done % schedule.steps_per_epoch == 0:
             left = human_time((schedule.total_steps - done) * config.global_batch_size / speed)
-            self.run.say(f"{self._place(done - 1)}: loss {means['loss']:.4f}, {speed:.0f} images/s, {left} left")
+            self.run.print_line(f"{self._place(done - 1)}: loss {means['loss']:.4f}, {speed:.0f} images/s, {left} left")
 
     def _epoch(self, done: int) -> int:
         return (done - 1) // self.run.schedule.steps_per_epoch + 1

@@ -7,28 +7,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mindiffusion.checkpoints.run_folder import as_restarted, open_run, reserved_folders
+from mindiffusion.checkpoints.run_folder import opened_run
 from mindiffusion.config import TrainConfig
 from mindiffusion.data.images import count_images, device_images, get_batch, load_images
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import advice_when_unwritable
-from mindiffusion.runtime.precision import memory_format, set_backend_flags
+from mindiffusion.runtime.precision import set_backend_flags
 from mindiffusion.runtime.rng import derive_seed, make_generator
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.runtime.terminal import command
 from mindiffusion.stages import Stage
-from mindiffusion.training.acceleration import lay_out, maybe_compile, memory_explained, resolve_auto
+from mindiffusion.training.agreement import check_ranks_agree, check_same_settings
 from mindiffusion.training.display import Display
 from mindiffusion.training.log import Log
+from mindiffusion.training.machine import describe_machine, maybe_compile, memory_explained, resolve_auto, warm_up_ddp
 from mindiffusion.training.plan import describe_plan
 from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
-from mindiffusion.training.schedule import Schedule
-from mindiffusion.training.self_check import check_ranks_agree, check_same_settings, describe_machine
-from mindiffusion.training.step import Losses, Step, make_step, settle_order
-from mindiffusion.training.time_estimate import describe_time, images_per_second
+from mindiffusion.training.schedule import images_per_pass
+from mindiffusion.training.step import Batch, Losses, Step, make_step
 from mindiffusion.unet import NaiveUnet
 
 GO_ON = "Or choose another --output-dir. Then go on with --resume."
@@ -53,14 +51,12 @@ def train(
     ``after_step(lr)`` when the optimizer has stepped.
     UserError for what the user can mend, Stopped after a signal, with everything saved.
     """
-    check_batch(config, ranks.world_size)
+    images_per_pass(config, ranks.world_size)  # refuses a batch that does not divide, before any work
     if config.dry_run:
         if ranks.is_main:
             _print_plan(config, ranks, net)
         return
-    config = as_restarted(config, ranks.restarted)
-    with advice_when_unwritable(GO_ON), reserved_folders(config, ranks):
-        found = ranks.from_main(lambda: open_run(config))
+    with advice_when_unwritable(GO_ON), opened_run(config, ranks) as found:
         data = load_images(
             config.data_path,
             config.image_size,
@@ -70,50 +66,43 @@ def train(
             skip_bad_images=config.skip_bad_images,
             places=config.train_places,
         )
-        check_same_settings(ranks, config, data.fingerprint)
         config = resolve_auto(config, len(data), ranks.device)
-        ranks.check_equal("precision", config.precision, "Give --precision fp32, which all machines can compute.")
+        check_same_settings(ranks, config, data.fingerprint)
         set_backend_flags(config.precision, ranks.device)
-        net.to(ranks.device, memory_format=memory_format(config.precision, ranks.device, config.compile))
-        process.to(ranks.device)
-        run = Run(config, ranks, Schedule(config, len(data)), data, net, process, optimizer)
-        next_step = ranks.run_on_all(lambda: run.restore(found))
+        run = Run(config, ranks, data, net, process, optimizer, found)
+        ranks.run_on_all(run.restore)
         log = Log(run)
         saver = Saver(run, log)
         display = Display(run, log, saver)
         losses = _checked_losses(run)
         ddp = DistributedDataParallel(losses, broadcast_buffers=False) if ranks.world_size > 1 else losses
-        with memory_explained(config, ranks):
-            settle_order(run.config, ranks, ddp, net)
-        saver.begin(found)  # --overwrite deletes here, so all that can fail is above
-        log.begin(next_step)
-        display.begin(next_step)
+        with memory_explained(run.config, ranks):
+            warm_up_ddp(run.config, ranks, ddp, net)
+        saver.begin()  # --overwrite deletes here, so all that can fail is above
+        log.begin()
+        display.begin()
         step_function = make_step(run.config, ranks, ddp, optimizer, run.ema, penalty, after_backward, after_step)
-        with memory_explained(config, ranks), StopSignals() as stop, log.progress(next_step):
-            _train_stages(run, log, saver, display, step_function, start_stage, next_step, stop)
-    _say_end(run, next_step)
+        with memory_explained(run.config, ranks), StopSignals() as stop, log.progress():
+            _train_stages(run, log, saver, display, step_function, start_stage, stop)
+    _print_end(run)
 
 
-def _say_end(run: Run, next_step: int) -> None:
-    """Where everything is, and the next command. ``next_step`` is where this call began."""
+def _print_plan(config: TrainConfig, ranks: Ranks, net: nn.Module) -> None:
+    """What --dry-run prints."""
+    num_images = count_images(config.data_path, places=config.train_places)
+    print(describe_plan(resolve_auto(config, num_images, ranks.device), net, num_images, ranks))
+
+
+def _print_end(run: Run) -> None:
+    """Where everything is, and the next command."""
     contents, checkpoints = run.config.contents_dir, run.config.checkpoints_dir
-    outcome = "this run was complete already" if next_step == run.schedule.total_steps else "done"
-    run.say(f"{outcome}: grids in {contents}/, checkpoints in {checkpoints}/")
+    outcome = "this run was complete already" if run.next_step == run.schedule.total_steps else "done"
+    run.print_line(f"{outcome}: grids in {contents}/, checkpoints in {checkpoints}/")
     draw, measure = (
         command("python", "sample.py", checkpoints, "-o", "samples.png"),
         command("python", "evaluate.py", checkpoints, "--data-path", run.config.data_path),
     )
-    run.say(f"next: {draw}, or {measure}")
-
-
-def _print_plan(config: TrainConfig, ranks: Ranks, net: nn.Module) -> None:
-    """What --dry-run prints: the stages, the memory, and how long it will take."""
-    num_images = count_images(config.data_path, places=config.train_places)
-    config = resolve_auto(config, num_images, ranks.device)
-    print(describe_plan(config, net, num_images, ranks.world_size))
-    images = Schedule(config, num_images).total_steps * config.global_batch_size
-    speed = images_per_second(config, net, ranks)
-    print(describe_time(config, images, speed, ranks.world_size, ranks.device.type == "cuda"))
+    run.print_line(f"next: {draw}, or {measure}")
 
 
 def _checked_losses(run: Run) -> nn.Module:
@@ -123,9 +112,9 @@ def _checked_losses(run: Run) -> nn.Module:
     losses = maybe_compile(run.config, eager, run.net, run.ranks)
     if run.config.compile and losses is eager:
         run.config = replace(run.config, compile="")
-        lay_out(run.net, run.ema.net if run.ema else None, run.optimizer, run.config)
+        run.lay_out()
     if run.ranks.device.type == "cuda":
-        run.say(describe_machine(run.config, run.ranks))
+        run.print_line(describe_machine(run.config, run.ranks))
     return losses
 
 
@@ -136,11 +125,10 @@ def _train_stages(
     display: Display,
     step_function: Step,
     start_stage: Callable[[Stage], None],
-    next_step: int,
     stop: StopSignals,
 ) -> None:
-    """The loop over stages, epochs and steps, from ``next_step`` to the end."""
-    config, ranks, schedule = run.config, run.ranks, run.schedule
+    """The loop over stages, epochs and steps, from the run's next step to the end."""
+    config, ranks, schedule, next_step = run.config, run.ranks, run.schedule, run.next_step
     images = device_images(run.data, ranks.device)
     # Re-enter the epoch of the last step done, which may have been killed before its grid was drawn.
     here = schedule.position(max(next_step - 1, 0))
@@ -153,46 +141,28 @@ def _train_stages(
                 torch.manual_seed(
                     derive_seed(config.seed, "step", step * ranks.world_size + ranks.rank)
                 )  # dropout, say
-                batch = draw_batch(config, ranks, schedule, images, run.process, order, step)
-                log.finish_step(step + 1, step_function(batch, run.ema_weight(step), schedule.lr(step)))
+                batch = draw_batch(run, images, order, step)
+                ema_weight = run.ema.weight(step) if run.ema else 0.0
+                log.finish_step(step + 1, step_function(batch, ema_weight, schedule.lr(step)))
                 saver.finish_step(step + 1, stop)
             check_ranks_agree(ranks, run.net, f"at the end of epoch {epoch + 1}")
             saver.finish_epoch(stage, epoch)
             display.finish_epoch(stage, epoch, stop)
 
 
-def check_batch(config: TrainConfig, world_size: int) -> None:
-    """UserError unless the global batch divides evenly among processes, and their share into forward passes."""
-    if config.global_batch_size % world_size:
-        raise UserError(
-            f"--global-batch-size {config.global_batch_size} does not divide by {world_size} processes: choose a "
-            "multiple of the number of processes."
-        )
-    share = config.global_batch_size // world_size
-    if config.micro_batch_size and share % config.micro_batch_size:
-        raise UserError(
-            f"--micro-batch-size {config.micro_batch_size} does not divide the {share} images that each of "
-            f"{world_size} process(es) has per step: choose a divisor of {share}."
-        )
-
-
-def draw_batch(
-    config: TrainConfig, ranks: Ranks, schedule: Schedule, images: Tensor, process: DDPM, order: Tensor, step: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def draw_batch(run: Run, images: Tensor, order: Tensor, step: int) -> Batch:
     """This rank's slice of the global batch of ``step``: images x (B, 3, S, S), timesteps t (B,), noise eps like x.
 
     Everything is drawn for the global batch, from generators of this step, and then sliced: the same numbers for any
     number of ranks.
     """
-    size = schedule.global_batch_size
-    mine = ranks.slice(size)
-    first = (step - schedule.steps_of(step // schedule.steps_per_epoch)[0]) * size
-    device = ranks.device
-    flips = torch.rand(size, generator=make_generator(config.seed, "flips", step, device), device=device) < 0.5
-    t = process.sample_timesteps(size, make_generator(config.seed, "timesteps", step, device))
-    shape = (size, 3, config.image_size, config.image_size)
-    eps = torch.randn(shape, generator=make_generator(config.seed, "noise", step, device), device=device)
+    seed, device, steps = run.config.seed, run.ranks.device, run.schedule.steps_per_epoch
+    size = run.config.global_batch_size
+    mine, first = run.ranks.slice(size), step % steps * size
+    flips = torch.rand(size, generator=make_generator(seed, "flips", step, device), device=device) < 0.5
+    t = run.process.sample_timesteps(size, make_generator(seed, "timesteps", step, device))
+    shape = (size, 3, run.config.image_size, run.config.image_size)
+    eps = torch.randn(shape, generator=make_generator(seed, "noise", step, device), device=device)
     x = get_batch(images, order[first : first + size][mine], flips[mine], device)
-    layout = memory_format(config.precision, device, config.compile)
-    x, eps = (part.contiguous(memory_format=layout) for part in (x, eps[mine]))
+    x, eps = (part.contiguous(memory_format=run.layout) for part in (x, eps[mine]))
     return x, t[mine], eps

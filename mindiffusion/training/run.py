@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint, Found
-from mindiffusion.checkpoints.foreign import check_checkpoint
 from mindiffusion.checkpoints.same_run import check_same_run, optimizer_options
 from mindiffusion.checkpoints.weights import Weights, check_finite, init_parameters, load_state, read_weights
 from mindiffusion.config import PLACES, TrainConfig
 from mindiffusion.data.images import ImageData
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import UserError, first_line
+from mindiffusion.runtime.errors import first_line
 from mindiffusion.runtime.plain_text import plain_lines
+from mindiffusion.runtime.precision import memory_format
 from mindiffusion.runtime.terminal import fit, paint
-from mindiffusion.training.acceleration import load_optimizer
 from mindiffusion.training.ema import Ema
 from mindiffusion.training.meter import IntervalMeter
 from mindiffusion.training.schedule import Schedule
@@ -26,49 +26,61 @@ from mindiffusion.unet import NaiveUnet
 
 
 class Run:
-    """The state of a run. ``net`` is the raw network; ``process`` is asked for its loss and its time range.
+    """The state of a run. ``config`` is resolved for the machine; ``net`` is the raw network, ``process`` is asked for
+    its loss and its time range: both are moved to the device. ``found``: the checkpoint to go on from, if any.
 
-    ``saved_step`` and ``saved_path`` say which step the newest checkpoint would do next (-1: there is none) and where.
+    ``next_step`` is the first that this process does. ``saved_step`` and ``saved_path`` say which step the newest
+    checkpoint would do next (-1: there is none) and where.
     """
 
     def __init__(
         self,
         config: TrainConfig,
         ranks: Ranks,
-        schedule: Schedule,
         data: ImageData,
         net: NaiveUnet,
         process: DDPM,
         optimizer: torch.optim.Optimizer,
+        found: Found | None,
     ):
         self.config = config
         self.ranks = ranks
-        self.schedule = schedule
         self.data = data
-        self.net = net
-        self.process = process
+        self.schedule = Schedule(config, len(data))
+        self.net = net.to(ranks.device, memory_format=self.layout)
+        self.process = process.to(ranks.device)
         self.optimizer = optimizer
+        self.found = found
         self.ema: Ema | None = None
         self.meter = IntervalMeter(ranks)
+        self.next_step = 0
         self.saved_step = -1
         self.saved_path: Path | None = None
 
-    def restore(self, found: Found | None) -> int:
-        """Take the state from a checkpoint, or start anew. Returns the step to do next.
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory layout of images and weights."""
+        return memory_format(self.config.precision, self.ranks.device, self.config.compile)
 
-        UserError, with nothing changed, if the checkpoint is of another run.
-        """
-        next_step = 0
+    @property
+    def sampling_net(self) -> NaiveUnet:
+        """The averaged network; the trained one where no average is kept."""
+        return self.ema.net if self.ema else self.net
+
+    def lay_out(self) -> None:
+        """Bring the weights, their average and the moments into ``layout``, in place."""
+        for each in filter(None, (self.net, self.ema and self.ema.net)):
+            each.to(memory_format=self.layout)
+        lay_out_moments(self.optimizer)
+
+    def restore(self) -> None:
+        """Take the state from ``found``, or start anew. UserError if the checkpoint is of another run."""
+        found = self.found
         if found:
-            check_checkpoint(found.path, found.content)
-            if found.content["network"] != type(self.net).__name__:
-                raise UserError(
-                    f"{found.path} holds a {found.content['network']}, this script trains a {type(self.net).__name__}."
-                )
             optimizer = optimizer_options(self._optimizer_state())
-            identity = {**self.config.identity(), "network": self.net.args, "optimizer": optimizer}
-            check_same_run(found, identity, self.data.fingerprint, TrainConfig.defaults())
-            next_step = found.content["next_step"]
+            network = {"class": type(self.net).__name__, **self.net.args}
+            ours = {**self.config.identity(), "network": network, "optimizer": optimizer}
+            check_same_run(found, ours, self.data.fingerprint)
         elif self.config.init_from:
             init_parameters(self.net, read_weights(Path(self.config.init_from)))
         if self.config.ema_decay:
@@ -78,8 +90,8 @@ class Run:
                 self._restore_state(found)
             except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
                 raise BadCheckpoint(f"{found.path} does not fit this run: {first_line(error)}.") from error
-            self.say(f"continuing {found.path} at step {next_step:,} of {self.schedule.total_steps:,}")
-        return next_step
+            total = self.schedule.total_steps
+            self.print_line(f"continuing {found.path} at step {self.next_step:,} of {total:,}")
 
     def _restore_state(self, found: Found) -> None:
         for net, kind in ((self.net, "model"), (self.ema and self.ema.net, "ema")):
@@ -89,7 +101,8 @@ class Run:
         load_optimizer(self.optimizer, found.content["optimizer"])
         self.meter.load_state(found.content["interval"])
         self.net.load_training_state(found.content["training_state"])
-        self.saved_step, self.saved_path = found.content["next_step"], found.path
+        self.next_step = self.saved_step = found.content["next_step"]
+        self.saved_path = found.path
 
     def content(self, done: int, interval: dict[str, float]) -> dict[str, Any]:
         """The checkpoint after ``done`` steps, as checkpoint.py describes it. ``interval`` is meter.state()."""
@@ -113,17 +126,29 @@ class Run:
     def _optimizer_state(self) -> dict[str, Any]:
         return {"name": type(self.optimizer).__name__, **self.optimizer.state_dict()}
 
-    def ema_weight(self, step: int) -> float:
-        """How far the moving average goes towards the weights in optimizer step ``step``."""
-        return self.ema.weight(step) if self.ema else 0.0
-
-    @property
-    def sampling_net(self) -> NaiveUnet:
-        """The averaged network; the trained one where no average is kept."""
-        return self.ema.net if self.ema else self.net
-
-    def say(self, text: str, style: str = "") -> None:
-        """Print a line on rank 0, above the bar."""
+    def print_line(self, text: str, style: str = "") -> None:
+        """Print on rank 0, above the bar."""
         if self.ranks.is_main:
             text = fit(plain_lines(text), sys.stdout)
             tqdm.write(paint(text, style, sys.stdout) if style else text)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Go on from ``state``, which may have been saved on another kind of device. Its options stay its own."""
+    saved, own = state["param_groups"], optimizer.state_dict()["param_groups"]
+    groups = [{**mine, "params": theirs["params"]} for theirs, mine in zip(saved, own, strict=True)]
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+    for parameter, moments in optimizer.state.items():
+        for moment in moments.values():
+            if isinstance(moment, Tensor) and moment.dim() and moment.shape != parameter.shape:
+                raise ValueError("a moment of the optimizer has not the shape of its weight")
+    lay_out_moments(optimizer)
+
+
+def lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Give every moment the strides of its parameter. Fused Adam walks through both in step and does not look: on a CPU
+    other strides give wrong updates without a word, on a GPU an error."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from mindiffusion.checkpoints.checkpoint import LATEST, Found, later_than, save_checkpoint, save_latest, set_aside
+from mindiffusion.checkpoints.checkpoint import LATEST, later_than, save_checkpoint, save_latest, set_aside
 from mindiffusion.checkpoints.run_folder import clear_run, write_config
 from mindiffusion.runtime.signals import Stopped, StopSignals, signal_name
 from mindiffusion.runtime.terminal import command_to_resume
@@ -32,22 +32,22 @@ class Saver:
         self.ask_at = 0  # the step after which ranks ask again; one rank alone asks itself at each
         self.save_seconds = 0.0  # what the latest save took
 
-    def begin(self, found: Found | None) -> None:
+    def begin(self) -> None:
         """Make room: an earlier run goes if --overwrite says so, broken checkpoints are set aside, and config.json
         says what begins here. A run that goes on from another file than latest.pt has its state there at once: a kill
         before the next save would leave a latest.pt of other steps than metrics.csv. Where it was sent back, later ones
         are set aside: they would be resumed instead."""
         run = self.run
-        run.ranks.from_main(lambda: self._begin(found))
-        if found:
+        run.ranks.from_main(self._begin)
+        if run.found:
             self._save(run.saved_step)
             run.ranks.from_main(lambda: set_aside(later_than(run.saved_step, run.config.checkpoints_dir)))
 
-    def _begin(self, found: Found | None) -> None:
+    def _begin(self) -> None:
         run = self.run
         if run.config.overwrite:
             clear_run(run.config)
-        set_aside(found.bad if found else ())
+        set_aside(run.found.bad if run.found else ())
         machine = {
             "network": type(run.net).__name__,
             "torch": torch.__version__,

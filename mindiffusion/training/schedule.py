@@ -37,7 +37,6 @@ class Schedule:
         self.num_images = num_images
         self.seed = config.seed
         self.peak_lr, self.lr_falls = config.lr, config.lr_schedule == "linear"
-        self.global_batch_size = config.global_batch_size
         self.steps_per_epoch = (config.images_per_epoch or num_images) // config.global_batch_size
         self.first_epochs = [0]  # of each stage, and the end
         for stage in config.stages:
@@ -70,3 +69,20 @@ class Schedule:
     def order(self, epoch: int) -> Tensor:
         """The permutation of the images (num_images,) in an epoch, on the CPU: the same for every device."""
         return torch.randperm(self.num_images, generator=make_generator(self.seed, "order", epoch))
+
+
+def images_per_pass(config: TrainConfig, world_size: int) -> int:
+    """Images of one forward pass of a process. UserError unless the global batch divides evenly among processes, and
+    their share into such passes."""
+    if config.global_batch_size % world_size:
+        raise UserError(
+            f"--global-batch-size {config.global_batch_size} does not divide by {world_size} processes: choose a "
+            "multiple of the number of processes."
+        )
+    share = config.global_batch_size // world_size
+    if config.micro_batch_size and share % config.micro_batch_size:
+        raise UserError(
+            f"--micro-batch-size {config.micro_batch_size} does not divide the {share} images that each of "
+            f"{world_size} process(es) has per step: choose a divisor of {share}."
+        )
+    return config.micro_batch_size or share

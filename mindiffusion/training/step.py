@@ -11,7 +11,6 @@ from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import autocast
 from mindiffusion.training.ema import Ema
-from mindiffusion.training.self_check import random_batch
 
 Batch = tuple[Tensor, Tensor, Tensor]  # images x, timesteps t, noise eps
 Step = Callable[[Batch, float, float], dict[str, Tensor]]
@@ -63,19 +62,6 @@ def make_step(
         return measured
 
     return step
-
-
-def settle_order(config: TrainConfig, ranks: Ranks, ddp: nn.Module, net: nn.Module) -> None:
-    """One backward pass of several ranks that counts for nothing: in its first one DistributedDataParallel sums the
-    gradients in another order than in all later ones. Of three ranks or more the order shows in the last bits, so the
-    first real step, of a new run as of a resumed one, must not be that first one. Leaves no gradients."""
-    if ranks.world_size == 1:
-        return
-    size = config.micro_batch_size or config.global_batch_size // ranks.world_size
-    with autocast(config.precision, ranks.device):
-        loss = ddp(*random_batch(config, ranks.device, net.in_channels, size, trial=0))["loss"]
-    loss.backward()
-    net.zero_grad(set_to_none=True)
 
 
 def backward_pass(

@@ -26,7 +26,7 @@ def test_what_runs_write_is_accepted_and_words_are_made_plain():
         *({"global_batch_size": value} for value in (0, -1, [1])),
         *({"betas": value} for value in (3, [0.1], [0.1, "x"], [0.1, 2])),
         *({"stages": value} for value in ([], {}, [3], [STAGE] * 101, [{"epochs": 5}], [{"name": "a"}])),
-        *({"stages": [{**STAGE, **value}]} for value in ({"epochs": 0}, {"t_min": 2}, {"lam": "x"}, {"lam": 1e300})),
+        *({"stages": [{**STAGE, **value}]} for value in ({"epochs": 0}, {"lam": "x"}, {"lam": 1e300})),
         {"lr": float("nan")},
         {"sparsity_schedule": [1, 2, 3]},
         {"variant": 3},
@@ -34,11 +34,12 @@ def test_what_runs_write_is_accepted_and_words_are_made_plain():
     ],
 )
 def test_what_no_run_can_be_told_is_refused(change):
-    with pytest.raises(ValueError, match=r"which no run has|missing|nested|is no number"):
+    words = r"no run has|missing|nested|no number|must lie|must satisfy|are numbers"
+    with pytest.raises(ValueError, match=words):
         checked_config({**GOOD, "stages": [STAGE], **change})
 
 
 @pytest.mark.parametrize("data", [None, {}, {"images": 0}, {"images": 24, "kind": [1]}])
 def test_data_that_no_run_has_is_refused(data):
-    with pytest.raises(ValueError, match="which no run has"):
+    with pytest.raises(ValueError, match=r"no run has|must lie"):
         checked_data(data)

@@ -7,7 +7,7 @@ import pytest
 
 from mindiffusion.checkpoints import run_folder
 from mindiffusion.checkpoints.checkpoint import Found
-from mindiffusion.checkpoints.run_folder import clear_run, open_run, reserved_folders
+from mindiffusion.checkpoints.run_folder import clear_run, find_start, opened_run
 from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
@@ -27,34 +27,35 @@ def config(tmp_path) -> TrainConfig:
 def old(tmp_path, monkeypatch) -> Path:
     """A checkpoint of another folder; every checkpoint counts as good."""
     monkeypatch.setattr(run_folder, "load_checkpoint", lambda path: {"next_step": 5})
+    monkeypatch.setattr(run_folder, "check_checkpoint", lambda path, content: None)
     return tmp_path / "old" / "latest.pt"
 
 
 @pytest.mark.parametrize("trace", ["contents_c_32/metrics.csv", "checkpoints_c_32/latest.pt"])
 def test_resume_from_elsewhere_leaves_another_run_alone(trace, config, old):
     config = replace(config, resume=str(old))
-    assert open_run(config) == Found(old, {"next_step": 5})
+    assert find_start(config) == Found(old, {"next_step": 5})
     (Path(config.output_dir) / trace).touch()
     with pytest.raises(UserError, match="an earlier run is in"):
-        open_run(config)
+        find_start(config)
 
 
 def test_resume_from_a_checkpoint_of_the_same_folder_goes_on(config, old, monkeypatch):
     (config.contents_dir / "metrics.csv").touch()
     stage = config.checkpoints_dir / "stage3.pt"
     stage.touch()
-    assert open_run(replace(config, resume=str(stage))).path == stage
+    assert find_start(replace(config, resume=str(stage))).path == stage
     monkeypatch.chdir(config.output_dir)
-    assert open_run(replace(config, output_dir=".", resume=str(stage))).path == stage
+    assert find_start(replace(config, output_dir=".", resume=str(stage))).path == stage
 
 
 def test_resume_of_a_run_that_has_lost_its_checkpoints_is_refused(config):
     (config.contents_dir / "metrics.csv").touch()
     config = replace(config, resume=RESUME_NEWEST)
-    assert open_run(config) is None  # killed before its first checkpoint
+    assert find_start(config) is None  # killed before its first checkpoint
     (config.contents_dir / "stage1_epoch001.png").touch()
     with pytest.raises(UserError, match=r"no checkpoint of it\. Restore .* --overwrite, or .* --output-dir"):
-        open_run(config)
+        find_start(config)
 
 
 def test_overwrite_deletes_what_a_run_writes_and_nothing_else(config):
@@ -74,8 +75,17 @@ def test_a_link_in_the_place_of_the_lock_is_told(config, tmp_path):
     (tmp_path / "precious").write_text("mine")
     (config.checkpoints_dir / run_folder.LOCK).symlink_to(tmp_path / "precious")
     with pytest.raises(UserError, match=r"\.lock, which guards the run, cannot be locked.*Remove it"):
-        reserved_folders(config, Ranks()).__enter__()
+        opened_run(config, Ranks()).__enter__()
     assert (tmp_path / "precious").read_text() == "mine"
 
 
-# --- when a checkpoint is due -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("there", [False, True])
+def test_a_start_that_fails_leaves_no_folder_behind_and_none_that_was_there_is_removed(there, tmp_path):
+    config = TrainConfig("c", (Stage("all", 1),), output_dir=str(tmp_path / "new" / "out"))
+    if there:
+        config.contents_dir.mkdir(parents=True)
+    with pytest.raises(UserError, match="no images"), opened_run(config, Ranks()):
+        assert config.checkpoints_dir.is_dir()
+        raise UserError("no images")
+    left = sorted(path.name for path in tmp_path.rglob("*"))
+    assert left == (["contents_c_32", "new", "out"] if there else [])

@@ -35,13 +35,13 @@ def parse(*argv):
         (["--num-samples", "-1"], "--num-samples is -1"),
         (["--sample-steps", "0"], "--sample-steps is 0"),
         (["--checkpoint-minutes", "0"], "--checkpoint-minutes is 0"),
-        (["--epochs-per-stage", "1", "0"], "second has 0 epochs"),
+        (["--epochs-per-stage", "1", "0"], "--epochs-per-stage has 0"),
         (["--epochs-per-stage", "1"], "has 1 numbers, but this script has 2"),
         (["--resume", "--overwrite"], "give one of them"),
         (["--resume", "x.pt", "--init-from", "x"], "give one of them"),
         (["--resume", ""], "--resume has an empty path"),
         (["--init-from", ""], "--init-from has an empty path"),
-        (["--seed", str(2**64)], r"--seed is 18446744073709551616; it must lie below 2\*\*63"),
+        (["--seed", str(2**64)], r"--seed is 18446744073709551616; it must lie in 0\.\.9223372036854775807"),
         (["--sampler", "ddpm", "--sample-eta", "1"], "DDPM takes every step"),
         (["--compile", "reduce-overhead", "--micro-batch-size", "4"], "leave --micro-batch-size out"),
     ],
@@ -117,7 +117,7 @@ def test_a_stage_carries_numbers_is_never_changed_and_survives_a_file():
     "values", [{"x": "0.5"}, {"x": float("nan")}, {"x": True}, {"x": [1]}, {"values": 1.0}, {"epochs": 0}]
 )
 def test_a_stage_of_anything_but_numbers_is_refused(values):
-    with pytest.raises(UserError, match=r"are numbers|another name|at least 1"):
+    with pytest.raises(UserError, match=r"are numbers|another name|must lie"):
         Stage(**{"name": "a", "epochs": 1, **values})
 
 
@@ -130,9 +130,10 @@ def test_a_constant_or_a_value_of_a_stage_is_part_of_the_identity():
     assert identity(Stage("a", 1, p=0.1)) != identity(Stage("a", 1, p=0.2)) != identity()
 
 
-def test_two_stages_of_one_name_are_refused():
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_two_stages_of_one_name_equal_or_not_are_refused_as_they_could_not_be_told_apart(epochs):
     with pytest.raises(UserError, match="two stages have one name"):
-        TrainConfig("c", (Stage("a", 1), Stage("a", 2)))
+        TrainConfig("c", (Stage("a", 1), Stage("a", epochs)))
 
 
 @pytest.mark.parametrize("number", [1, 2, 5, 6, 9])

@@ -1,6 +1,7 @@
 """Memory layouts: what a GPU run saves must go on on a CPU and the other way round, and eager code converts nothing."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,13 +11,16 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.config import TrainConfig
+from mindiffusion.data.images import ImageData
+from mindiffusion.ddpm import DDPM
+from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import memory_format
 from mindiffusion.runtime.signals import Stopped
 from mindiffusion.stages import Stage
-from mindiffusion.training.acceleration import lay_out, load_optimizer
+from mindiffusion.training.run import Run, load_optimizer
 from mindiffusion.unet import NaiveUnet
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+GPU = torch.device("cuda", 0)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -77,12 +81,15 @@ def test_a_state_with_the_layouts_of_cuda_is_resumed_bit_for_bit(name, tmp_path)
 
 def test_a_step_that_fell_back_to_eager_goes_on_in_the_eager_layout(monkeypatch):
     net, optimizer = trained(torch.channels_last)
-    average = copy.deepcopy(net)
     before = copy.deepcopy(optimizer.state_dict())
-    config = TrainConfig("c", (Stage("all", 1, t_min=0, t_max=1),), n_feat=8, precision="fp32", compile="")
-    assert memory_format("fp32", CPU) == torch.contiguous_format
-    lay_out(net, average, optimizer, config)
-    for each in (net, average):
+    config = TrainConfig("c", (Stage("all", 1),), n_feat=8, global_batch_size=4, precision="bf16", compile="default")
+    data = ImageData(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), {})
+    run = Run(config, Ranks(), data, net, DDPM(net), optimizer, None)
+    run.restore()
+    assert run.layout == torch.channels_last
+    run.config = replace(config, precision="fp32", compile="")
+    run.lay_out()
+    for each in (net, run.ema.net):
         assert all(parameter.is_contiguous() for parameter in each.parameters())
     for parameter, state in optimizer.state.items():
         assert state["exp_avg"].is_contiguous() and state["exp_avg"].shape == parameter.shape

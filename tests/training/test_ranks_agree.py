@@ -14,7 +14,7 @@ from mindiffusion.runtime.distributed import Ranks, process_group
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.stages import Stage
-from mindiffusion.training.self_check import check_ranks_agree, check_same_settings, checksum
+from mindiffusion.training.agreement import check_ranks_agree, check_same_settings, checksum
 from mindiffusion.unet import NaiveUnet
 
 

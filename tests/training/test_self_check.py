@@ -10,8 +10,8 @@ from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.stages import Stage
-from mindiffusion.training import self_check
-from mindiffusion.training.acceleration import maybe_compile, memory_advice, memory_explained
+from mindiffusion.training import machine
+from mindiffusion.training.machine import maybe_compile, memory_advice, memory_explained
 from mindiffusion.training.step import Losses
 
 STAGES = (Stage("all", 1, t_min=0, t_max=1),)
@@ -65,7 +65,7 @@ def trial(monkeypatch, spoil, **changes):
 
 @pytest.mark.parametrize("size", [4, 70])  # more than EAGER_AT_ONCE: the eager side comes in parts
 def test_a_compiled_step_that_equals_the_eager_one_is_taken(size, monkeypatch, capsys):
-    monkeypatch.setattr(self_check, "EAGER_AT_ONCE", 32)
+    monkeypatch.setattr(machine, "EAGER_AT_ONCE", 32)
     chosen, compiled, _ = trial(monkeypatch, lambda loss, size: loss, global_batch_size=size)
     assert chosen is compiled
     assert "uncompiled" not in capsys.readouterr().err
@@ -140,6 +140,3 @@ def test_out_of_memory_in_training_gives_the_same_advice_and_other_errors_pass()
         raise torch.OutOfMemoryError("CUDA out of memory.")
     with pytest.raises(RuntimeError, match="something else"), memory_explained(config(), Ranks()):
         raise RuntimeError("something else")
-
-
-# --- the line, and Adam's warning -------------------------------------------------------------------------------------

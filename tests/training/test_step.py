@@ -14,9 +14,9 @@ from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.stages import Stage
-from mindiffusion.training import acceleration
-from mindiffusion.training.acceleration import maybe_compile, resolve_auto
+from mindiffusion.training import machine
 from mindiffusion.training.ema import Ema
+from mindiffusion.training.machine import maybe_compile, resolve_auto
 from mindiffusion.training.step import Losses, make_step
 from mindiffusion.unet import GroupNorm, NaiveUnet
 
@@ -150,13 +150,13 @@ def test_a_cpu_gets_bf16_and_compilation_in_long_runs_only(has_bf16, monkeypatch
         return result.precision, result.compile
 
     fast = ("bf16" if has_bf16 else "fp32", "default")
-    assert decided(acceleration.LONG_RUN) == fast
-    assert decided(acceleration.LONG_RUN - 1) == ("fp32", "")
-    assert decided(acceleration.LONG_RUN, n_feat=16) == ("fp32", "")
-    assert decided(acceleration.LONG_RUN // 4, image_size=64) == fast
+    assert decided(machine.LONG_RUN) == fast
+    assert decided(machine.LONG_RUN - 1) == ("fp32", "")
+    assert decided(machine.LONG_RUN, n_feat=16) == ("fp32", "")
+    assert decided(machine.LONG_RUN // 4, image_size=64) == fast
     assert decided(4096, n_feat=16) == ("fp32", "")  # the demo
-    assert decided(10 * acceleration.LONG_RUN, images_per_epoch=64) == ("fp32", "")  # short epochs of much data
-    assert decided(acceleration.LONG_RUN, precision="fp32", compile="") == ("fp32", "")
+    assert decided(10 * machine.LONG_RUN, images_per_epoch=64) == ("fp32", "")  # short epochs of much data
+    assert decided(machine.LONG_RUN, precision="fp32", compile="") == ("fp32", "")
     assert decided(24, precision="bf16", compile="default") == ("bf16", "default")
 
 

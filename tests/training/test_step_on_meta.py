@@ -9,6 +9,7 @@ import torch
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
+from mindiffusion.data.images import ImageData
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
 from mindiffusion.runtime.distributed import Ranks
@@ -18,7 +19,7 @@ from mindiffusion.stages import Stage
 from mindiffusion.training import loop
 from mindiffusion.training.ema import Ema
 from mindiffusion.training.meter import IntervalMeter
-from mindiffusion.training.schedule import Schedule
+from mindiffusion.training.run import Run
 from mindiffusion.training.step import Losses, make_step
 from mindiffusion.unet import NaiveUnet
 
@@ -68,10 +69,10 @@ def one_step(
     after_backward = hook or (net.accumulate_channel_gradients if variant.startswith("cs") else None)
     penalty, after_step = (net.penalty, net.after_step) if variant.startswith("cr") else (None, None)
     step = make_step(config, ranks, Losses(process), optimizer, average, penalty, after_backward, after_step)
-    schedule = Schedule(config, 16)
     images = torch.zeros(16, 3, 32, 32, dtype=torch.uint8, device=META)
-    batch = loop.draw_batch(config, ranks, schedule, images, process, schedule.order(0).to(META), 0)
-    measured = step(batch, average.weight(0), schedule.lr(0))
+    run = Run(config, ranks, ImageData(images, {}), net, process, optimizer, None)
+    batch = loop.draw_batch(run, images, run.schedule.order(0).to(META), 0)
+    measured = step(batch, average.weight(0), run.schedule.lr(0))
     IntervalMeter(ranks).add(measured)
     return net, optimizer, [*batch, *measured.values()]
 

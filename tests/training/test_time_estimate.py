@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.training import time_estimate
+from mindiffusion.training import plan
 from mindiffusion.unet import NaiveUnet
 
 CONFIG = SimpleNamespace(
@@ -25,6 +25,6 @@ class Waiting(NaiveUnet):
 
 def test_other_work_on_the_machine_does_not_change_the_estimate():
     began = time.monotonic()
-    speed = time_estimate.images_per_second(CONFIG, Waiting(3, 3, 8), Ranks())
-    images = time_estimate.STEPS * time_estimate.IMAGES
-    assert time.monotonic() - began > time_estimate.STEPS and speed > 2 * images / time_estimate.STEPS
+    speed = plan.images_per_second(CONFIG, Waiting(3, 3, 8), Ranks())
+    images = plan.STEPS * plan.IMAGES
+    assert time.monotonic() - began > plan.STEPS and speed > 2 * images / plan.STEPS
