@@ -8,6 +8,7 @@ page needs no network and no server: open the file.
 import argparse
 from pathlib import Path
 
+from mindiffusion.evaluation.table import JSON_NAME
 from mindiffusion.reports.recovery_log import recovery_table
 from mindiffusion.reports.run_record import find_contents, read_record
 from mindiffusion.runtime.command_line import CommandLine, run_script
@@ -15,7 +16,7 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import prepare_output, write_atomically
 from mindiffusion.runtime.terminal import command
 from mindiffusion.sharing.compare_page import build_page, titles
-from mindiffusion.sharing.evaluations import evaluation_file, find_evaluations
+from mindiffusion.sharing.evaluations import find_evaluations
 from mindiffusion.sharing.page_pictures import Pictures, picture_section
 
 
@@ -28,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--evaluation",
         type=Path,
         action="append",
-        help="evaluation.json or .csv, or the folder of evaluate.py (default: those in and beside the runs' folders)",
+        help="evaluation.json, or the folder of evaluate.py (default: those in and beside the runs' folders)",
     )
     parser.add_argument(
         "--picture", nargs=2, metavar=("GRID", "CAPTION"), help="open the page with a grid of sample.py"
@@ -69,8 +70,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def table_of(path: Path) -> Path:
     """The file of an evaluation, which may be named by its folder. UserError if there is none."""
-    found = evaluation_file(path) if path.is_dir() else path
-    if found is None or not found.is_file():
+    found = path / JSON_NAME if path.is_dir() else path
+    if not found.is_file():
         raise UserError(f"{path} holds no evaluation: name the --output-dir of evaluate.py, or its evaluation.json.")
     return found
 

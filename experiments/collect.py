@@ -13,11 +13,11 @@ import numpy as np
 
 from experiments.tables import RESULT_COLUMNS, RUN_COLUMNS, grow_csv, read_csv, tidy, write_csv
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
-from mindiffusion.evaluation.table import read_report
+from mindiffusion.evaluation.table import JSON_NAME
 from mindiffusion.reports.metrics_log import read_metrics
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.sharing.evaluations import ALIKE
+from mindiffusion.sharing.evaluations import ALIKE, read_evaluation
 
 NAMES = {"": "control", "c": "C: the curriculum", "p": "P: another network", "s": "S: P with a soft order"}
 REAL = "other real images"
@@ -35,7 +35,7 @@ def collect(output: Path, tables: Path) -> None:
         if state.get("evaluated"):
             here = {"cell": folder.parent.name, "seed": int(folder.name.removeprefix("seed"))}
             runs.append({**here, **run_facts(folder, state)})
-            results += [{**here, **row} for row in tidy(read_report(folder / "evaluation"))]
+            results += [{**here, **row} for row in tidy(read_evaluation(folder / "evaluation" / JSON_NAME))]
     grow_tables(tables, results, runs)
 
 
@@ -88,16 +88,15 @@ def measured(folders: list[Path]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     asked: dict[str, Any] = {}
     for folder in folders:
-        report = read_report(folder)
-        for name in ALIKE:
-            value = report["settings"][name]
-            if asked.setdefault(name, value) != value:
-                raise UserError(f"{folder} was measured with {name} {value}, {folders[0]} with {asked[name]}.")
-        renamed = {"bpd": "bits/dim", "swd": "swd_own" if report["settings"]["swd_normalization"] == "own" else "swd"}
-        for row in report["results"]:
-            numbers = {renamed.get(name, name): number["value"] for name, number in row["metrics"].items()}
-            texts = {name: f"{numbers[name]:.{MEASURED[name]}f}" for name in MEASURED if numbers.get(name) is not None}
-            found.setdefault(row.get("weights_digest", "")[:DIGITS], {}).update(texts)
+        for result in read_evaluation(folder / JSON_NAME):
+            for name in ALIKE:
+                value = result.settings[name]
+                if asked.setdefault(name, value) != value:
+                    raise UserError(f"{folder} was measured with {name} {value}, {folders[0]} with {asked[name]}.")
+            renamed = {"bpd": "bits/dim", "swd": "swd_own" if result.settings["swd_normalization"] == "own" else "swd"}
+            numbers = {renamed.get(name, name): estimate.value for name, estimate in result.metrics.items()}
+            texts = {name: f"{numbers[name]:.{digits}f}" for name, digits in MEASURED.items() if name in numbers}
+            found.setdefault(result.digest[:DIGITS], {}).update(texts)
     return found
 
 

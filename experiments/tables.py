@@ -2,9 +2,11 @@
 
 import csv
 import io
+import math
 import subprocess
 from pathlib import Path
 
+from mindiffusion.evaluation.settings import Result
 from mindiffusion.runtime.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,13 +20,18 @@ RUN_COLUMNS = (
 )
 
 
-def tidy(report: dict) -> list[dict]:
+def tidy(results: list[Result]) -> list[dict]:
     """A row per checkpoint and metric of an evaluation."""
-    about = ("images", "weights_digest")
     return [
-        {"checkpoint": result["name"], **{key: result.get(key, "") for key in about}, "metric": name, **numbers}
-        for result in report["results"]
-        for name, numbers in result["metrics"].items()
+        {
+            "checkpoint": result.name,
+            "images": result.about.get("images", ""),
+            "weights_digest": result.digest,
+            "metric": name,
+            **{bound: number for bound, number in vars(estimate).items() if math.isfinite(number)},
+        }
+        for result in results
+        for name, estimate in result.metrics.items()
     ]
 
 

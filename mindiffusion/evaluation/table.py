@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mindiffusion.evaluation.settings import Result
-from mindiffusion.runtime.files import read_text, write_atomically
+from mindiffusion.runtime.files import write_atomically
 
 CSV_NAME, JSON_NAME = "evaluation.csv", "evaluation.json"
 
@@ -40,11 +40,6 @@ def write_report(folder: Path, results: list[Result], settings: dict[str, Any]) 
     """evaluation.csv and evaluation.json in ``folder``."""
     for name, text in ((CSV_NAME, csv_text(results)), (JSON_NAME, json_text(results, settings))):
         write_atomically(folder / name, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
-
-
-def read_report(folder: Path) -> dict[str, Any]:
-    """The content of evaluation.json in ``folder``."""
-    return json.loads(read_text(folder / JSON_NAME))
 
 
 def _known(value: Any) -> Any:

@@ -7,7 +7,7 @@ from mindiffusion.evaluation.settings import Result
 from mindiffusion.evaluation.terminal_table import rounded
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html
-from mindiffusion.sharing.evaluations import ALIKE, REAL, Answer, of_run, read_evaluation
+from mindiffusion.sharing.evaluations import ALIKE, REAL, Answer, how_measured, of_run, read_evaluation
 from mindiffusion.sharing.page_table import page_table
 
 ARROWS = {LOWER: "↓", HIGHER: "↑"}
@@ -27,6 +27,9 @@ def evaluation_section(records: list[RunRecord], titles: list[str], files: list[
     names = list(dict.fromkeys(name for each in columns if each.result for name in each.result.metrics))
     main = [name for name in SHOWN if name in names] or names
     first = [("measured on", [each.words for each in columns])]
+    drawn = [how_measured(each.result) if each.result else "" for each in answers]
+    if any(drawn):
+        first.append(("samples drawn by", [each or "-" for each in [*drawn, *("" for _ in real)]]))
     if any("reference" in result.about for result in shown):
         first.append(("real images were", [_reference(each.result) for each in columns]))
     notes = "".join(f'<p class="note">{for_html(note)}</p>' for note in _unlike(shown))

@@ -5,7 +5,6 @@ theirs; one that a run would be expected to have, but of other weights, is said 
 version, which has no digest, is shown with a word of doubt.
 """
 
-import csv
 import json
 from collections.abc import Callable, Set
 from dataclasses import dataclass
@@ -16,17 +15,16 @@ from mindiffusion.checkpoints.checkpoint import find_newest
 from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.settings import Result
+from mindiffusion.evaluation.table import JSON_NAME
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import read_text
 from mindiffusion.runtime.plain_text import plain, plain_values
 
-FILES = ("evaluation.json", "evaluation.csv")  # the first that is there is read: it has the intervals
 REAL = "real"  # the kind of a row of real images
 ABSENT = "not evaluated"
 DOUBT = "not known whether measured on these weights"
 ALIKE = ("n_samples", "n_loss_images", "sampler", "reference_hash", "seed")  # settings that numbers depend on
-UNKNOWN = float("nan")
 LARGEST = 1e30  # of any measure; more cannot be rounded for a table
 
 
@@ -44,38 +42,34 @@ def find_evaluations(folders: list[Path]) -> list[Path]:
     around = dict.fromkeys([*(folder.resolve().parent for folder in folders), Path.cwd()])
     beside = [place for home in around for place in sorted(home.glob("evaluation*")) if place.is_dir()]
     places = dict.fromkeys([*(folder.resolve() for folder in folders), *around, *beside])
-    found = [path for place in places if (path := evaluation_file(place))]
+    found = [path for place in places if (path := place / JSON_NAME).is_file()]
     return list({path.read_bytes(): path for path in reversed(found)}.values())[::-1]
 
 
-def evaluation_file(folder: Path) -> Path | None:
-    """The evaluation file in a folder, if there is one."""
-    return next((folder / name for name in FILES if (folder / name).is_file()), None)
-
-
 def read_evaluation(path: Path) -> list[Result]:
-    """The rows of what evaluate.py wrote, or of any CSV or JSON list of rows with a ``name``. UserError if it is
-    neither."""
+    """The rows of an evaluation.json. UserError if it is none."""
     try:
-        content: Any = read_text(path)
-        content = json.loads(content) if path.suffix == ".json" else list(csv.DictReader(content.splitlines()))
-        settings = plain_values(content.get("settings", {})) if isinstance(content, dict) else {}
-        rows = content["results"] if isinstance(content, dict) else content
-        if not (isinstance(rows, list) and all(isinstance(row, dict) and row.get("name") for row in rows)):
-            raise ValueError("there are rows without a name")
-        return [_result(row, path, settings if isinstance(settings, dict) else {}) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        reason = plain(first_line(error))
-        raise UserError(f"{path} is no evaluation table: {reason}. Name what evaluate.py wrote.") from error
+        content = plain_values(json.loads(read_text(path)))
+        return [_result(row, path, dict(content["settings"])) for row in content["results"]]
+    except (OSError, ArithmeticError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
+        raise UserError(f"{path} is no evaluation: {plain(reason)}. Name what evaluate.py wrote.") from error
+
+
+def how_measured(result: Result) -> str:
+    """The sampler of the measured samples, as far as the file says, and how swd was scaled if that was asked for."""
+    own = result.settings.get("swd_normalization") == "own"
+    parts = [str(result.settings.get("sampler") or ""), "swd with each set's own scaling" if own else ""]
+    return ", ".join(filter(None, parts))
 
 
 def of_weights(results: list[Result], digests: Set[str], theirs: Callable[[Result], bool]) -> Answer:
-    """What the newest file says of weights with one of these ``digests`` (none: they are not known). ``theirs``:
+    """What is said of weights with one of these ``digests`` (none: they are not known). ``theirs``:
     whether a result of other or unknown weights would be expected to be theirs."""
-    found = max((r for r in results if r.digest in digests), key=_age, default=None)
+    found = max((r for r in results if r.digest in digests), key=_rank, default=None)
     if found:
         return Answer(found, f"these weights, {found.place}")
-    found = max(filter(theirs, results), key=_age, default=None)
+    found = max(filter(theirs, results), key=_rank, default=None)
     if found and found.digest and digests:
         return Answer(None, f"{ABSENT}; measured were other weights: {found.place} of an earlier run or checkpoint")
     return Answer(found, DOUBT if found else ABSENT)
@@ -107,26 +101,21 @@ def digests_of(folder: Path) -> frozenset[str]:
     return frozenset(weights_digest(state) for state in states if state)
 
 
-def _age(result: Result) -> float:
-    return result.source.stat().st_mtime
+def _rank(result: Result) -> tuple[bool, float]:
+    """The newest counts; one with another scaling of swd, which is asked for besides, if there is no other."""
+    return result.settings.get("swd_normalization") != "own", result.source.stat().st_mtime
 
 
 def _result(row: dict[str, Any], path: Path, settings: dict[str, Any]) -> Result:
-    about = plain_values({name: value for name, value in row.items() if name not in ("metrics", "terms")})
-    numbers = row["metrics"] if "metrics" in row else {name: row[name] for name in row if name != "name"}
-    if not isinstance(numbers, dict):
-        raise ValueError("the metrics of a row are no table")
-    metrics = {plain(name, 40): _estimate(value) for name, value in numbers.items()}
+    about = {name: value for name, value in row.items() if name not in ("metrics", "terms")}
+    metrics = {plain(name, 40): _estimate(numbers) for name, numbers in row["metrics"].items()}
     return Result(plain(row["name"], 60), {k: v for k, v in metrics.items() if v}, about, path, settings)
 
 
-def _estimate(value: Any) -> Estimate | None:
-    """A plain number, or {"value", "low", "high"}, of which any may be unknown. None for what is no number."""
-    parts = [value.get(name) for name in ("value", "low", "high")] if isinstance(value, dict) else [value, None, None]
-    try:
-        value, low, high = (UNKNOWN if each in (None, "") else float(each) for each in parts)
-    except (ValueError, TypeError, OverflowError):  # words, as in the column ``reference``
-        return None
-    if not abs(value) < LARGEST:
-        return None
-    return Estimate(value, low, high) if 1 / LARGEST < high - low < LARGEST else Estimate(value)
+def _estimate(numbers: dict[str, Any]) -> Estimate | None:
+    """A number and its interval, of which any may be unknown; None for an unknown number."""
+    value, low, high = (float("nan" if (n := numbers.get(key)) is None else n) for key in ("value", "low", "high"))
+    if any(abs(each) > LARGEST for each in (value, low, high)):
+        raise ValueError(f"no measure is as large as {max(value, low, high):g}")
+    known = high - low > 1 / LARGEST
+    return (Estimate(value, low, high) if known else Estimate(value)) if value == value else None

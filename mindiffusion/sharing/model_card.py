@@ -15,7 +15,7 @@ from mindiffusion.evaluation.terminal_table import rounded
 from mindiffusion.reports.run_record import RunRecord, read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import for_markdown, plain
-from mindiffusion.sharing.evaluations import DOUBT, find_evaluations, is_near, of_weights, read_evaluation
+from mindiffusion.sharing.evaluations import DOUBT, find_evaluations, how_measured, is_near, of_weights, read_evaluation
 from mindiffusion.unet import NaiveUnet
 
 LICENCE = """The code is MIT. The licence of the images decides about the weights, and this program does not know it.
@@ -120,6 +120,7 @@ def _evaluation_text(weights: Weights, record: RunRecord | None) -> list[str]:
     cells = [rounded(metrics[name]) for name in columns]
     reference = answer.result.about.get("reference")
     words = f"Measured on {answer.words}" if answer.words != DOUBT else f"An evaluation: {DOUBT}"
+    words += f"; samples drawn by {for_markdown(how)}" if (how := how_measured(answer.result)) else ""
     words += f"; the real images were {for_markdown(reference)}." if reference else "."
     return [words, _table([list(map(for_markdown, columns)), ["---"] * len(columns), cells])]
 

@@ -28,7 +28,6 @@ ASIDE = {
 }
 NAMED = {
     "evaluation.json": read_evaluation,
-    "evaluation.csv": read_evaluation,
     "metrics.csv": read_metrics,
     "stage1.pt": load_plain,
     ".env": lambda path: read_env_file(),

@@ -90,10 +90,9 @@ def test_the_page_lists_its_runs_each_of_them_and_no_other(tmp_path):
 def test_what_has_no_digest_is_shown_with_a_word_of_doubt(tmp_path):
     c, _ = train(tmp_path, "c", 1)
     cs, _ = train(tmp_path, "cs", 1)
-    (tmp_path / "evaluation").mkdir()
-    (tmp_path / "evaluation" / "evaluation.csv").write_text("name,reference,swd\nC,held out,188.4\nP,held out,9\n")
+    evaluated(tmp_path / "evaluation", [row("C", 188.4), row("P", 9)])
     page = page_of(tmp_path, c, cs)
-    assert cells(page, "measured on") == {"C": DOUBT, "CS": ABSENT} and cells(page, "swd") == {"C": "188.4", "CS": "-"}
+    assert cells(page, "measured on") == {"C": DOUBT, "CS": ABSENT} and cells(page, "swd") == {"C": "188±6", "CS": "-"}
 
 
 def test_the_newest_of_several_counts_and_other_settings_are_said(tmp_path):
@@ -108,6 +107,16 @@ def test_the_newest_of_several_counts_and_other_settings_are_said(tmp_path):
     assert "The runs were not measured alike: n_samples is 1000, 500." in page_of(tmp_path, c, cs)
 
 
+def test_numbers_come_with_their_sampler_and_another_scaling_does_not_pass_for_the_usual_one(tmp_path):
+    folder, digest = train(tmp_path, "c", 1)
+    evaluated(tmp_path / "evaluation", [row("C", 188, weights_digest=digest)], sampler="DDIM, 9 steps")
+    evaluated(tmp_path / "evaluation_own", [row("C", 30, weights_digest=digest)], swd_normalization="own")
+    page = page_of(tmp_path, folder)
+    assert cells(page, "swd") == {"C": "188±6"} and cells(page, "samples drawn by") == {"C": "DDIM, 9 steps"}
+    page = page_of(tmp_path, folder, flags=["--evaluation", tmp_path / "evaluation_own"])
+    assert cells(page, "samples drawn by") == {"C": "swd with each set&#x27;s own scaling"}
+
+
 def test_a_table_in_the_current_folder_counts_by_digest_alone(tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     folder, digest = train(tmp_path / "runs", "c", 1)
@@ -118,25 +127,29 @@ def test_a_table_in_the_current_folder_counts_by_digest_alone(tmp_path, monkeypa
     assert cells(page_of(tmp_path, folder), "measured on") == {"C": ABSENT}
 
 
+def table(metrics, **more):
+    return json.dumps({"settings": {}, "results": [{"name": "a", "metrics": metrics, **more}]})
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "[" * 100_000,
         '{"results": 3}',
-        '[{"name": ""}]',
-        '[{"name": "a", "metrics": 3}]',
-        '{"results": [{"name": "a", "metrics": {"swd": [1]}, "step": [[[[[[[[[[[[[[1]]]]]]]]]]]]]]}]}',
+        '{"settings": {}, "results": [{"metrics": {}}]}',
+        table(3),
+        table({"swd": [1]}),
+        table({"swd": {"value": "x"}}),
+        table({"swd": {"value": 1e300}}),
+        table({"swd": {"value": 10**400}}),
+        table({}, step=[[[[[[[[[[[[[[1]]]]]]]]]]]]]]),
         "\x00",
     ],
 )
 def test_what_is_no_evaluation_is_named(text, tmp_path):
     (tmp_path / "evaluation.json").write_text(text)
-    with pytest.raises(UserError, match="is no evaluation table"):
+    with pytest.raises(UserError, match="is no evaluation: "):
         read_evaluation(tmp_path / "evaluation.json")
-
-
-def test_numbers_that_are_none_or_too_large_are_left_out(tmp_path):
-    metrics = {"a": 1e300, "b": "x", "c": None, "d": {"value": 1, "low": -1e308, "high": 1e308}, "e": 10**400}
-    (tmp_path / "evaluation.json").write_text(json.dumps([{"name": "C", "metrics": metrics}]))
+    (tmp_path / "evaluation.json").write_text(table({"a": {"value": None}, "b": {"value": 1, "low": 1, "high": 1}}))
     (found,) = read_evaluation(tmp_path / "evaluation.json")
-    assert list(found.metrics) == ["d"] and found.metrics["d"].low != found.metrics["d"].low
+    assert list(found.metrics) == ["b"] and found.metrics["b"].low != found.metrics["b"].low

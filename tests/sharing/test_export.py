@@ -112,16 +112,19 @@ def test_the_card_shows_what_was_measured_on_these_very_weights(trained, tmp_pat
     for number, name in enumerate(("latest.pt", "stage1.pt")):
         digest = weights_digest(read_weights(run / "checkpoints_c_32" / name).state)
         about = {"weights_digest": digest, "step": 15 - 12 * number, "reference": "held *out*"}
-        rows.append({"name": f"row {number}", **about, "metrics": {"swd": 101 + number}})
+        rows.append({"name": f"row {number}", **about, "metrics": {"swd": {"value": 101 + number}}})
     (run / "evaluation").mkdir()
-    (run / "evaluation" / "evaluation.json").write_text(json.dumps({"settings": {}, "results": rows}))
+    content = {"settings": {"sampler": "*DDIM*"}, "results": rows}
+    (run / "evaluation" / "evaluation.json").write_text(json.dumps(content))
     for number, name in enumerate(("latest.pt", "stage1.pt", "stage2.pt")):
         sample(run / "checkpoints_c_32" / name, "--export", tmp_path / name)
         card = (tmp_path / name / "README.md").read_text()
         assert (f"| {101 + number} |" in card) == (number < 2)
-        assert card.count("Measured on") == (number < 2)
+        assert card.count("Measured on") == card.count(r"samples drawn by \*DDIM\*") == (number < 2)
     assert "Training mse at step 6" in card and "2 of 5 epochs" in card
-    (run / "evaluation" / "evaluation.json").write_text('[{"name": "C", "swd": 5.5}]')
+    del rows[0]["weights_digest"]
+    rows[0]["name"] = "C"
+    (run / "evaluation" / "evaluation.json").write_text(json.dumps(content))
     for name, shown in (("latest.pt", 1), ("stage1.pt", 0)):
         sample(run / "checkpoints_c_32" / name, "--export", tmp_path / name, "--overwrite")
         assert (tmp_path / name / "README.md").read_text().count(DOUBT) == shown
