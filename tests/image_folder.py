@@ -1,5 +1,7 @@
 """Loading a folder of images as a run would, for the tests of data."""
 
+import struct
+import zlib
 from pathlib import Path
 
 from mindiffusion.data.images import ImageData, load_images
@@ -22,3 +24,15 @@ def fail_to_decode(*_):
 def data_files(cache: Path) -> list[str]:
     """The kinds of file in a cache folder, locks left out."""
     return sorted(path.suffix for path in cache.glob("*") if path.suffix != ".lock")
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that promises so many pixels, and has a hundred bytes of them."""
+    chunks = (
+        (b"IHDR", struct.pack(">II5B", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes(99))),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
