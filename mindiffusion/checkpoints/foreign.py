@@ -11,7 +11,7 @@ from mindiffusion.checkpoints.checkpoint import BadCheckpoint
 from mindiffusion.ddpm import ddpm_schedules
 from mindiffusion.limits import beyond_limits
 from mindiffusion.runtime.errors import first_line
-from mindiffusion.runtime.plain_text import plain_values
+from mindiffusion.runtime.plain_text import plain, plain_values
 from mindiffusion.stages import FIXED, Stage
 
 MOST_STAGES = 100
@@ -145,4 +145,4 @@ def is_plain_tensor(value: Any) -> bool:
 
 def _check(good: bool, name: str, value: Any) -> None:
     if not good:
-        raise ValueError(f"{name} is {str(value)[:60]}, which no run has")
+        raise ValueError(f"{name} is {plain(value, 60)}, which no run has")
