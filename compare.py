@@ -17,7 +17,7 @@ from mindiffusion.runtime.files import prepare_output, write_atomically
 from mindiffusion.runtime.terminal import command
 from mindiffusion.sharing.compare_page import build_page, titles
 from mindiffusion.sharing.evaluations import find_evaluations
-from mindiffusion.sharing.page_pictures import Pictures, picture_section
+from mindiffusion.sharing.page_pictures import picture_section
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -34,14 +34,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--picture", nargs=2, metavar=("GRID", "CAPTION"), help="open the page with a grid of sample.py"
     )
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--lossless", action="store_true", help="the grids' exact pixels, in a page several times larger")
-    size.add_argument("--jpeg", type=int, metavar="QUALITY", help="JPEG of this quality, 1 to 95, instead of WebP")
+    help_lossless = "the grids' exact pixels, in a page several times larger"
+    parser.add_argument("--lossless", action="store_true", help=help_lossless)
     parser.add_argument("--overwrite", action="store_true", help="replace a page that is there already")
-    args = parser.parse_args(argv)
-    if args.jpeg is not None and not 1 <= args.jpeg <= 95:
-        parser.error(f"--jpeg is {args.jpeg}; it must lie in 1..95.")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -52,9 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     records = [read_record(find_contents(path)) for path in args.runs]
     evaluations = [table_of(path) for path in args.evaluation or ()] or find_evaluations([r.folder for r in records])
     prepare_output(args.output.parent, [args.output], args.overwrite)
-    pictures = Pictures("png") if args.lossless else Pictures("jpeg", args.jpeg) if args.jpeg else Pictures()
     opening = picture_section(Path(args.picture[0]), args.picture[1]) if args.picture else ""
-    page = build_page(records, evaluations, pictures, named=bool(args.evaluation), opening=opening)
+    page = build_page(records, evaluations, args.lossless, named=bool(args.evaluation), opening=opening)
     write_atomically(args.output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     for record, title in zip(records, titles(records), strict=True):
         if record.recovery["stage"]:

@@ -24,8 +24,7 @@ from mindiffusion.checkpoints.models import Model, model_name, open_model  # noq
 from mindiffusion.ddpm import DDPM  # noqa: E402
 from mindiffusion.reports.bands import NUM_BANDS, band_names  # noqa: E402
 from mindiffusion.reports.grid_picture import COLUMNS as GRID_COLUMNS  # noqa: E402
-from mindiffusion.reports.grid_picture import contact_sheet, read_grid  # noqa: E402
-from mindiffusion.reports.grids import average_blocks, readable_block  # noqa: E402
+from mindiffusion.reports.grid_picture import average_blocks, contact_sheet, read_grid, readable_block  # noqa: E402
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record  # noqa: E402
 from mindiffusion.runtime.command_line import CommandLine, run_script  # noqa: E402
 from mindiffusion.runtime.errors import UserError  # noqa: E402

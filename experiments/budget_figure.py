@@ -44,7 +44,7 @@ def plot(path: Path, found: dict[str, dict[str, dict[int, list[float]]]]) -> Non
     """{column: what ``lines`` found in it} as a panel each."""
     from matplotlib.ticker import NullLocator
 
-    from mindiffusion.reports.figure_style import new_figure, save_figure
+    from mindiffusion.reports.figure_plots import new_figure, save_figure
 
     figure = new_figure(4.2)
     panels = figure.subplots(1, len(PANELS))

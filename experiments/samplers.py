@@ -158,7 +158,7 @@ def plot(path: Path, rows: list[dict[str, str]]) -> None:
     """Evaluations against swd: a panel per network, a line per sampler."""
     from matplotlib.ticker import NullLocator
 
-    from mindiffusion.reports.figure_style import GREY, log_ticks, new_figure, save_figure
+    from mindiffusion.reports.figure_plots import GREY, log_ticks, new_figure, save_figure
 
     floor = next((float(row["swd"]) for row in rows if row["network"] == REAL), None)
     rows = [row for row in rows if row["network"] != REAL]

@@ -1,27 +1,26 @@
-"""What is on the figures of a run, see figures.py. Wants matplotlib."""
+"""What is on the figures of a run, see figures.py, and how all figures look. Wants matplotlib."""
 
+import statistics
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from mindiffusion.checkpoints.weights import Weights, build_network
 from mindiffusion.reports.bands import NUM_BANDS, band_names
-from mindiffusion.reports.figure_style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    SEQUENTIAL,
-    images_axis,
-    log_ticks,
-    mark_stages,
-    new_figure,
-)
 from mindiffusion.reports.run_record import RunRecord
+from mindiffusion.runtime.files import write_atomically
+from mindiffusion.stages import changing_values
 
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"  # Okabe and Ito's, safe for the colour-blind
+SEQUENTIAL = "cividis"  # light and dark stay apart for every kind of colour vision, and in print
+WIDTH, DPI = 9.0, 110  # inches; 990 pixels, about the width of a README
 MASKED, ACTIVE, BORN = "#E6E6E6", "#9CC3E0", BLUE
 NORM_FLOOR = 1e-8  # exact zeros are drawn here on the logarithmic axis
 BAND_LOSSES = (1e-3, 1.0)  # the colours' range, the same for all runs; what lies outside has the colour of the end
@@ -87,12 +86,9 @@ def channels_figure(record: RunRecord, saved: list[dict[str, Any]]) -> Figure:
     images_axis(count, record)
 
     stages = range(1, len(record.config["stages"]) + 1)
-    state = [[_channel_state(birth, stage) for birth in births] for stage in stages]
-    colours = ListedColormap([MASKED, ACTIVE, BORN])
-    x, y = range(len(births) + 1), [stage - 0.5 for stage in (*stages, stages[-1] + 1)]
-    gaps = {"edgecolors": "white", "lw": 0.4} if len(births) <= 128 else {}
-    lattice.pcolormesh([i - 0.5 for i in x], y, state, cmap=colours, vmin=0, vmax=2, **gaps)
-    lattice.invert_yaxis()
+    state = [[(0 <= birth <= stage) + (birth == stage) for birth in births] for stage in stages]
+    colours, extent = ListedColormap([MASKED, ACTIVE, BORN]), (-0.5, len(births) - 0.5, stages[-1] + 0.5, 0.5)
+    lattice.imshow(state, colours, vmin=0, vmax=2, aspect="auto", interpolation="nearest", extent=extent)
     begun = record.stages_begun
     born = [sum(birth == stage for birth in births) for stage in (0, *stages)]
     labels = [f"{s}: {born[s]} born" if s <= begun else f"{s}: to come" for s in stages]
@@ -114,23 +110,19 @@ def norms_figure(record: RunRecord, saved: list[dict[str, Any]]) -> Figure:
     figure = new_figure(2.4 + 0.22 * len(layers))
     top, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1.2, 0.22 * len(layers)))
     schedule = [stage["lam"] for stage in stages]
-    top.bar(range(len(stages)), schedule, color=GREEN)
-    for index, lam in enumerate(schedule):
-        top.annotate(f"{lam:.2g}", (index, lam), ha="center", va="bottom", fontsize=8)
+    top.bar_label(top.bar(range(len(stages)), schedule, color=GREEN), fmt="%.2g", fontsize=8)
     top.set(ylabel="lambda", ylim=(0, 1.3 * max(schedule) or 1))
 
-    medians = [[max(_median(of_layers[layer]), NORM_FLOOR) for of_layers in norms] for layer in layers]
+    medians = [[max(statistics.median_high(of[layer]), NORM_FLOOR) for of in norms] for layer in layers]
     norm = LogNorm(min(map(min, medians)), max(map(max, medians)))
-    x = [index - 0.5 for index in range(len(norms) + 1)]
-    y = [index - 0.5 for index in range(len(layers) + 1)]
-    axes.pcolormesh(x, y, medians, cmap=SEQUENTIAL, norm=norm, edgecolors="white", lw=0.5)
+    axes.imshow(medians, SEQUENTIAL, norm, aspect="auto", interpolation="nearest")
     for row, values in enumerate(medians):
         for column, value in enumerate(values):
             colour = "black" if norm(value) > 0.5 else "white"
             axes.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=7, color=colour)
     axes.set_yticks(range(len(layers)), layers, fontsize=8)
     axes.set_xticks(range(len(stages)), [f"stage {index + 1}" for index in range(len(stages))])
-    axes.set(ylim=(len(layers) - 0.5, -0.5), xlim=(-0.5, len(stages) - 0.5))
+    axes.set_xlim(-0.5, len(stages) - 0.5)
     axes.set_xlabel("median L2 norm of an output channel's weights, per convolution, at the end of each stage")
     _title(figure, record, "Group L1: lambda and filter norms per convolution")
     return figure
@@ -148,17 +140,6 @@ OF_NETWORK = {  # of the networks that have one: its name, and a function of the
 }
 
 
-def _channel_state(birth: int, stage: int) -> int:
-    """0 masked, 1 active, 2 born in this stage."""
-    if birth < 0 or birth > stage:
-        return 0
-    return 2 if birth == stage else 1
-
-
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
 def _marker(points: list[float]) -> str | None:
     return "o" if len(points) < 3 else None  # a single point makes no line
 
@@ -167,3 +148,60 @@ def _title(figure: Figure, record: RunRecord, what: str) -> None:
     data = record.config["data"]
     about = f"seed {record.config['seed']}, n_feat {record.config.get('n_feat')}, {data['images']:,} images"
     figure.suptitle(f"{record.title}: {what} ({about})", fontsize=10)
+
+
+# --- how all figures look ---------------------------------------------------------------------------------------
+
+
+def new_figure(height: float) -> Figure:
+    """A figure of the common width. Without pyplot: nothing global is touched, and no window system is asked for."""
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the PNG, whole or not at all."""
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
+
+
+def mark_stages(axes: Axes, record: RunRecord, fontsize: int = 8) -> None:
+    """Shade every second stage, and write above the axes which values it has that others have not."""
+    borders = record.stage_borders
+    for index, values in enumerate(changing_values(record.config["stages"])):
+        left, right = borders[index : index + 2]
+        if index % 2:
+            axes.axvspan(left, right, color="#000000", alpha=0.06, lw=0, zorder=0)
+        text = _stage_label(index + 1, values, (right - left) / borders[-1])
+        place = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+        axes.annotate(text, ((left + right) / 2, 1.01), fontsize=fontsize, **place)
+    axes.set_xlim(0, borders[-1])
+
+
+def _stage_label(number: int, values: dict[str, float], share: float) -> str:
+    """As much as fits over this share of the width."""
+    if share < 0.05:
+        return str(number)
+    return "\n".join([f"stage {number}", *(f"{name} {value:.3g}" for name, value in values.items() if share >= 0.09)])
+
+
+def log_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis, after it has its data: 0.2 and not 2 x 10^-1, several of them within any range, and
+    as far apart as their labels need: powers of ten, their 1, 2, 5, or even steps within less than a decade."""
+    low, high = sorted(axis.get_view_interval())
+    if low <= 0 or high < 8 * low:
+        axis.set_major_locator(MaxNLocator(5))
+    elif high < 1000 * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+    else:
+        axis.set_major_locator(LogLocator(numticks=9))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+
+
+def images_axis(axes: Axes, record: RunRecord) -> None:
+    """The x axis of everything that is plotted against the images seen."""
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel(f"images seen (an epoch has {record.images_per_epoch:,})")

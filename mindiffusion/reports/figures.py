@@ -18,7 +18,7 @@ from mindiffusion.runtime.packages import require
 def draw_figures(contents_dir: Path) -> list[Path]:
     """Draw all figures that this run has the data for; returns their files. UserError if it is no contents folder."""
     from mindiffusion.reports import figure_plots as plots  # wants matplotlib, which --help can do without
-    from mindiffusion.reports.figure_style import save_figure
+    from mindiffusion.reports.figure_plots import save_figure
 
     record = read_record(contents_dir)
     if not record.metrics["stage"]:

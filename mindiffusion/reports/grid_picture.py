@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
+from torch.nn import functional
 
 from mindiffusion.data.images import ImageData
+from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import open_regular, write_atomically
 
@@ -27,6 +29,7 @@ TITLE_SIZE, TEXT_SIZE = 19, 17  # of the letters
 PAPER, INK, QUIET = (255, 255, 255), (27, 31, 36), (89, 99, 110)
 LAYOUT_KEY = "mindiffusion-grid"
 REAL_LABEL = "real images, for comparison"
+READABLE = 0.25  # of an image's range of 2: noise of this deviation still lets a face be seen
 MOST_PIXELS = 50_000_000  # of a picture that is read: 256 images of 512 pixels, and room
 
 
@@ -94,8 +97,9 @@ def _opened(file: BinaryIO) -> Image.Image:
 
 
 def contact_sheet(images: np.ndarray, columns: int = COLUMNS, scale: int = 1, gap: int = 1) -> Image.Image:
-    """Images (N, S, S, 3) uint8 side by side, ``columns`` a row, without words."""
+    """Images (N, S, S, 3) uint8 side by side, at most ``columns`` a row, without words."""
     size = images.shape[1] * scale
+    columns = min(columns, max(len(images), 1))
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * (size + gap) - gap, max(rows * (size + gap) - gap, 1)), PAPER)
     for index, image in enumerate(images):
@@ -162,3 +166,26 @@ def _check_layout(layout: Layout, width: int, height: int) -> None:
         inside &= widest[0] + layout.size * layout.scale <= width and last[1] + layout.size * layout.scale <= height
     if not inside:
         raise ValueError("its images lie outside of it")
+
+
+# --- at which resolution the samples of an unfinished curriculum can be read ------------------------------------
+
+
+def readable_block(process: DDPM, t_stop: int, loss: float, image_size: int) -> int:
+    """How many pixels a side must be averaged before x0_hat at ``t_stop`` can be read: a power of two, at least 1.
+
+    A squared error ``loss`` of the noise is an error of sigma_t * sqrt(loss) in x0_hat, where sigma_t =
+    sqrt(1 - alphabar_t) / sqrt(alphabar_t) is the ratio of noise to signal: 25 at t = 0.8 T. Averaged over n x n pixels
+    it falls to a n-th; READABLE is small enough.
+    """
+    error = float(process.sqrtmab[t_stop] / process.sqrtab[t_stop]) * loss**0.5
+    block = 1
+    while error > READABLE * block and block < image_size:
+        block *= 2
+    return block
+
+
+def average_blocks(samples: Tensor, block: int) -> Tensor:
+    """Samples (N, C, S, S), each block of ``block`` x ``block`` pixels in its mean colour."""
+    means = functional.avg_pool2d(samples, block)
+    return functional.interpolate(means, scale_factor=block, mode="nearest")

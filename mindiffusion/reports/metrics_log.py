@@ -29,7 +29,7 @@ class MetricsFile(RowFile):
     """Appends rows to metrics.csv, a header first. A column that comes later is unknown in earlier rows."""
 
     def __init__(self, path: Path):
-        super().__init__(path, COLUMNS, more=True)
+        super().__init__(path, COLUMNS)
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one row; numbers are written with 6 significant digits."""
@@ -50,4 +50,4 @@ class MetricsFile(RowFile):
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
     """The rows of a metrics.csv that can be read."""
-    return read_rows(path, COLUMNS, more=True)[0]
+    return read_rows(path, COLUMNS)[0]

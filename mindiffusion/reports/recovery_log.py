@@ -7,7 +7,8 @@ from torch import Tensor
 from mindiffusion.data.synthetic import feature_recovery, two_feature_model
 from mindiffusion.reports.row_file import RowFile
 
-COLUMNS = ("stage", "coarse", "fine", "outside")
+FEATURES = {"coarse": "coarse features (M1)", "fine": "fine features (M2)"}  # columns, and what people call them
+COLUMNS = ("stage", *FEATURES, "outside")
 
 
 class RecoveryFile(RowFile):
@@ -25,15 +26,14 @@ class RecoveryFile(RowFile):
         row |= {name: f"{getattr(recovery, name):.4f}" for name in COLUMNS[1:]}
         rows = [*(old for old in self.rows() if old["stage"] != row["stage"]), row]
         self.write(sorted(rows, key=lambda each: int(each["stage"])))
-        return (
-            f"recovered in samples after stage {stage + 1}: coarse features (M1) {recovery.coarse:.0%}, "
-            f"fine features (M2) {recovery.fine:.0%}; outside both {recovery.outside:.4f} per pixel"
-        )
+        shares = ", ".join(f"{label} {getattr(recovery, name):.0%}" for name, label in FEATURES.items())
+        outside = f"outside both {recovery.outside:.4f} per pixel"
+        return f"recovered in samples after stage {stage + 1}: {shares}; {outside}"
 
 
 def recovery_table(recovery: dict[str, list[float]]) -> str:
     """The columns of a recovery.csv as a table for a terminal: a column per stage, in per cent."""
     lines = ["recovered after stage   " + "".join(f"{stage:>8.0f}" for stage in recovery["stage"])]
-    for name, label in (("coarse", "coarse features (M1)"), ("fine", "fine features (M2)")):
+    for name, label in FEATURES.items():
         lines.append(f"{label:<24}" + "".join(f"{share:>8.0%}" for share in recovery[name]))
     return "\n".join(lines)

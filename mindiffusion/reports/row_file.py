@@ -17,14 +17,12 @@ UNKNOWN = "nan"  # in a column that an older file lacks
 Row = dict[str, str]
 
 
-def read_rows(
-    path: Path, columns: Sequence[str], old_names: dict[str, str] | None = None, more: bool = False
-) -> tuple[list[Row], bool]:
+def read_rows(path: Path, columns: Sequence[str], old_names: dict[str, str] | None = None) -> tuple[list[Row], bool]:
     """The rows that can be read, and whether the file is as it was written; ([], True) if there is none.
 
     As it was written: a header of some of ``columns`` (``old_names``: what earlier versions called them), beginning
-    with the first, and rows of as many numbers; with ``more``, a header that may have further columns. A last line
-    without an end is no damage: a kill has cut it off.
+    with the first, and perhaps of others, and rows of as many numbers. A last line without an end is no damage: a kill
+    has cut it off.
     UserError if the file cannot be opened.
     """
     if not path.exists():
@@ -38,8 +36,7 @@ def read_rows(
     names = [(old_names or {}).get(name, name) for name in header.split(",")]
     if names[0] != columns[0] or len(set(names)) < len(names):
         return [], not whole
-    if more:
-        columns = [*columns, *(name for name in names if name not in columns and name.isidentifier())]
+    columns = [*columns, *(name for name in names if name not in columns and name.isidentifier())]
     cells = [line.split(",") for line in lines]
     rows = [
         {name: row[names.index(name)] if name in names else UNKNOWN for name in columns}
@@ -63,16 +60,15 @@ def _is_good(name: str, cell: str) -> bool:
 class RowFile:
     """One CSV of a run, with these columns. Only rank 0 may call what reads or writes it."""
 
-    def __init__(self, path: Path, columns: Sequence[str], old_names: dict[str, str] | None = None, more: bool = False):
+    def __init__(self, path: Path, columns: Sequence[str], old_names: dict[str, str] | None = None):
         self.path = path
         self.columns = columns
         self.old_names = old_names
-        self.more = more
 
     def rows(self) -> list[Row]:
         """What is there and can be read. A file that is not as it was written is first renamed to NAME.bad, with a line
         that says so, and a new one is begun with the rows that can be read."""
-        rows, good = read_rows(self.path, self.columns, self.old_names, self.more)
+        rows, good = read_rows(self.path, self.columns, self.old_names)
         self.columns = tuple(rows[0]) if rows else self.columns
         if not good:
             kept = set_aside(self.path)

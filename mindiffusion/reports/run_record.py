@@ -16,10 +16,10 @@ from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import read_text
 
 GRID_NAME = re.compile(r"stage(\d{1,4})_epoch(\d{1,9})\.png", re.ASCII)
-FILES = (  # name, columns, what earlier versions called them, whether there may be more
-    ("metrics.csv", METRIC_COLUMNS, {}, True),
-    ("bands.csv", BAND_COLUMNS, OLD_NAMES, False),
-    ("recovery.csv", RECOVERY_COLUMNS, {}, False),
+FILES = (  # name, columns, what earlier versions called them
+    ("metrics.csv", METRIC_COLUMNS, {}),
+    ("bands.csv", BAND_COLUMNS, OLD_NAMES),
+    ("recovery.csv", RECOVERY_COLUMNS, {}),
 )
 
 
@@ -98,8 +98,8 @@ def read_record(folder: Path) -> RunRecord:
             "folder, with the config.json and metrics.csv that the run wrote."
         ) from error
     tables, notes = [], []
-    for name, columns, old_names, more in FILES:
-        rows, good = read_rows(folder / name, columns, old_names, more)
+    for name, columns, old_names in FILES:
+        rows, good = read_rows(folder / name, columns, old_names)
         tables.append({column: [float(row[column]) for row in rows] for column in (rows[0] if rows else columns)})
         if not good:
             notes.append(f"{name} is not as the run wrote it: what cannot be read of it is left out.")

@@ -10,16 +10,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mindiffusion.checkpoints.same_run import flat_settings
-from mindiffusion.config import PLACES, identity_fields
 from mindiffusion.reports.bands import band_names
 from mindiffusion.reports.metrics_log import COLUMNS
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html, plain
-from mindiffusion.sharing.evaluation_html import evaluation_section
-from mindiffusion.sharing.page_pictures import Pictures
-from mindiffusion.sharing.page_table import page_table
-from mindiffusion.sharing.recovery_section import recovery_section
+from mindiffusion.sharing.page_pictures import EXACT, best_quality, real_url, recovery_section, samples_url
+from mindiffusion.sharing.page_tables import config_section, evaluation_section
 
 MOST_POINTS = 1500  # of a curve; more cannot be seen
 CURVES = (  # key, label, logarithmic, what to know about it
@@ -39,26 +35,20 @@ NOISE_FIELDS = (  # what decides how a grid is drawn
     *("seed", "num_samples", "image_size", "n_T", "betas"),
     *("sampler", "sample_steps", "sample_eta", "ema_decay"),
 )
-SCIENCE = identity_fields()  # what decides what is learned, with the data; the rest is place and machine
 
 
 def build_page(
-    records: list[RunRecord],
-    evaluations: list[Path],
-    pictures: Pictures | None = None,
-    named: bool = True,
-    opening: str = "",
+    records: list[RunRecord], evaluations: list[Path], lossless: bool = False, named: bool = True, opening: str = ""
 ) -> str:
-    """The page as text. ``pictures``: how the grids are embedded, by default in few bytes, see page_pictures.py.
-    ``named``: whether the user named the files of ``evaluations``, or they were only found.
-    ``opening``: HTML that comes first."""
+    """The page as text. ``lossless``: grids of exact pixels, in a page several times larger. ``named``: whether the
+    user named the files of ``evaluations``, or they were only found. ``opening``: HTML that comes first."""
     here = Path(__file__).parent
     names = titles(records)
     paths = [path for record in records for *_, path in record.grids()]
-    pictures = (pictures or Pictures()).fit(paths)
+    quality = EXACT if lossless or not paths else best_quality(paths)
     data = {
-        "runs": [_run_data(record, title, pictures) for record, title in zip(records, names, strict=True)],
-        "real": pictures.real(paths),
+        "runs": [_run_data(record, title, quality) for record, title in zip(records, names, strict=True)],
+        "real": real_url(paths, quality),
         "curves": [dict(zip(("key", "label", "log", "note"), curve, strict=True)) for curve in curves_of(records)],
         "bands": len(band_names()),
     }
@@ -97,24 +87,6 @@ def notes(records: list[RunRecord]) -> list[str]:
     return found
 
 
-def config_section(records: list[RunRecord], names: list[str]) -> str:
-    """All fields but places, a column per run: those that differ first, and highlighted where they decide what is
-    learned. Of one run nothing differs, and all is shown."""
-    flat = [_flatten(record.config) for record in records]
-    fields = list(dict.fromkeys(name for config in flat for name in config))
-    differing = [name for name in fields if len({json.dumps(config.get(name)) for config in flat}) > 1]
-    differing.sort(key=lambda name: not _is_science(name))
-    rows, kinds = [], []
-    for name in [*differing, *(name for name in fields if name not in differing)]:
-        rows.append((name, [_cell(config.get(name)) for config in flat]))
-        kinds.append("same" if name not in differing else "science" if _is_science(name) else "place")
-    if len(records) == 1:
-        return f"<h2>Configuration</h2>{page_table(names, rows)}"
-    label = '<label><input id="all" type="checkbox"> show what is the same, too</label>'
-    words = "differences first; highlighted if they decide what is learned"
-    return f"<h2>Configuration <small>{words}</small></h2>{label}{page_table(names, rows, kinds)}"
-
-
 def titles(records: list[RunRecord]) -> list[str]:
     """The variants' names; where two runs are of one variant (two seeds, say), with the folder where their paths part,
     the only part of a path on the page."""
@@ -132,14 +104,14 @@ def _parting(record: RunRecord, records: list[RunRecord]) -> str:
     return next((part for part, *others in zip(mine, *alike, strict=False) if set(others) != {part}), mine[-1])
 
 
-def _run_data(record: RunRecord, title: str, pictures: Pictures) -> dict[str, Any]:
+def _run_data(record: RunRecord, title: str, quality: int) -> dict[str, Any]:
     stages, epoch_images = record.config["stages"], record.images_per_epoch
     grids = [
         {
             "epoch": epoch,
             "stage": stages[stage - 1]["name"],
             "images": epoch * epoch_images,
-            "src": pictures.embed(path),
+            "src": samples_url(path, quality),
         }
         for stage, epoch, path in record.grids()
     ]
@@ -151,10 +123,10 @@ def _run_data(record: RunRecord, title: str, pictures: Pictures) -> dict[str, An
         points = [pair for pair in pairs if math.isfinite(pair[1])]
         if any(value for _, value in points):
             curves[key] = thin(points)
-    bands = [
-        {"images": images, "loss": [_finite(record.bands[name][i]) for name in band_names()]}
-        for i, images in enumerate(record.bands.get("images", []))
-    ]
+    bands = []
+    for i, images in enumerate(record.bands.get("images", [])):
+        losses = [record.bands[name][i] for name in band_names()]
+        bands.append({"images": images, "loss": [loss if math.isfinite(loss) else None for loss in losses]})
     return {
         "name": plain(record.folder.resolve().name, 60),
         "title": title,
@@ -178,23 +150,3 @@ def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     size = -(-len(points) // MOST_POINTS)
     groups = [points[start : start + size] for start in range(0, len(points), max(size, 1))]
     return [tuple(float(f"{sum(axis) / len(axis):.6g}") for axis in zip(*group, strict=True)) for group in groups]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON has no other numbers
-
-
-def _flatten(config: dict[str, Any]) -> dict[str, Any]:
-    return flat_settings({name: value for name, value in config.items() if name not in PLACES})
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, list):
-        return ", ".join(map(_cell, value)) or "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value) or "none"
-
-
-def _is_science(name: str) -> bool:
-    return name.partition(".")[0] in (*SCIENCE, "data")

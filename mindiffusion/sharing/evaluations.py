@@ -56,8 +56,10 @@ def read_evaluation(path: Path) -> list[Result]:
         raise UserError(f"{path} is no evaluation: {plain(reason)}. Name what evaluate.py wrote.") from error
 
 
-def how_measured(result: Result) -> str:
+def how_measured(result: Result | None) -> str:
     """The sampler of the measured samples, as far as the file says, and how swd was scaled if that was asked for."""
+    if result is None or result.about.get("kind") == REAL:
+        return ""
     own = result.settings.get("swd_normalization") == "own"
     parts = [str(result.settings.get("sampler") or ""), "swd with each set's own scaling" if own else ""]
     return ", ".join(filter(None, parts))

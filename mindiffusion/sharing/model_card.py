@@ -12,7 +12,7 @@ from mindiffusion.data.synthetic import SYNTHETIC
 from mindiffusion.evaluation.measures import SHOWN
 from mindiffusion.evaluation.settings import Result
 from mindiffusion.evaluation.terminal_table import rounded
-from mindiffusion.reports.run_record import RunRecord, read_record
+from mindiffusion.reports.run_record import RunRecord, find_contents, read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import for_markdown, plain
 from mindiffusion.sharing.evaluations import DOUBT, find_evaluations, how_measured, is_near, of_weights, read_evaluation
@@ -140,10 +140,8 @@ def _read(path: Path) -> list[Result]:
         return []
 
 
-def _record_of(checkpoint: Path) -> RunRecord | None:
-    folder = checkpoint.resolve().parent
-    contents = folder.with_name(folder.name.replace("checkpoints", "contents", 1))
+def _record_of(model: Path) -> RunRecord | None:
     try:
-        return read_record(contents) if contents != folder else None
+        return read_record(find_contents(model))
     except UserError:  # a checkpoint that was moved away from its run
         return None

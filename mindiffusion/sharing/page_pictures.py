@@ -1,68 +1,83 @@
-"""Sample grids as data URLs in a page: the images' own pixels, without caption, in as few bytes as can be asked for.
+"""Sample grids in a page, as data URLs: the images' own pixels, without caption, in WebP.
 
-The page enlarges them again. By default they are WebP of the best quality at which all together stay below ``BUDGET``.
+The page enlarges the grids of all epochs again. They are of the best quality at which all together stay below
+``BUDGET``, or, if that is asked for, exact. What stands still in the page is enlarged here, and exact.
 """
 
 import base64
 import io
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mindiffusion.reports.grid_picture import COLUMNS, contact_sheet, read_grid
+from mindiffusion.reports.recovery_log import FEATURES
+from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html
+from mindiffusion.stages import changing_values, describe_values
 
 BUDGET = 4.5e6  # bytes in the page, so that four runs of 80 epochs are sent by mail and opened at once
+EXACT = 0  # no loss at all
 QUALITIES = (90, 80, 70, 60, 50, 40, 30)  # tried in this order
 LONGEST = 16_000  # pixels of a picture, which WebP allows: the images that do not fit below are left out
 TRIED = 24  # grids to judge a quality by
+FEW = (4, 2)  # columns and rows of samples that are shown of a stage
+NOTE = "0 % is what noise or a blank image has, 100 % is as in the data."
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """How grids are embedded. ``kind``: "webp", "jpeg" or "png", the last without loss; ``quality``: of the first two,
-    0 to let ``fit`` choose."""
+def best_quality(paths: list[Path]) -> int:
+    """The best of QUALITIES that keeps these grids together below BUDGET."""
+    some = paths[:: max(1, len(paths) // TRIED)]
+    for quality in QUALITIES:
+        if sum(len(samples_url(path, quality)) for path in some) * len(paths) <= BUDGET * len(some):
+            break
+    return quality
 
-    kind: str = "webp"
-    quality: int = 0
 
-    def fit(self, paths: list[Path]) -> "Pictures":
-        """With a quality: the one asked for, or the best that keeps ``paths`` together below BUDGET."""
-        if self.kind == "png" or self.quality or not paths:
-            return self
-        some = paths[:: max(1, len(paths) // TRIED)]
-        for quality in QUALITIES:
-            chosen = replace(self, quality=quality)
-            if sum(len(chosen.embed(path)) for path in some) / len(some) * len(paths) <= BUDGET:
-                break
-        return chosen
+def samples_url(path: Path, quality: int) -> str:
+    """The samples of a grid file as a data URL. UserError if it is no grid."""
+    return _url(read_grid(path).samples, quality)
 
-    def embed(self, path: Path) -> str:
-        """The samples of a grid file as a data URL. UserError if it is no grid."""
-        return self._url(read_grid(path).samples)
 
-    def real(self, paths: list[Path]) -> str:
-        """The real images of the last grid that has some, as a data URL; "" if none has."""
-        for path in reversed(paths):
-            images = read_grid(path).real
-            if len(images):
-                return self._url(images)
-        return ""
-
-    def _url(self, images: np.ndarray) -> str:
-        rows = max(1, LONGEST // (images.shape[1] + 1))
-        sheet = contact_sheet(images[: rows * COLUMNS])
-        options = {"webp": {"quality": self.quality, "method": 4}, "jpeg": {"quality": self.quality, "subsampling": 0}}
-        buffer = io.BytesIO()
-        sheet.save(buffer, self.kind.upper(), **options.get(self.kind, {"optimize": True}))
-        return f"data:image/{self.kind};base64," + base64.b64encode(buffer.getvalue()).decode()
+def real_url(paths: list[Path], quality: int) -> str:
+    """The real images of the last grid that has some, as a data URL; "" if none has."""
+    images = next((real for path in reversed(paths) if len(real := read_grid(path).real)), ())
+    return _url(images, quality) if len(images) else ""
 
 
 def picture_section(path: Path, caption: str) -> str:
     """HTML of the samples of a grid file at twice their size, under ``caption``. UserError if it is no grid."""
-    buffer = io.BytesIO()
-    contact_sheet(read_grid(path).samples, 2 * COLUMNS, 2, 2).save(buffer, "WEBP", quality=90)
-    source = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-    words = for_html(caption, 400)
+    source, words = _url(read_grid(path).samples, 90, 2 * COLUMNS, 2, 2), for_html(caption, 400)
     return f'<figure id="opening"><figcaption>{words}</figcaption><img src="{source}" alt="{words}"></figure>'
+
+
+def recovery_section(record: RunRecord, title: str) -> str:
+    """HTML of what one run on synthetic data has recovered of it: stage by stage a few samples above the shares of the
+    coarse and the fine features; empty for a run that measured none, as every run on folders."""
+    grids = {stage: path for stage, _, path in record.grids()}  # the last of each stage
+    parts = []
+    for index, number in enumerate(map(int, record.recovery["stage"])):
+        if not 1 <= number <= len(record.config["stages"]):
+            continue
+        values = for_html(describe_values(changing_values(record.config["stages"])[number - 1]))
+        samples = "<p>no grid</p>"
+        if number in grids:
+            source = _url(read_grid(grids[number]).samples[: FEW[0] * FEW[1]], EXACT, FEW[0], 2, 4)
+            samples = f'<img src="{source}" alt="Samples after stage {number}">'
+        shares = ((label, record.recovery[name][index]) for name, label in FEATURES.items())
+        bars = [f'<p><meter min="0" max="1" value="{x:.4f}"></meter> {x:.0%} {label}</p>' for label, x in shares]
+        head = f"after stage {number} <small>{values}</small>"
+        parts.append(f"<figure><figcaption>{head}</figcaption>{samples}{''.join(bars)}</figure>")
+    if not parts:
+        return ""
+    heading = f"<h2>Recovered in the samples: {for_html(title)} <small>{NOTE}</small></h2>"
+    return f'<section class="recovery">{heading}<div class="stages">{"".join(parts)}</div></section>'
+
+
+def _url(images: np.ndarray, quality: int, columns: int = COLUMNS, scale: int = 1, gap: int = 1) -> str:
+    """Images (N, S, S, 3) uint8, side by side, in a data URL."""
+    rows = max(1, LONGEST // (images.shape[1] * scale + gap))
+    buffer = io.BytesIO()
+    sheet = contact_sheet(images[: rows * columns], columns, scale, gap)
+    sheet.save(buffer, "WEBP", quality=quality, lossless=quality == EXACT, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

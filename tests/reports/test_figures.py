@@ -12,7 +12,7 @@ from mindiffusion.runtime.files import CannotWrite
 
 pytest.importorskip("matplotlib")
 from mindiffusion.reports import figure_plots, figures
-from mindiffusion.reports.figure_style import log_ticks, new_figure
+from mindiffusion.reports.figure_plots import log_ticks, new_figure
 from mindiffusion.reports.run_record import read_record
 
 COMMON = {"figure_loss.png", "figure_bands.png"}

@@ -6,8 +6,7 @@ from helpers import contents, launch
 from PIL import Image
 
 from mindiffusion.ddpm import DDPM
-from mindiffusion.reports.grid_picture import read_grid
-from mindiffusion.reports.grids import READABLE, average_blocks, readable_block
+from mindiffusion.reports.grid_picture import READABLE, average_blocks, read_grid, readable_block
 
 
 def test_the_block_is_the_smallest_power_of_two_that_averages_the_error_away():

@@ -24,7 +24,6 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import plain
 from mindiffusion.sharing import page_pictures
 from mindiffusion.sharing.compare_page import build_page, notes, titles
-from mindiffusion.sharing.page_pictures import Pictures
 
 SIZE = (274, 172)  # pixels of a grid
 STAGES = [(0.8, 1.0, "stage1", 30), (0.0, 1.0, "stage2", 50)]
@@ -89,28 +88,16 @@ def test_grids_lie_at_the_images_seen_of_their_own_run(tmp_path):
     assert [grid["images"] for grid in large["grids"]] == [8000, 16000, 24000]
 
 
-def test_the_page_is_small_unless_it_is_to_be_exact(tmp_path):
-    folder = fake_run(tmp_path / "a", "", epochs=1)
-    write_grid(folder / "stage1_epoch001.png", Image.effect_noise(SIZE, 80).convert("RGB"))
-    pages = [page_of(folder, pictures=each) for each in (Pictures("png"), Pictures("jpeg", 60), Pictures("webp", 60))]
-    for page, kind in zip(pages, ("png", "jpeg", "webp"), strict=True):
-        assert f"data:image/{kind}" in page
-    assert len(pages[2]) < len(pages[0]) and len(pages[1]) < len(pages[0])
-    exact = read_url(embedded(pages[0])["runs"][0]["grids"][0]["src"])
-    samples = read_grid(folder / "stage1_epoch001.png").samples
-    assert np.array_equal(exact[:32, 33:65], samples[1])
-
-
-def test_many_grids_together_stay_below_the_budget(tmp_path, monkeypatch):
+def test_the_page_is_small_unless_it_is_to_be_exact(tmp_path, monkeypatch):
     folder = fake_run(tmp_path / "a", "", epochs=20)
     for path in folder.glob("*.png"):
         write_grid(path, Image.effect_noise(SIZE, 80).convert("RGB"))
     paths = [path for *_, path in read_record(folder).grids()]
-    whole = sum(len(Pictures("webp", 90).embed(path)) for path in paths)
+    exact = read_url(embedded(page_of(folder, lossless=True))["runs"][0]["grids"][0]["src"])
+    assert np.array_equal(exact[:32, 33:65], read_grid(paths[0]).samples[1])
+    whole = sum(len(page_pictures.samples_url(path, 90)) for path in paths)
     monkeypatch.setattr(page_pictures, "BUDGET", 0.8 * whole)
-    chosen = Pictures().fit(paths)
-    assert chosen.quality < 90
-    assert sum(len(chosen.embed(path)) for path in paths) <= 0.8 * whole
+    assert sum(len(grid["src"]) for grid in embedded(page_of(folder))["runs"][0]["grids"]) <= 0.8 * whole
 
 
 def test_the_page_holds_no_place_of_this_machine(tmp_path, monkeypatch):
