@@ -64,23 +64,18 @@ class BadCheckpoint(UserError):
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` (the schema's fields from ``network`` to ``data``) to ``path``, atomically.
+    """Write ``content`` (the schema's fields from ``network`` to ``data``) to ``path``, atomically. A latest.pt that was
+    there becomes previous.pt: one of the two is whole at every moment.
 
     UserError if it cannot be written; the file that was there before is then still there.
     """
     image = _file_image(content)
-    write_atomically(path, lambda temporary: temporary.write_bytes(image))
-
-
-def save_latest(folder: Path, content: dict[str, Any]) -> None:
-    """Write latest.pt; the latest.pt that was there becomes previous.pt. One of the two is whole at every moment."""
-    image = _file_image(content)
 
     def keep_previous() -> None:
-        if (folder / LATEST).exists():
-            (folder / LATEST).replace(folder / PREVIOUS)
+        if path.name == LATEST and path.exists():
+            path.replace(path.with_name(PREVIOUS))
 
-    write_atomically(folder / LATEST, lambda temporary: temporary.write_bytes(image), keep_previous)
+    write_atomically(path, lambda temporary: temporary.write_bytes(image), keep_previous)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -177,18 +172,13 @@ class Found:
     bad: tuple[Path, ...] = ()
 
 
-def has_run(folder: Path) -> bool:
-    """Whether an earlier run left checkpoints in ``folder``."""
-    return any(folder.glob("[!.]*.pt"))
-
-
 def find_newest(folder: Path) -> Found | None:
     """The newest good checkpoint by its step, of latest.pt, previous.pt and the stages'.
 
     Each bad one on the way is named in a warning. None if there is no checkpoint at all; UserError if all are bad:
     to start over must then be the user's decision.
     """
-    candidates = sorted(_checkpoints_in(folder), key=_step_of, reverse=True)
+    candidates = sorted(checkpoints_in(folder), key=_step_of, reverse=True)
     bad: list[Path] = []
     for path in candidates:
         try:
@@ -205,11 +195,11 @@ def find_newest(folder: Path) -> Found | None:
 
 def later_than(step: int, folder: Path) -> list[Path]:
     """The checkpoints of a run that was sent back to ``step``, and goes there otherwise than it did."""
-    return [path for path in _checkpoints_in(folder) if _step_of(path) > step]
+    return [path for path in checkpoints_in(folder) if _step_of(path) > step]
 
 
-def _checkpoints_in(folder: Path) -> list[Path]:
-    """Of the same step the first counts."""
+def checkpoints_in(folder: Path) -> list[Path]:
+    """What a run has saved in ``folder``. Of the same step the first counts."""
     stages = sorted(folder.glob("stage*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
     return [path for path in (folder / LATEST, folder / PREVIOUS, *stages) if path.exists()]
 

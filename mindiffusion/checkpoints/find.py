@@ -8,7 +8,7 @@
 
 from pathlib import Path
 
-from mindiffusion.checkpoints.checkpoint import LATEST, PREVIOUS, BadCheckpoint, find_newest
+from mindiffusion.checkpoints.checkpoint import BadCheckpoint, checkpoints_in, find_newest
 from mindiffusion.runtime.errors import UserError
 
 EXPORT_WEIGHTS = "model.safetensors"  # in an exported folder
@@ -52,17 +52,13 @@ def _is_export(path: Path) -> bool:
 
 def _checkpoints_of(path: Path) -> Path | None:
     """The folder of checkpoints that a folder is, belongs to, or holds. UserError if it holds those of several runs."""
-    if _has_checkpoints(path):
+    if checkpoints_in(path):
         return path
     here = path.resolve()
     sibling = here.with_name(here.name.replace("contents", "checkpoints", 1))
-    if here.name.startswith("contents") and _has_checkpoints(sibling):
+    if here.name.startswith("contents") and checkpoints_in(sibling):
         return sibling
-    inside = sorted(each for each in path.glob("checkpoints_*") if _has_checkpoints(each))
+    inside = sorted(each for each in path.glob("checkpoints_*") if checkpoints_in(each))
     if len(inside) > 1:
         raise UserError(f"{path} holds several runs: name one of {', '.join(map(str, inside))}.")
     return inside[0] if inside else None
-
-
-def _has_checkpoints(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (LATEST, PREVIOUS)) or any(folder.glob("stage*.pt"))

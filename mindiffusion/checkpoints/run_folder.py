@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mindiffusion.checkpoints.checkpoint import Found, find_newest, has_run, load_checkpoint
+from mindiffusion.checkpoints.checkpoint import Found, checkpoints_in, find_newest, load_checkpoint
 from mindiffusion.checkpoints.foreign import check_checkpoint
 from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
@@ -114,7 +114,7 @@ def find_start(config: TrainConfig, restarted: bool = False) -> Found | None:
             print(f"nothing to resume in {config.checkpoints_dir}: a new run begins there.", flush=True)
     else:
         here = config.resume and path.parent.resolve() == config.checkpoints_dir.resolve()
-        traces = grids or (config.contents_dir / "metrics.csv").exists() or has_run(config.checkpoints_dir)
+        traces = grids or (config.contents_dir / "metrics.csv").exists() or checkpoints_in(config.checkpoints_dir)
         if traces and not (here or config.overwrite):
             raise UserError(
                 f"an earlier run is in {config.contents_dir} and {config.checkpoints_dir}. Continue it with --resume, "

@@ -19,12 +19,6 @@ def check_same_run(found: Found, identity: dict[str, Any], data: dict[str, Any])
 
     A field that an older checkpoint lacks counts as its default.
     """
-    variants = [each.get("variant", "").upper() or "the control" for each in (found.content["config"], identity)]
-    if variants[0] != variants[1]:
-        raise UserError(
-            f"{found.path} is of another variant: it was trained as {variants[0]}, this script trains {variants[1]}. "
-            "Continue it with its own script, or start from its weights with --init-from."
-        )
     their_data = found.content["data"]
     if "pixels" in data and "pixels" not in their_data and their_data.get("kind") == data["kind"]:
         data = {name: value for name, value in data.items() if name != "pixels"}
@@ -50,8 +44,8 @@ def check_same_run(found: Found, identity: dict[str, Any], data: dict[str, Any])
         pixels = len(differing) == 1 and differing[0].startswith("  data.pixels:")
         why = "\nThe files have their names and sizes, but other content; or another version of Pillow reads them."
         raise UserError(
-            f"{found.path} is of another run:\n" + "\n".join(differing) + why * pixels + "\nUse the same settings and "
-            "data, or --output-dir for a run of its own, or --overwrite to start anew." + longer
+            f"{found.path} is of another run:\n" + "\n".join(differing) + why * pixels + "\nUse the same script, "
+            "settings and data, or --output-dir for a run of its own, or --overwrite to start anew." + longer
         )
 
 

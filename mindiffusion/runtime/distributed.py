@@ -76,12 +76,15 @@ class Ranks:
             raise outcome[1]
         return outcome[0]
 
-    def check_equal(self, what: str, mine: str, advice: str) -> None:
-        """UserError, on every rank, unless all ranks have the same ``what``: else some would wait for ever."""
-        values = self.all_gather(mine)
-        if len(set(values)) > 1:
-            found = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
-            raise UserError(f"the processes differ in {what} ({found}). {advice}")
+    def check_equal(self, mine: dict[str, Any], advice: str) -> None:
+        """UserError, on every rank, naming what differs, unless ``mine`` is the same on all ranks: else each would
+        train on its own, or some would wait for ever."""
+        everyone = self.all_gather(mine)
+        for name in dict.fromkeys(name for each in everyone for name in each):
+            values = [str(each.get(name, "none")) for each in everyone]
+            if len(set(values)) > 1:
+                found = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
+                raise UserError(f"the processes differ in {name} ({found}). {advice}")
 
     def run_on_all(self, work: Callable[[], Any]) -> Any:
         """Call ``work`` on every rank and wait for all. Returns this rank's result; if any rank met a UserError, every
@@ -151,7 +154,7 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     ranks = Ranks(rank, local_rank, world_size, CPU, patient_group, attempt > 1)
     try:
         device = ranks.run_on_all(lambda: _ready_device(device_name, local_rank))
-        ranks.check_equal("device", device.type, "Give --device cpu, or leave the machines without a usable GPU out.")
+        ranks.check_equal({"device": device.type}, "Give --device cpu, or leave the machines without a usable GPU out.")
         yield replace(ranks, device=device)
     except (UserError, Stopped):
         _leave_group()

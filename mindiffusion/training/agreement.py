@@ -1,28 +1,12 @@
-"""Several processes train one model only if they were told the same and hold the same weights: both are checked."""
+"""Whether all ranks hold the same weights: asked at each epoch's end."""
 
 from collections import Counter
 
 import torch
 from torch import Tensor, nn
 
-from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
-
-
-def check_same_settings(ranks: Ranks, config: TrainConfig, fingerprint: dict[str, str | int]) -> None:
-    """UserError, on every rank, if the processes were told different things, have different images, or compute in
-    another precision: each would train on its own, and nothing would say so. ``fingerprint``: of the data."""
-    data = {f"data: {key}": value for key, value in fingerprint.items()}
-    everyone = ranks.all_gather({**config.identity(), **data})
-    for name in dict.fromkeys(name for each in everyone for name in each):
-        values = [str(each.get(name, "none")) for each in everyone]
-        if len(set(values)) > 1:
-            found = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
-            raise UserError(
-                f"the processes differ in {name} ({found}). Start all with the same command, on folders with the same "
-                "files on every machine; where some have no bf16, with --precision fp32."
-            )
 
 
 def check_ranks_agree(ranks: Ranks, net: nn.Module, where: str) -> None:

@@ -115,5 +115,5 @@ class Log:
     def _place(self, step: int) -> str:
         """Where ``step`` lies, for people."""
         config, schedule = self.run.config, self.run.schedule
-        here = schedule.position(min(step, schedule.total_steps - 1))
-        return f"stage {here.stage + 1}/{len(config.stages)}, epoch {here.epoch + 1}/{config.total_epochs}"
+        stage, epoch = schedule.position(min(step, schedule.total_steps - 1))
+        return f"stage {stage + 1}/{len(config.stages)}, epoch {epoch + 1}/{config.total_epochs}"

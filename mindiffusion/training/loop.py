@@ -18,7 +18,7 @@ from mindiffusion.runtime.rng import derive_seed, make_generator
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.runtime.terminal import command
 from mindiffusion.stages import Stage
-from mindiffusion.training.agreement import check_ranks_agree, check_same_settings
+from mindiffusion.training.agreement import check_ranks_agree
 from mindiffusion.training.display import Display
 from mindiffusion.training.log import Log
 from mindiffusion.training.machine import describe_machine, maybe_compile, memory_explained, resolve_auto, warm_up_ddp
@@ -29,6 +29,10 @@ from mindiffusion.training.schedule import images_per_pass
 from mindiffusion.training.step import Batch, Losses, Step, make_step
 from mindiffusion.unet import NaiveUnet
 
+SAME = (
+    "Start all with the same command, on folders with the same files on every machine; where some have no bf16, with "
+    "--precision fp32."
+)
 GO_ON = "Or choose another --output-dir. Then go on with --resume."
 
 
@@ -67,7 +71,8 @@ def train(
             places=config.train_places,
         )
         config = resolve_auto(config, len(data), ranks.device)
-        check_same_settings(ranks, config, data.fingerprint)
+        fingerprint = {f"data: {name}": value for name, value in data.fingerprint.items()}
+        ranks.check_equal({**config.identity(), **fingerprint}, SAME)
         set_backend_flags(config.precision, ranks.device)
         run = Run(config, ranks, data, net, process, optimizer, found)
         ranks.run_on_all(run.restore)
@@ -131,11 +136,11 @@ def _train_stages(
     config, ranks, schedule, next_step = run.config, run.ranks, run.schedule, run.next_step
     images = device_images(run.data, ranks.device)
     # Re-enter the epoch of the last step done, which may have been killed before its grid was drawn.
-    here = schedule.position(max(next_step - 1, 0))
-    for stage in range(here.stage, len(config.stages)):
+    first_stage, first_epoch = schedule.position(max(next_step - 1, 0))
+    for stage in range(first_stage, len(config.stages)):
         start_stage(config.stages[stage])
         log.announce(stage)
-        for epoch in schedule.epochs_of(stage)[max(here.epoch - schedule.epochs_of(stage)[0], 0) :]:
+        for epoch in schedule.epochs_of(stage)[max(first_epoch - schedule.epochs_of(stage)[0], 0) :]:
             order = schedule.order(epoch).to(images.device)
             for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
                 torch.manual_seed(

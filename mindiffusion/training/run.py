@@ -106,7 +106,7 @@ class Run:
 
     def content(self, done: int, interval: dict[str, float]) -> dict[str, Any]:
         """The checkpoint after ``done`` steps, as checkpoint.py describes it. ``interval`` is meter.state()."""
-        position = self.schedule.position(done)
+        stage, epoch = self.schedule.position(done)
         return {
             "network": type(self.net).__name__,
             "args": self.net.args,
@@ -116,9 +116,9 @@ class Run:
             "training_state": self.net.training_state(),
             "interval": interval,
             "t_stop": self.process.t_stop,
-            "next_stage": position.stage,
-            "next_epoch": position.epoch,
-            "next_step": position.step,
+            "next_stage": stage,
+            "next_epoch": epoch,
+            "next_step": done,
             "config": {name: value for name, value in self.config.to_dict().items() if name not in PLACES},
             "data": self.data.fingerprint,
         }

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from mindiffusion.checkpoints.checkpoint import LATEST, later_than, save_checkpoint, save_latest, set_aside
+from mindiffusion.checkpoints.checkpoint import LATEST, later_than, save_checkpoint, set_aside
 from mindiffusion.checkpoints.run_folder import clear_run, write_config
 from mindiffusion.runtime.signals import Stopped, StopSignals, signal_name
 from mindiffusion.runtime.terminal import command_to_resume
@@ -99,24 +99,22 @@ class Saver:
 
     def _save(self, done: int, path: Path | None = None) -> None:
         """Save the state before step ``done`` to latest.pt, unless it is there already, or to ``path``."""
-        run = self.run
-        latest = run.config.checkpoints_dir / LATEST
-        there = run.saved_path and run.saved_path.resolve() == latest.resolve()
-        if path is None and run.saved_step == done and there:
+        run, latest = self.run, self.run.config.checkpoints_dir / LATEST
+        there = run.saved_step == done and run.saved_path and run.saved_path.resolve() == latest.resolve()
+        if there and not path:
             return
         interval = run.meter.state()  # waits for the steps that a GPU has still to do: their time counts
         with run.meter.paused():
             if not all(math.isfinite(value) for value in interval.values()):
                 self.log.means(done)  # raises: a broken state must not replace a good one
-            run.ranks.from_main(lambda: self._write(done, interval, path))
+            run.ranks.from_main(lambda: self._write(done, interval, path or latest))
         run.saved_step, self.saved_at = done, time.monotonic()
         run.saved_path = latest  # which is always saved before a stage's checkpoint
 
-    def _write(self, done: int, interval: dict[str, float], path: Path | None) -> None:
+    def _write(self, done: int, interval: dict[str, float], path: Path) -> None:
         began = time.monotonic()
         self.log.metrics_file.sync()
-        content = self.run.content(done, interval)
-        save_checkpoint(path, content) if path else save_latest(self.run.config.checkpoints_dir, content)
+        save_checkpoint(path, self.run.content(done, interval))
         self.save_seconds = time.monotonic() - began
 
 

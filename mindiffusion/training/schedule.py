@@ -1,22 +1,11 @@
 """Where a run stands: the stage, epoch and step of every optimizer step, as functions of the step number alone."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import make_generator
-
-
-@dataclass(frozen=True)
-class Position:
-    """What is to be done next. All counts start at 0; ``epoch`` counts over the whole run, not within its stage."""
-
-    stage: int
-    epoch: int
-    step: int
 
 
 class Schedule:
@@ -43,12 +32,11 @@ class Schedule:
             self.first_epochs.append(self.first_epochs[-1] + stage.epochs)
         self.total_steps = self.first_epochs[-1] * self.steps_per_epoch
 
-    def position(self, step: int) -> Position:
-        """Where optimizer step ``step`` lies. At a border this is the stage and epoch that begin there; past the last
-        step, the number of stages and of epochs."""
+    def position(self, step: int) -> tuple[int, int]:
+        """(stage, epoch) of optimizer step ``step``, counted from 0 over the whole run. At a border those that begin
+        there; past the last step, the number of stages and of epochs."""
         epoch = step // self.steps_per_epoch
-        stage = sum(first <= epoch for first in self.first_epochs) - 1
-        return Position(stage, epoch, step)
+        return sum(first <= epoch for first in self.first_epochs) - 1, epoch
 
     def epochs_of(self, stage: int) -> range:
         """The epochs of a stage."""

@@ -22,6 +22,7 @@ few = settings(derandomize=True, deadline=None, max_examples=100)
 
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False)
 scalars = st.none() | st.booleans() | numbers | st.text(max_size=8)
+ABSENT = object()
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
 
 
@@ -61,22 +62,14 @@ def test_whatever_plain_content_is_saved_is_loaded(path, part):
 
 
 @few
-@given(name=st.sampled_from(sorted(FIELDS)), value=scalars | tensors())
-def test_a_field_that_was_changed_is_noticed(path, name, value):
+@given(name=st.sampled_from(sorted(FIELDS)), value=scalars | tensors() | st.just(ABSENT))
+def test_a_field_that_was_changed_or_is_missing_is_noticed(path, name, value):
     altered = torch.load(io.BytesIO(file_image()), weights_only=True)
     if type(altered[name]) is type(value) and not isinstance(value, torch.Tensor) and altered[name] == value:
         return
     altered[name] = value
-    torch.save(altered, path)
-    with pytest.raises(BadCheckpoint, match=r"a\.pt"):
-        load_checkpoint(path)
-
-
-@few
-@given(name=st.sampled_from(sorted(FIELDS)))
-def test_a_field_that_is_missing_is_noticed(path, name):
-    altered = torch.load(io.BytesIO(file_image()), weights_only=True)
-    del altered[name]
+    if value is ABSENT:
+        del altered[name]
     torch.save(altered, path)
     with pytest.raises(BadCheckpoint, match=r"a\.pt"):
         load_checkpoint(path)
@@ -113,18 +106,6 @@ def test_no_damage_is_accepted(path, data):
     else:
         image[position : position + 512] = bytes(len(image[position : position + 512]))
     assert refused(path, bytes(image)) or kind != "cut"
-
-
-def test_a_flipped_byte_in_every_region_of_the_file(path):
-    """Headers, pickle, tensors, directory and end record: every 13th byte."""
-    image = file_image()
-    positions = range(0, len(image), 13)
-    count = 0
-    for position in positions:
-        damaged = bytearray(image)
-        damaged[position] ^= 0xFF
-        count += refused(path, bytes(damaged))
-    assert count > len(positions) / 4  # most of so small a file is padding between its records
 
 
 STAGES = (Stage("first", 2, t_min=0.5, t_max=1.0), Stage("second", 3, t_min=0.0, t_max=1.0))

@@ -9,7 +9,7 @@ import torch
 from test_compare import fake_run
 
 import compare
-from mindiffusion.checkpoints.checkpoint import save_latest
+from mindiffusion.checkpoints.checkpoint import save_checkpoint
 from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.evaluations import ABSENT, DOUBT, read_evaluation
@@ -37,7 +37,7 @@ def train(home, variant, weight, step=350):
     state = {"w": torch.full((2,), float(weight))}
     (home / f"checkpoints_{name}").mkdir(exist_ok=True)
     content = {"network": "NaiveUnet", "model": {"w": torch.zeros(2)}, "ema": state, **NOTHING, "next_step": step}
-    save_latest(home / f"checkpoints_{name}", content)
+    save_checkpoint(home / f"checkpoints_{name}" / "latest.pt", content)
     return folder, weights_digest(state)
 
 

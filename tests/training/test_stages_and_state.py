@@ -44,10 +44,8 @@ def test_options_of_the_optimizer_that_change_results_are_part_of_the_run(tmp_pa
         launch(C, tmp_path, "--resume")
 
 
-def test_a_process_that_draws_all_timesteps_is_sampled_down_to_0_whatever_its_stages_are_called(tmp_path, monkeypatch):
+def test_a_process_that_draws_all_timesteps_is_sampled_down_to_0_whatever_its_stages_are_called(tmp_path):
     """The stopping point is the process's own: no value of a stage is taken for it."""
-    init = SoftCurriculumDDPM.set_power
-    monkeypatch.setattr(SoftCurriculumDDPM, "set_power", lambda self, power: init(self, min(power, 1.0)))
     stages = [stage.to_dict() | {"t_min": 0.2} for stage in load_script(S).STAGES]
     launch(S, tmp_path)
     path = checkpoints(S, tmp_path) / "stage2.pt"
