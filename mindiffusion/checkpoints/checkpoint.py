@@ -64,8 +64,8 @@ class BadCheckpoint(UserError):
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` (the schema's fields from ``network`` to ``data``) to ``path``, atomically. A latest.pt that was
-    there becomes previous.pt: one of the two is whole at every moment.
+    """Write ``content`` (the schema's fields from ``network`` to ``data``) to ``path``, atomically. A latest.pt that
+    was there becomes previous.pt: one of the two is whole at every moment.
 
     UserError if it cannot be written; the file that was there before is then still there.
     """
