@@ -58,7 +58,7 @@ def main() -> None:
         def start_stage(stage: Stage) -> None:
             """The stage rule: set the range of timesteps, and lower lambda."""
             process.set_time_range(stage.t_min, stage.t_max)
-            net.lam = stage.lam
+            net.set_lam(stage.lam)
 
         train(config, ranks, net, process, optimizer, start_stage, penalty=net.penalty, after_step=net.after_step)
 

@@ -31,9 +31,12 @@ class RegNaiveUnet(NaiveUnet):
     A weakness to know of: a convolution followed by GroupNorm can shrink all the filters of a normalisation group
     together at no change of function, so a falling penalty need not mean that channels are given up.
 
-    ``lam`` is the weight in force, set at each stage. ``method`` says how it acts: "loss" adds the penalty to the loss
-    (Adam then rescales its gradient with the rest); "proximal" shrinks the groups after each optimizer step instead.
+    ``lam`` is the weight in force, which ``set_lam`` sets at each stage. ``method`` says how it acts: "loss" adds the
+    penalty to the loss (Adam then rescales its gradient with the rest); "proximal" shrinks the groups after each
+    optimizer step instead.
     """
+
+    lam_now: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, n_feat: int = 256, method: str = "loss"):
         super().__init__(in_channels, out_channels, n_feat)
@@ -42,6 +45,12 @@ class RegNaiveUnet(NaiveUnet):
         self.method = method
         self.args |= {"method": method}
         self.lam = 0.0
+        self.register_buffer("lam_now", torch.zeros(()), persistent=False)  # the same, for a compiled step
+
+    def set_lam(self, lam: float) -> None:
+        """Put the weight ``lam`` into force."""
+        self.lam = lam
+        self.lam_now.fill_(lam)  # in place: a compiled step reads it
 
     def get_conv_layers(self) -> list[tuple[str, nn.Module, int]]:
         """(name, layer, axis of its OUTPUT channels) of every convolution. ConvTranspose2d stores its weight as
@@ -56,21 +65,17 @@ class RegNaiveUnet(NaiveUnet):
         """||W_c||_2 per layer, each (out_channels,)."""
         return {name: _group_norms(layer.weight, axis).flatten() for name, layer, axis in self.get_conv_layers()}
 
-    def get_group_l1_penalty(self, lam: float) -> Tensor:
-        """lam * sum over layers and output channels of ||W_c||_2, a scalar. Free when lam is 0."""
-        if lam == 0:
-            return self.out.weight.new_zeros(())
-        alike: dict[tuple, list[Tensor]] = {}  # layers of one shape are summed together: a third of the kernels
-        for _, layer, axis in self.get_conv_layers():
-            alike.setdefault((axis, layer.weight.shape), []).append(layer.weight)
-        norms = [_group_norms(torch.stack(weights), axis + 1, 0) for (axis, _), weights in alike.items()]
-        return lam * torch.cat([norm.flatten() for norm in norms]).sum()
+    def get_group_l1_penalty(self, lam: float | Tensor) -> Tensor:
+        """lam * sum over layers and output channels of ||W_c||_2, a scalar."""
+        return lam * torch.cat([norms.flatten() for _, norms in self._norms_by_shape()]).sum()
 
     def penalty(self) -> Tensor:
         """The penalty at the lambda in force, a scalar; without gradient for method "proximal", where it is only a
-        reading."""
+        reading. Free at lambda 0, but in a compiled step, which is made once for all lambdas."""
+        if not torch.compiler.is_compiling() and not self.lam:
+            return torch.zeros_like(self.lam_now)
         with torch.set_grad_enabled(self.method == "loss"):
-            return self.get_group_l1_penalty(self.lam)
+            return self.get_group_l1_penalty(self.lam_now)
 
     def after_step(self, lr: float) -> None:
         """Call after each optimizer step of learning rate ``lr``: the proximal step, if that is the method."""
@@ -82,12 +87,23 @@ class RegNaiveUnet(NaiveUnet):
         """W_c *= max(0, 1 - threshold / ||W_c||_2), in place: the proximal operator of threshold * Group L1 (Parikh and
         Boyd 2014, section 6.5.4). With threshold = lr * lam, after the optimizer's step, it replaces the penalty in
         the loss; groups below the threshold become exact zeros, which Adam's rescaled penalty never gives."""
-        if threshold == 0:
-            return
+        found = self._norms_by_shape()
+        flat = torch.cat([norms.flatten() for _, norms in found])
+        # A group of zeros stays zeros: 1 - threshold / 0 = -inf, clamped to 0.
+        factors = (1.0 - threshold / flat).clamp_(min=0.0).split([norms.numel() for _, norms in found])
+        shrunk, by = [], []
+        for (weights, norms), factor in zip(found, factors, strict=True):
+            shrunk += weights
+            by += factor.view_as(norms).unbind()
+        torch._foreach_mul_(shrunk, by)
+
+    def _norms_by_shape(self) -> list[tuple[list[Tensor], Tensor]]:
+        """(weights, their group norms), the weights of one shape together, which takes a third of the kernels. The
+        norms are stacked, and broadcast against the stacked weights."""
+        alike: dict[tuple, list[Tensor]] = {}
         for _, layer, axis in self.get_conv_layers():
-            norms = _group_norms(layer.weight, axis)
-            # A group of zeros stays zeros: 1 - threshold / 0 = -inf, clamped to 0.
-            layer.weight.mul_((1.0 - threshold / norms).clamp_(min=0.0))
+            alike.setdefault((axis, layer.weight.shape), []).append(layer.weight)
+        return [(weights, _group_norms(torch.stack(weights), axis + 1, 0)) for (axis, _), weights in alike.items()]
 
 
 def _group_norms(weight: Tensor, *axes: int) -> Tensor:

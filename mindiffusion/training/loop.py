@@ -79,14 +79,16 @@ def train(
         log = Log(run)
         saver = Saver(run, log)
         display = Display(run, log, saver)
-        losses = _checked_losses(run)
+        here = run.schedule.position(max(run.next_step - 1, 0))  # as _train_stages: what is checked is what trains
+        start_stage(config.stages[here.stage])
+        losses = _checked_losses(run, penalty)
         ddp = DistributedDataParallel(losses, broadcast_buffers=False) if ranks.world_size > 1 else losses
         with memory_explained(run.config, ranks):
             warm_up_ddp(run.config, ranks, ddp, net)
         saver.begin()  # --overwrite deletes here, so all that can fail is above
         log.begin()
         display.begin()
-        step_function = make_step(run.config, ranks, ddp, optimizer, run.ema, penalty, after_backward, after_step)
+        step_function = make_step(run.config, ranks, ddp, optimizer, run.ema, after_backward, after_step)
         with memory_explained(run.config, ranks), StopSignals() as stop, log.progress():
             _train_stages(run, log, saver, display, step_function, start_stage, stop)
     _print_end(run)
@@ -110,10 +112,10 @@ def _print_end(run: Run) -> None:
     run.print_line(f"next: {draw}, or {measure}")
 
 
-def _checked_losses(run: Run) -> nn.Module:
+def _checked_losses(run: Run, penalty: Callable[[], Tensor] | None) -> nn.Module:
     """The losses, compiled where ``run.config`` wants it and their comparison with the eager ones allows it; else
     ``run.config`` and the layout of the weights follow. On a GPU one line says what was found."""
-    eager = Losses(run.process)
+    eager = Losses(run.process, penalty)
     losses = maybe_compile(run.config, eager, run.net, run.ranks)
     if run.config.compile and losses is eager:
         run.config = replace(run.config, compile="")

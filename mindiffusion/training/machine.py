@@ -130,7 +130,8 @@ def _loss_and_norm(precision: str, losses: Losses, net: nn.Module, batch: Batch,
     gradient = [torch.zeros_like(parameter) for parameter in net.parameters()]
     for x, t, eps in zip(*(part.split(at_once) for part in batch), strict=True):
         with autocast(precision, x.device):
-            share = losses(x, t, eps)["loss"] * (len(x) / len(batch[0]))
+            measured = losses(x, t, eps)
+            share = (measured["loss"] + measured.get("penalty", 0.0)) * (len(x) / len(batch[0]))
         torch._foreach_add_(gradient, torch.autograd.grad(share, list(net.parameters())))
         total += share.detach()
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))

@@ -17,15 +17,18 @@ Step = Callable[[Batch, float, float], dict[str, Tensor]]
 
 
 class Losses(nn.Module):
-    """The losses of a process as a module, which DistributedDataParallel and torch.compile take."""
+    """All that is summed to the loss of a step, as a module, which DistributedDataParallel and torch.compile take: the
+    losses of a process, and ``penalty()``, if there is one."""
 
-    def __init__(self, process: DDPM):
+    def __init__(self, process: DDPM, penalty: Callable[[], Tensor] | None = None):
         super().__init__()
         self.process = process
+        self.penalty = penalty
 
-    def forward(self, x: Tensor, t: Tensor, eps: Tensor) -> dict[str, Tensor]:
-        """As ``DDPM.losses``."""
-        return self.process.losses(x, t, eps)
+    def forward(self, x: Tensor, t: Tensor, eps: Tensor, last: bool = True) -> dict[str, Tensor]:
+        """As ``DDPM.losses``, and "penalty" in the ``last`` forward pass of a step."""
+        measured = self.process.losses(x, t, eps)
+        return {**measured, "penalty": self.penalty()} if self.penalty and last else measured
 
 
 def make_step(
@@ -34,7 +37,6 @@ def make_step(
     losses: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: Ema | None,
-    penalty: Callable[[], Tensor] | None = None,
     after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None = None,
     after_step: Callable[[float], None] | None = None,
 ) -> Step:
@@ -46,7 +48,7 @@ def make_step(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def step(batch: Batch, ema_weight: float, lr: float) -> dict[str, Tensor]:
-        measured = backward_pass(config, ranks, losses, batch, penalty)
+        measured = backward_pass(config, ranks, losses, batch)
         if after_backward:
             after_backward(ranks.average_)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -64,9 +66,7 @@ def make_step(
     return step
 
 
-def backward_pass(
-    config: TrainConfig, ranks: Ranks, losses: nn.Module, batch: Batch, penalty: Callable[[], Tensor] | None
-) -> dict[str, Tensor]:
+def backward_pass(config: TrainConfig, ranks: Ranks, losses: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """Leave the gradient of mean loss + penalty in the parameters, averaged over ranks. Returns the losses of this
     rank's share, "loss" with the penalty, and "penalty". Micro-batches are equal in size, so their mean is the mean."""
     per_pass = config.micro_batch_size or len(batch[0])
@@ -77,10 +77,10 @@ def backward_pass(
         last = index == len(passes) - 1
         with nullcontext() if last or ranks.world_size == 1 else losses.no_sync():
             with autocast(config.precision, ranks.device):
-                measured = losses(x, t, eps)
+                measured = losses(x, t, eps, last)
             loss = measured["loss"] / len(passes)
-            if last and penalty:
-                reg = penalty()
+            if "penalty" in measured:
+                reg = measured.pop("penalty")
                 loss = loss + reg
             loss.backward()
         sums = {name: sums.get(name, 0.0) + value.detach() for name, value in measured.items()}

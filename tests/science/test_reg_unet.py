@@ -61,7 +61,7 @@ def test_penalty_agrees_with_a_loop_over_channels():
 
 
 def test_lambda_zero_is_exactly_zero_without_a_graph():
-    penalty = make_net().get_group_l1_penalty(0.0)
+    penalty = make_net().penalty()
     assert penalty.item() == 0.0 and penalty.shape == () and not penalty.requires_grad
 
 
@@ -121,7 +121,7 @@ def test_zero_groups_stay_zero_and_biases_stay_as_they_are():
 
 def test_a_proximal_step_lowers_each_norm_by_the_threshold():
     net = make_net("proximal")
-    net.lam = 0.5
+    net.set_lam(0.5)
     before = net.channel_norms()
     net.after_step(lr=0.2)
     after = net.channel_norms()
@@ -133,7 +133,7 @@ def test_a_proximal_step_lowers_each_norm_by_the_threshold():
 def test_after_step_does_nothing_for_a_penalty_in_the_loss_or_lambda_zero(method, lam):
     net = make_net(method)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    net.lam = lam
+    net.set_lam(lam)
     net.after_step(lr=1.0)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
@@ -142,6 +142,15 @@ def test_penalty_carries_a_gradient_only_when_it_belongs_to_the_loss():
     for method in ("loss", "proximal"):
         net = make_net(method)
         assert net.penalty().item() == 0.0  # until a stage sets lambda
-        net.lam = LAM
+        net.set_lam(LAM)
         assert net.penalty().requires_grad == (method == "loss")
         assert net.penalty().item() == pytest.approx(brute_force_penalty(net, LAM), rel=1e-6)
+
+
+def test_a_compiled_penalty_follows_lambda_and_is_compiled_once():
+    net = make_net()
+    compiled = torch.compile(net.penalty, backend="eager", fullgraph=True)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for lam in (0.0, LAM, 2 * LAM):
+            net.set_lam(lam)
+            assert torch.equal(compiled(), net.penalty())

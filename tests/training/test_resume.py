@@ -139,7 +139,7 @@ def test_overwrite_deletes_nothing_before_the_new_run_can_take_a_step(finished, 
     shutil.copytree(finished(C), tmp_path, dirs_exist_ok=True)
     before = files(tmp_path)
 
-    def no_memory(run):
+    def no_memory(*_):
         raise UserError("out of memory")
 
     monkeypatch.setattr(training, "_checked_losses", no_memory)

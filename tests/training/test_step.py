@@ -37,7 +37,7 @@ def make_net(variant: str) -> NaiveUnet:
     if variant == "c":
         return NaiveUnet(3, 3, 8)
     net = RegNaiveUnet(3, 3, 8, "proximal" if variant == "cr-proximal" else "loss")
-    net.lam = 0.5
+    net.set_lam(0.5)
     return net
 
 
@@ -60,11 +60,12 @@ def train(variant: str, config: TrainConfig) -> tuple[NaiveUnet, Ema, list]:
     average = Ema(net, 0.9)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
     hooks = {}
+    penalty = None
     if variant.startswith("cr"):
-        hooks = {"penalty": net.penalty, "after_step": net.after_step}
+        hooks, penalty = {"after_step": net.after_step}, net.penalty
     if variant == "cs":
         hooks = {"after_backward": net.accumulate_channel_gradients}
-    step = make_step(config, Ranks(), Losses(CurriculumDDPM(net)), optimizer, average, **hooks)
+    step = make_step(config, Ranks(), Losses(CurriculumDDPM(net), penalty), optimizer, average, **hooks)
     return net, average, [step(batch, average.weight(n), config.lr) for n, batch in enumerate(batches())]
 
 

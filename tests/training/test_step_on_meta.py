@@ -58,7 +58,7 @@ def one_step(
     )
     net, ranks = NETS[variant]().to(META), Ranks(device=META)
     if variant.startswith("cr"):
-        net.lam = 0.5
+        net.set_lam(0.5)
     process = (SoftCurriculumDDPM if variant == "s" else CurriculumDDPM)(net).to(META)
     if variant == "s":
         process.set_power(0.5)
@@ -68,7 +68,7 @@ def one_step(
     optimizer = torch.optim.Adam(net.parameters(), foreach=True)  # there is no fused one on meta
     after_backward = hook or (net.accumulate_channel_gradients if variant.startswith("cs") else None)
     penalty, after_step = (net.penalty, net.after_step) if variant.startswith("cr") else (None, None)
-    step = make_step(config, ranks, Losses(process), optimizer, average, penalty, after_backward, after_step)
+    step = make_step(config, ranks, Losses(process, penalty), optimizer, average, after_backward, after_step)
     images = torch.zeros(16, 3, 32, 32, dtype=torch.uint8, device=META)
     run = Run(config, ranks, ImageData(images, {}), net, process, optimizer, None)
     batch = loop.draw_batch(run, images, run.schedule.order(0).to(META), 0)
