@@ -124,7 +124,8 @@ def main() -> None:
 def write_grid(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
     """Draw the images, together, and make a picture of them. Returns their number."""
     ranks.from_main(lambda: prepare_grid(args.output, args.overwrite))
-    steps = num_batches(ranks.share(args.num_samples)[1], args.batch_size) * num_evaluations(model, args.sampler)
+    mine = range(args.num_samples)[ranks.slice(args.num_samples)]
+    steps = num_batches(len(mine), args.batch_size) * num_evaluations(model, args.sampler)
     with progress_bar(steps, "sampling: ", ranks.is_main) as bar:
         images = draw_together(ranks, model, args.sampler, args.num_samples, on_step=bar.update, **how(args))
     ranks.from_main(lambda: save_grid(args.output, images, caption=caption(args, model)))
@@ -141,8 +142,7 @@ def fill_folder(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
         **{"precision": args.precision, "device": ranks.device.type},
     }
     missing = ranks.from_main(lambda: prepare_folder(args.output, asked, args.num_samples, args.overwrite))
-    first, count = ranks.share(len(missing))
-    batches = ranges(missing[first : first + count], args.batch_size)
+    batches = ranges(missing[ranks.slice(len(missing))], args.batch_size)
     try:
         with progress_bar(len(batches) * num_evaluations(model, args.sampler), "sampling: ", ranks.is_main) as bar:
             for start, size in batches:

@@ -185,10 +185,10 @@ def draw_together(
         if stop and stop.received:
             raise _Interrupted
 
-    first, mine = ranks.share(count)
+    mine = range(count)[ranks.slice(count)]
     images = torch.empty(0)
     with suppress(_Interrupted):
-        images = draw(model, sampler, mine, first, device=ranks.device, **({"on_step": check} | how))
+        images = draw(model, sampler, len(mine), mine.start, device=ranks.device, **({"on_step": check} | how))
     ranks.barrier()  # shares differ in size
     if stop and ranks.all_reduce_max(stop.received):
         return None

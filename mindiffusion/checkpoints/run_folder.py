@@ -13,7 +13,7 @@ from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import remove_leftovers, write_atomically
-from mindiffusion.runtime.locks import Held, hold
+from mindiffusion.runtime.locks import Timeout, hold
 
 # What a run writes, and so what --overwrite deletes: nothing else in the folders is touched.
 GRID_PATTERN = "stage[0-9]*_epoch[0-9]*.png"
@@ -57,7 +57,7 @@ def _reserve(config: TrainConfig, stack: ExitStack) -> None:
         _make(folder)
     try:
         stack.enter_context(hold(config.checkpoints_dir / LOCK, LOCK_PATIENCE))
-    except Held:
+    except Timeout:
         raise UserError(
             f"another run is writing in {config.checkpoints_dir}. Wait for its end, or choose another --output-dir."
         ) from None

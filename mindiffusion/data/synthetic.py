@@ -155,36 +155,21 @@ def coefficients(model: TwoFeatureModel, images: Tensor) -> tuple[Tensor, Tensor
     return p1 / model.coarse_amplitude, p2 / model.fine_amplitude, outside
 
 
-@dataclass(frozen=True)
-class Recovery:
-    """How well images show the two features of the synthetic data.
+def recovery_of(model: TwoFeatureModel, coarse: Tensor, fine: Tensor, outside: Tensor) -> dict[str, float]:
+    """How well images show the two features, out of what ``coefficients`` found in them.
 
-    ``coarse``, ``fine``: 0 as in noise of the level seen outside the features' span (or as in a blank image), 1 as in
-    the data. ``outside``: energy per pixel and colour outside the span, 0 in the data.
-    """
-
-    coarse: float
-    fine: float
-    outside: float
-
-
-def feature_recovery(model: TwoFeatureModel, images: Tensor) -> Recovery:
-    """Recovery of M1 and M2 in images (N, 3, S, S).
+    "coarse", "fine": 0 as in noise of the level seen outside the features' span (or as in a blank image), 1 as in the
+    data. "outside": energy per pixel and colour outside the span, 0 in the data.
 
     In the data each coefficient p is -1 or +1, so 1 - mean((|p| - 1)^2) is 1 there and 0 in a blank image. Noise would
     score too, by its magnitude alone, so the score that noise of the level outside the span gets is taken as the zero.
     """
-    return recovery_of(model, *coefficients(model, images))
-
-
-def recovery_of(model: TwoFeatureModel, coarse: Tensor, fine: Tensor, outside: Tensor) -> Recovery:
-    """The same out of what ``coefficients`` found."""
     level = float(outside.mean())
-    return Recovery(
-        _score(coarse, math.sqrt(level) / model.coarse_amplitude),
-        _score(fine, math.sqrt(level) / model.fine_amplitude),
-        level,
-    )
+    return {
+        "coarse": _score(coarse, math.sqrt(level) / model.coarse_amplitude),
+        "fine": _score(fine, math.sqrt(level) / model.fine_amplitude),
+        "outside": level,
+    }
 
 
 def _score(p: Tensor, noise: float) -> float:

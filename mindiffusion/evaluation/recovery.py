@@ -18,5 +18,4 @@ def recovery_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
         return torch.cat((coarse, fine, outside[:, None]), 1)
 
     parts = per_image(found, samples, settings.device).split([len(model.coarse), len(model.fine), 1], 1)
-    recovery = recovery_of(model, *parts)
-    return {f"recovery_{name}": Estimate(getattr(recovery, name)) for name in ("coarse", "fine", "outside")}
+    return {f"recovery_{name}": Estimate(value) for name, value in recovery_of(model, *parts).items()}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mindiffusion.data.synthetic import feature_recovery, two_feature_model
+from mindiffusion.data.synthetic import coefficients, recovery_of, two_feature_model
 from mindiffusion.reports.row_file import RowFile
 
 FEATURES = {"coarse": "coarse features (M1)", "fine": "fine features (M2)"}  # columns, and what people call them
@@ -21,13 +21,13 @@ class RecoveryFile(RowFile):
 
     def add(self, stage: int, samples: Tensor) -> str:
         """Measure samples (N, 3, S, S) of a stage (from 0), keep the numbers, and return them as a line to print."""
-        recovery = feature_recovery(two_feature_model(self.image_size, self.synthetic_set), samples)
-        row = {"stage": str(stage + 1)}
-        row |= {name: f"{getattr(recovery, name):.4f}" for name in COLUMNS[1:]}
+        model = two_feature_model(self.image_size, self.synthetic_set)
+        recovery = recovery_of(model, *coefficients(model, samples))
+        row = {"stage": str(stage + 1)} | {name: f"{value:.4f}" for name, value in recovery.items()}
         rows = [*(old for old in self.rows() if old["stage"] != row["stage"]), row]
         self.write(sorted(rows, key=lambda each: int(each["stage"])))
-        shares = ", ".join(f"{label} {getattr(recovery, name):.0%}" for name, label in FEATURES.items())
-        outside = f"outside both {recovery.outside:.4f} per pixel"
+        shares = ", ".join(f"{label} {recovery[name]:.0%}" for name, label in FEATURES.items())
+        outside = f"outside both {recovery['outside']:.4f} per pixel"
         return f"recovered in samples after stage {stage + 1}: {shares}; {outside}"
 
 

@@ -20,7 +20,7 @@ from mindiffusion.runtime.files import (
     write_atomically,
     write_errors_explained,
 )
-from mindiffusion.runtime.locks import Held, hold
+from mindiffusion.runtime.locks import Timeout, hold
 
 MOST, MOST_OF_GRID = 10**6, 4096  # images of a folder, whose names have six digits, and of a picture
 NUMBERED = "[0-9]" * 6 + ".png"  # what save_images writes, and so what --overwrite deletes
@@ -46,7 +46,7 @@ def claimed(output: Path) -> Iterator[None]:
         with write_errors_explained(folder):
             try:
                 stack.enter_context(hold(folder / f".{output.name}.lock", patience=0))
-            except Held:
+            except Timeout:
                 advice = "wait for it, or choose another --output."
                 raise UserError(f"another sample.py is writing {output}: {advice}") from None
         yield

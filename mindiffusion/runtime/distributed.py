@@ -46,14 +46,10 @@ class Ranks:
         return self.rank == 0
 
     def slice(self, total: int) -> slice:
-        """The part of a batch of ``total`` items that belongs to this rank. ``total`` divides by ``world_size``."""
-        share = total // self.world_size
-        return slice(self.rank * share, (self.rank + 1) * share)
-
-    def share(self, total: int) -> tuple[int, int]:
-        """(first, count) of this rank's part of ``total`` items, which need not divide: the first ranks get more."""
+        """The part of ``total`` items that belongs to this rank. Where they do not divide the first ranks get more."""
         least, more = divmod(total, self.world_size)
-        return self.rank * least + min(self.rank, more), least + (self.rank < more)
+        first = self.rank * least + min(self.rank, more)
+        return slice(first, first + least + (self.rank < more))
 
     def barrier(self) -> None:
         """Wait, for up to a day, until every rank is here."""
@@ -142,20 +138,20 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     keep_compiled_code()  # PyTorch chooses a place when the first optimizer is made
     world_size, local_rank = _place_in_job()
     if world_size == 1:
-        attempt = _count_attempt(_agent_store())
-        yield Ranks(device=_ready_device(device_name, local_rank), restarted=attempt > 1)
+        yield Ranks(device=_ready_device(device_name, local_rank), restarted=_count_attempt() > 1)
         return
     with handled_by(signal.SIG_DFL):  # here processes wait for minutes where no handler of Python runs: let them kill
-        (store, attempt), rank = _fresh_store(), int(os.environ["RANK"])
+        store, rank = _fresh_store(), int(os.environ["RANK"])
         backend = "cpu:gloo,cuda:nccl" if device_name != "cpu" and torch.cuda.is_available() else "gloo"
         where = {"store": store, "rank": rank, "world_size": world_size} if store else {}
         dist.init_process_group(backend, timeout=STEP_TIMEOUT, **where)
         patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
-    ranks = Ranks(rank, local_rank, world_size, CPU, patient_group, attempt > 1)
+    ranks = Ranks(rank, local_rank, world_size, CPU, patient_group)
     try:
+        restarted = ranks.from_main(lambda: _count_attempt() > 1)
         device = ranks.run_on_all(lambda: _ready_device(device_name, local_rank))
         ranks.check_equal({"device": device.type}, "Give --device cpu, or leave the machines without a usable GPU out.")
-        yield replace(ranks, device=device)
+        yield replace(ranks, device=device, restarted=restarted)
     except (UserError, Stopped):
         _leave_group()
         raise
@@ -213,16 +209,16 @@ def _agent_store() -> dist.Store | None:
     return dist.TCPStore(address, port, is_master=False, timeout=STEP_TIMEOUT)
 
 
-def _count_attempt(store: dist.Store | None) -> int:
+def _count_attempt() -> int:
     """How often this job has been started, this time included. Called by rank 0, of which each attempt has one.
     (torchrun's own count, TORCHELASTIC_RESTART_COUNT, does not rise when a machine joins or leaves.)"""
+    store = _agent_store()
     count = store.add("mindiffusion attempts", 1) if store else 1
     return max(count, 1 + int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
 
 
-def _fresh_store() -> tuple[dist.Store | None, int]:
-    """torchrun's store, under a prefix of this attempt alone, and which attempt this is. Without torchrun PyTorch makes
-    its own store, and this is None.
+def _fresh_store() -> dist.Store | None:
+    """torchrun's store, under a prefix of this attempt alone; None without torchrun, where PyTorch makes its own.
 
     After a restart torchrun's store still has the addresses of processes that are gone, and PyTorch connects to those
     (https://github.com/pytorch/pytorch/issues/135712). Its restart count differs between machines, so the prefix has to
@@ -230,15 +226,13 @@ def _fresh_store() -> tuple[dist.Store | None, int]:
     """
     store = _agent_store()
     if store is None:
-        return None, _count_attempt(None)
+        return None
     rank, name = int(os.environ["RANK"]), uuid.uuid4().hex
     if rank > 0:
         store.set(f"hello/{rank}", name)
         prefix = store.get(f"answer/{name}").decode()
         store.set(f"here/{prefix}/{rank}", "")
-        return dist.PrefixStore(prefix, store), int(store.get(f"attempt/{prefix}"))
-    attempt = _count_attempt(store)
-    store.set(f"attempt/{name}", str(attempt))
+        return dist.PrefixStore(prefix, store)
     missing = set(range(1, int(os.environ["WORLD_SIZE"])))
     deadline = time.monotonic() + STEP_TIMEOUT.total_seconds()
     while missing:
@@ -249,4 +243,4 @@ def _fresh_store() -> tuple[dist.Store | None, int]:
         if missing and time.monotonic() > deadline:
             raise RuntimeError(f"ranks {sorted(missing)} did not come within {STEP_TIMEOUT}")
         time.sleep(0.02)
-    return dist.PrefixStore(name, store), attempt
+    return dist.PrefixStore(name, store)

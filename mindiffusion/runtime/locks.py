@@ -11,15 +11,11 @@ POLL = 0.2  # seconds between two attempts
 UNKNOWN = {getattr(errno, name, None) for name in ("ENOSYS", "ENOLCK", "EOPNOTSUPP", "ENOTSUP")}
 
 
-class Held(Exception):
-    """Another process has the lock."""
-
-
 @contextmanager
 def hold(path: Path, patience: float = -1, on_wait: Callable[[], object] = lambda: None) -> Iterator[bool]:
     """Hold the lock file ``path`` in the block. Yields False where the file system knows no locks.
 
-    Held if another process has it for longer than ``patience`` seconds (-1: no end); ``on_wait`` is called before a
+    Timeout if another process has it for longer than ``patience`` seconds (-1: no end); ``on_wait`` is called before a
     wait. OSError if the file is not one to lock: a link, which is not followed, or one that another user has shut.
     """
     # For everyone, whatever the umask: what counts is who may write in the folder.
@@ -31,7 +27,7 @@ def hold(path: Path, patience: float = -1, on_wait: Callable[[], object] = lambd
             on_wait()
             lock.acquire(timeout=patience)
     except Timeout:
-        raise Held(path) from None
+        raise
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in UNKNOWN:
             raise

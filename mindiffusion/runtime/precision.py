@@ -24,17 +24,12 @@ def resolve_precision(precision: str, device: torch.device, long_run: bool = Fal
 
     UserError if bf16 was asked of a GPU without it.
     """
-    if device.type == "mps" and precision == "bf16":
-        raise UserError("bf16 has not been tried on Apple's GPUs: use --precision fp32.")
-    if device.type == "mps":
-        return "fp32"
-    on_gpu = device.type == "cuda"
-    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
-    if precision == "auto":
-        return "bf16" if has_bf16 and (long_run or on_gpu) else "fp32"
-    if precision == "bf16" and on_gpu and not has_bf16:
-        raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16 arithmetic: use --precision fp32.")
-    return precision
+    if device.type == "cpu":
+        return ("bf16" if long_run and cpu_has_bf16() else "fp32") if precision == "auto" else precision
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and not has_bf16:
+        raise UserError("This GPU has no bf16 arithmetic, or it was never tried there: use --precision fp32.")
+    return ("bf16" if has_bf16 else "fp32") if precision == "auto" else precision
 
 
 def widest(device: torch.device) -> torch.dtype:

@@ -8,7 +8,7 @@ import sys
 import pytest
 from helpers import ROOT
 
-from mindiffusion.runtime.locks import Held, hold
+from mindiffusion.runtime.locks import Timeout, hold
 
 HOLDER = """
 import sys, time
@@ -24,7 +24,7 @@ def test_a_lock_has_one_holder_and_goes_with_its_process(tmp_path):
     path, waits = tmp_path / "x.lock", []
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(Held), hold(path, 0.3, lambda: waits.append(1)):
+    with pytest.raises(Timeout), hold(path, 0.3, lambda: waits.append(1)):
         pass
     holder.kill()
     holder.wait()
