@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from mindiffusion.checkpoints.checkpoint import LATEST, PREVIOUS, BadCheckpoint
-from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, build_network, check_finite, read_weights
+from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, build_network, read_weights
 from mindiffusion.runtime.plain_text import plain
 
 
@@ -28,10 +28,8 @@ class Model:
 
 def open_model(path: Path, raw: bool = False) -> Model:
     """The model that ``path`` names, with its averaged weights, or with ``raw`` the last ones. UserError as
-    ``read_weights`` and ``check_finite``."""
-    weights = read_weights(path, raw=raw)
-    check_finite(weights)
-    return model_of(weights)
+    ``read_weights``."""
+    return model_of(read_weights(path, raw=raw))
 
 
 def model_of(weights: Weights) -> Model:

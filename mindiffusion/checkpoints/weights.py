@@ -32,12 +32,22 @@ AVERAGED, RAW, ORIGINAL = "averaged", "raw", "original"  # the moving average, t
 @dataclass(frozen=True)
 class Weights:
     """A network's state dict and the checkpoint it came from (None for a bare state dict). Of an export ``checkpoint``
-    is its config.json, which has the fields that say how to sample. ``kind``: AVERAGED, RAW or ORIGINAL."""
+    is its config.json, which has the fields that say how to sample. ``kind``: AVERAGED, RAW or ORIGINAL.
+
+    BadCheckpoint if a weight is no number (NaN) or infinite: images of such weights would be black."""
 
     path: Path
     state: dict[str, Tensor]
     checkpoint: dict[str, Any] | None
     kind: str = ORIGINAL
+
+    def __post_init__(self) -> None:
+        for name, value in self.state.items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise BadCheckpoint(
+                    f"{self.path} holds {self.kind} weights that are not numbers (NaN or infinite, in {name}): the "
+                    "run has diverged. Name an earlier checkpoint of it, stage1.pt say."
+                )
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -61,16 +71,6 @@ def weights_digest(state: dict[str, Tensor]) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def check_finite(weights: Weights) -> None:
-    """BadCheckpoint if a number of the weights is none (NaN) or infinite: their images would be black."""
-    for name, value in weights.state.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise BadCheckpoint(
-                f"{weights.path} holds {weights.kind} weights that are not numbers (NaN or infinite, in {name}): the "
-                "run has diverged. Name an earlier checkpoint of it, stage1.pt say."
-            )
 
 
 def read_weights(path: Path, raw: bool = False) -> Weights:
@@ -141,7 +141,7 @@ def init_parameters(net: NaiveUnet, weights: Weights) -> None:
     """Copy the weights into the parameters of ``net``; its buffers (a channel mask) stay as they are.
 
     BadCheckpoint, with nothing copied, if a parameter is missing or of another shape, or if the two networks have
-    another parametrization: their parameters have the same shapes and another meaning; or if a weight is no number.
+    another parametrization: their parameters have the same shapes and another meaning.
     """
     theirs = network_class(weights)
     if theirs.parametrization != net.parametrization:
@@ -155,7 +155,6 @@ def init_parameters(net: NaiveUnet, weights: Weights) -> None:
             f"{weights.path} draws images of {channels} colour channel(s), and this network of {net.in_channels}: "
             "weights for grey images cannot begin a run on colour ones."
         )
-    check_finite(weights)
     parameters = dict(net.named_parameters())
     for name, parameter in parameters.items():
         shape = tuple(weights.state[name].shape) if name in weights.state else "absent"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mindiffusion.checkpoints.find import WAYS, is_model
 from mindiffusion.checkpoints.models import model_name
-from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, check_finite, read_weights
+from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, read_weights
 from mindiffusion.data.decode import read_image
 from mindiffusion.data.image_files import find_images
 from mindiffusion.data.images import load_images
@@ -55,7 +55,6 @@ def find_subjects(
 def _find_subject(path: Path, raw: bool) -> Subject:
     if is_model(path):
         weights = read_weights(path, raw)
-        check_finite(weights)
         if (channels := weights.state[LAST_WEIGHT].shape[0]) != 3:
             raise UserError(
                 f"{path} draws images of {channels} channel(s): what is measured here is for colour images."

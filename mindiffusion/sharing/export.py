@@ -25,7 +25,6 @@ from mindiffusion.checkpoints.weights import (
     EXPORT_VERSION,
     Weights,
     build_network,
-    check_finite,
     weights_digest,
 )
 from mindiffusion.config import identity_fields
@@ -49,7 +48,6 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: boo
     if folder.exists() and not (overwrite and _replaceable(folder)):
         hint = "--overwrite replaces an export only" if overwrite else "choose another folder, or use --overwrite"
         raise UserError(f"{folder} is there already: {hint}.")
-    check_finite(weights)
     net = build_network(weights)
     about = describe(weights, raw) | {"stored": "float16" if half else "float32"}
     if half:

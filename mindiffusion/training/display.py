@@ -24,23 +24,24 @@ from mindiffusion.training.log import Log
 from mindiffusion.training.machine import memory_explained
 from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
+from mindiffusion.training.schedule import Epoch
 
 BATCH = 64  # samples of a grid that a rank draws at a time
 GRID_SHARE = 0.05  # of the time: where a grid every epoch costs more (short epochs on a fast GPU), some are left out
 
 
-def grid_caption(config: TrainConfig, stage: int, epoch: int, t_stop: int, block: int = 1) -> list[str]:
+def grid_caption(config: TrainConfig, here: Epoch, t_stop: int, block: int) -> list[str]:
     """The lines above a grid: the run and where it stands, what the network has been trained on, how it was drawn.
     ``block``: over how many pixels a side the samples were averaged."""
     variant = config.variant.upper() or "control"
-    where = f"stage {stage + 1} of {len(config.stages)} ({config.stages[stage].name})"
+    where = f"stage {here.stage + 1} of {len(config.stages)} ({config.stages[here.stage].name})"
     size = config.image_size // block
     coarse = f", at {size}x{size} pixels: finer is noise" if size > 1 else ", one colour for the whole image"
     coarse = coarse if block > 1 else ""
     trained = f"trained on t >= {t_stop} of {config.n_T}: the estimate of the clean image there{coarse}"
     trained = trained if t_stop else f"trained on all {config.n_T} timesteps"
     return [
-        f"{variant}, {where}, epoch {epoch + 1} of {config.total_epochs}",
+        f"{variant}, {where}, epoch {here.number + 1} of {config.total_epochs}",
         f"{trained} | {config.grid_sampler.describe()}",
     ]
 
@@ -75,37 +76,29 @@ class Display:
             later = command("python", "-m", "mindiffusion.reports.figures", self.folder)
             self.run.print_line(f"no figures: {advice('matplotlib')} Later: {later}")
 
-    def finish_epoch(self, stage: int, epoch: int, stop: StopSignals) -> None:
+    def finish_epoch(self, here: Epoch, stop: StopSignals) -> None:
         """Draw, measure and show what is not there yet. Raises Stopped, with all saved, if a signal came to any rank
         while samples were drawn."""
-        run = self.run
-        done = run.schedule.steps_of(epoch)[-1] + 1
-        last_of_stage = run.schedule.ends_stage(stage, epoch)
-        grid = self.folder / f"stage{stage + 1}_epoch{epoch + 1:03d}.png"
-        position = {"stage": stage + 1, "epoch": epoch + 1, "step": done}
-        position["images"] = done * run.config.global_batch_size
-        with run.meter.paused():
-            new = run.ranks.from_main(lambda: self._measure_bands(position))
-        if run.config.num_samples and run.ranks.from_main(lambda: self._grid_due(grid, epoch, last_of_stage)):
-            began = time.monotonic()
-            advice = grid_memory_advice(run.config, run.ranks)
-            with run.meter.paused(), memory_explained(run.config, run.ranks, advice):
+        run, began = self.run, time.monotonic()
+        grid = self.folder / f"stage{here.stage + 1}_epoch{here.number + 1:03d}.png"
+        with run.meter.paused(), memory_explained(run.config, run.ranks, grid_memory_advice(run.config, run.ranks)):
+            new, due = run.ranks.from_main(lambda: (self._measure_bands(here), self._grid_due(grid, here)))
+            if due:
                 samples = self._draw(stop)
                 if samples is None:
-                    self.saver.stop(done, run.ranks.all_reduce_max(stop.received))
-                run.ranks.from_main(lambda: self._write_grid(grid, samples, stage, epoch, done))
-            self.drawn_at, self.grid_seconds = time.monotonic(), time.monotonic() - began
-        with run.meter.paused():
-            run.ranks.from_main(lambda: self._show(done, grid, new, last_of_stage))
+                    self.saver.stop(here.done, run.ranks.all_reduce_max(stop.received))
+                run.ranks.from_main(lambda: self._write_grid(grid, samples, here))
+                self.drawn_at, self.grid_seconds = time.monotonic(), time.monotonic() - began
+            run.ranks.from_main(lambda: self._show(here, grid, new))
 
-    def _grid_due(self, grid: Path, epoch: int, last_of_stage: bool) -> bool:
+    def _grid_due(self, grid: Path, here: Epoch) -> bool:
         """Whether this epoch gets a grid: at a stage's end always. On a CPU that is a function of the epoch alone, so
         that a resumed run has the grids of an uninterrupted one."""
         every = self.run.config.grid_every
-        if last_of_stage or grid.exists():
-            return not grid.exists()
+        if here.ends_stage or grid.exists() or not self.run.config.num_samples:
+            return bool(self.run.config.num_samples) and not grid.exists()
         if every or self.run.ranks.device.type == "cpu":
-            return (epoch + 1) % max(every, 1) == 0
+            return (here.number + 1) % max(every, 1) == 0
         return self.grid_seconds <= GRID_SHARE * (time.monotonic() - self.drawn_at)
 
     def _draw(self, stop: StopSignals) -> Tensor | None:
@@ -115,36 +108,33 @@ class Display:
         how = {"seed": config.seed, "batch_size": BATCH, "precision": config.precision}
         return draw_together(run.ranks, model, config.grid_sampler, config.num_samples, stop, **how)
 
-    def _measure_bands(self, position: dict[str, int]) -> bool:
-        """A row of bands.csv, unless it is there; ``position`` has what is done, under the names of row_file.COUNTS.
-        Returns whether it is new."""
-        new = not self.band_file.has(position["step"])
+    def _measure_bands(self, here: Epoch) -> bool:
+        """A row of bands.csv, unless it is there. Returns whether it is new."""
+        new = not self.band_file.has(here.done)
         if new:
+            images = here.done * self.run.config.global_batch_size
+            position = {"stage": here.stage + 1, "epoch": here.number + 1, "step": here.done, "images": images}
             self.band_file.add(position, self.band_file.measure(self.run.sampling_net, self.run.process))
         return new
 
-    def _write_grid(self, path: Path, samples: Tensor, stage: int, epoch: int, done: int) -> None:
+    def _write_grid(self, path: Path, samples: Tensor, here: Epoch) -> None:
         """The grid, at the resolution that can be read where the network has not been trained down to t = 0."""
         config, t_stop, block = self.run.config, self.run.process.t_stop, 1
-        if self.run.schedule.ends_stage(stage, epoch) and is_synthetic(config.data_path):
-            self.run.print_line(self.recovery_file.add(stage, samples))
+        if here.ends_stage and is_synthetic(config.data_path):
+            self.run.print_line(self.recovery_file.add(here.stage, samples))
         if t_stop:
-            loss = self.band_file.losses(done)[min(t_stop * NUM_BANDS // config.n_T, NUM_BANDS - 1)]
+            loss = self.band_file.losses(here.done)[min(t_stop * NUM_BANDS // config.n_T, NUM_BANDS - 1)]
             block = readable_block(self.run.process, t_stop, loss, config.image_size)
-        save_grid(
-            path,
-            average_blocks(samples, block),
-            self.run.data,
-            grid_caption(config, stage, epoch, t_stop, block),
-        )
+        caption = grid_caption(config, here, t_stop, block)
+        save_grid(path, average_blocks(samples, block), self.run.data, caption)
 
-    def _show(self, step: int, grid: Path, new: bool, last_of_stage: bool) -> None:
+    def _show(self, here: Epoch, grid: Path, new: bool) -> None:
         """TensorBoard, if what was measured is ``new``, and at a stage's end the figures."""
         if new and self.log.tensorboard:
-            self.log.tensorboard.add_bands(self.band_file.losses(step), step)
+            self.log.tensorboard.add_bands(self.band_file.losses(here.done), here.done)
             if grid.exists():
-                self.log.tensorboard.add_picture("samples", grid, step)
-        if last_of_stage and (new or not (self.folder / "figure_loss.png").exists()):
+                self.log.tensorboard.add_picture("samples", grid, here.done)
+        if here.ends_stage and (new or not (self.folder / "figure_loss.png").exists()):
             self._draw_figures()
 
     def _draw_figures(self) -> None:

@@ -79,8 +79,7 @@ def train(
         log = Log(run)
         saver = Saver(run, log)
         display = Display(run, log, saver)
-        here = run.schedule.position(max(run.next_step - 1, 0))  # as _train_stages: what is checked is what trains
-        start_stage(config.stages[here.stage])
+        start_stage(config.stages[run.first_place[0]])  # what is checked is what trains
         losses = _checked_losses(run, penalty)
         ddp = DistributedDataParallel(losses, broadcast_buffers=False) if ranks.world_size > 1 else losses
         with memory_explained(run.config, ranks):
@@ -137,24 +136,24 @@ def _train_stages(
     """The loop over stages, epochs and steps, from the run's next step to the end."""
     config, ranks, schedule, next_step = run.config, run.ranks, run.schedule, run.next_step
     images = device_images(run.data, ranks.device)
-    # Re-enter the epoch of the last step done, which may have been killed before its grid was drawn.
-    first_stage, first_epoch = schedule.position(max(next_step - 1, 0))
+    first_stage, first_epoch = run.first_place
     for stage in range(first_stage, len(config.stages)):
         start_stage(config.stages[stage])
         log.announce(stage)
-        for epoch in schedule.epochs_of(stage)[max(first_epoch - schedule.epochs_of(stage)[0], 0) :]:
-            order = schedule.order(epoch).to(images.device)
-            for step in range(max(next_step, schedule.steps_of(epoch)[0]), schedule.steps_of(epoch)[-1] + 1):
-                torch.manual_seed(
-                    derive_seed(config.seed, "step", step * ranks.world_size + ranks.rank)
-                )  # dropout, say
+        for epoch in schedule.epochs_of(stage):
+            if epoch.number < first_epoch:
+                continue
+            order = schedule.order(epoch.number).to(images.device)
+            for step in range(max(next_step, epoch.steps[0]), epoch.done):
+                seed = derive_seed(config.seed, "step", step * ranks.world_size + ranks.rank)
+                torch.manual_seed(seed)  # of dropout, say
                 batch = draw_batch(run, images, order, step)
                 ema_weight = run.ema.weight(step) if run.ema else 0.0
                 log.finish_step(step + 1, step_function(batch, ema_weight, schedule.lr(step)))
                 saver.finish_step(step + 1, stop)
-            check_ranks_agree(ranks, run.net, f"at the end of epoch {epoch + 1}")
-            saver.finish_epoch(stage, epoch)
-            display.finish_epoch(stage, epoch, stop)
+            check_ranks_agree(ranks, run.net, f"at the end of epoch {epoch.number + 1}")
+            saver.finish_epoch(epoch)
+            display.finish_epoch(epoch, stop)
 
 
 def draw_batch(run: Run, images: Tensor, order: Tensor, step: int) -> Batch:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint, Found
 from mindiffusion.checkpoints.same_run import check_same_run, optimizer_options
-from mindiffusion.checkpoints.weights import Weights, check_finite, init_parameters, load_state, read_weights
+from mindiffusion.checkpoints.weights import Weights, init_parameters, load_state, read_weights
 from mindiffusion.config import PLACES, TrainConfig
 from mindiffusion.data.images import ImageData
 from mindiffusion.ddpm import DDPM
@@ -63,6 +63,12 @@ class Run:
         return memory_format(self.config.precision, self.ranks.device, self.config.compile)
 
     @property
+    def first_place(self) -> tuple[int, int]:
+        """The stage and epoch to begin in: that of the last step done, which may have been killed before its grid was
+        drawn."""
+        return self.schedule.position(max(self.next_step - 1, 0))
+
+    @property
     def sampling_net(self) -> NaiveUnet:
         """The averaged network; the trained one where no average is kept."""
         return self.ema.net if self.ema else self.net
@@ -96,8 +102,7 @@ class Run:
     def _restore_state(self, found: Found) -> None:
         for net, kind in ((self.net, "model"), (self.ema and self.ema.net, "ema")):
             if net:
-                check_finite(Weights(found.path, found.content[kind], None, kind))
-                load_state(net, found.content[kind])
+                load_state(net, Weights(found.path, found.content[kind], None, kind).state)
         load_optimizer(self.optimizer, found.content["optimizer"])
         self.meter.load_state(found.content["interval"])
         self.net.load_training_state(found.content["training_state"])

@@ -16,6 +16,7 @@ from mindiffusion.runtime.signals import Stopped, StopSignals, signal_name
 from mindiffusion.runtime.terminal import command_to_resume
 from mindiffusion.training.log import Log
 from mindiffusion.training.run import Run
+from mindiffusion.training.schedule import Epoch
 
 SAVE_SHARE = 0.01  # of the time: where saving every epoch costs more, the ends of some epochs go unsaved
 CHECKPOINT_DUE = 1  # a wish; a signal's is larger by its number
@@ -72,19 +73,17 @@ class Saver:
         if wish:
             self._save(done)
 
-    def finish_epoch(self, stage: int, epoch: int) -> None:
+    def finish_epoch(self, here: Epoch) -> None:
         """Save, unless that would take too much of the time; at the end of a stage keep a checkpoint of it, unless
         there is one."""
         run = self.run
-        done = run.schedule.steps_of(epoch)[-1] + 1
-        last_of_stage = run.schedule.ends_stage(stage, epoch)
         # Rank 0 alone knows what saving takes.
         due = run.ranks.is_main and time.monotonic() - self.saved_at > self.save_seconds / SAVE_SHARE
-        if run.ranks.all_reduce_max(int(last_of_stage or due)):
-            self._save(done)
-        path = run.config.checkpoints_dir / f"stage{stage + 1}.pt"
-        if last_of_stage and not run.ranks.from_main(path.exists):
-            self._save(done, path)
+        if run.ranks.all_reduce_max(int(here.ends_stage or due)):
+            self._save(here.done)
+        path = run.config.checkpoints_dir / f"stage{here.stage + 1}.pt"
+        if here.ends_stage and not run.ranks.from_main(path.exists):
+            self._save(here.done, path)
 
     def stop(self, done: int, number: int) -> NoReturn:
         """Save, and raise Stopped for the signal of this number."""

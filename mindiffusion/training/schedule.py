@@ -1,11 +1,27 @@
 """Where a run stands: the stage, epoch and step of every optimizer step, as functions of the step number alone."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import make_generator
+
+
+class Epoch(NamedTuple):
+    """``number`` and ``steps`` count from 0 over the whole run; ``ends_stage``: whether it is the last of its stage."""
+
+    stage: int
+    number: int
+    steps: range
+    ends_stage: bool
+
+    @property
+    def done(self) -> int:
+        """How many steps are done at its end."""
+        return self.steps.stop
 
 
 class Schedule:
@@ -38,17 +54,10 @@ class Schedule:
         epoch = step // self.steps_per_epoch
         return sum(first <= epoch for first in self.first_epochs) - 1, epoch
 
-    def epochs_of(self, stage: int) -> range:
+    def epochs_of(self, stage: int) -> list[Epoch]:
         """The epochs of a stage."""
-        return range(self.first_epochs[stage], self.first_epochs[stage + 1])
-
-    def steps_of(self, epoch: int) -> range:
-        """The steps of an epoch."""
-        return range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
-
-    def ends_stage(self, stage: int, epoch: int) -> bool:
-        """Whether this epoch is the last of the stage."""
-        return epoch == self.epochs_of(stage)[-1]
+        numbers, size = range(self.first_epochs[stage], self.first_epochs[stage + 1]), self.steps_per_epoch
+        return [Epoch(stage, n, range(n * size, (n + 1) * size), n == numbers[-1]) for n in numbers]
 
     def lr(self, step: int) -> float:
         """The learning rate of optimizer step ``step``: constant, or falling linearly to 0 at the end of the run."""

@@ -10,7 +10,6 @@ from mindiffusion.checkpoints.checkpoint import BadCheckpoint
 from mindiffusion.checkpoints.weights import (
     Weights,
     build_network,
-    check_finite,
     init_parameters,
     read_weights,
     weights_digest,
@@ -97,9 +96,8 @@ def test_init_parameters_of_a_misfit_copies_nothing():
     last_differs = NaiveUnet(3, 3, 8).state_dict() | {"out.bias": torch.zeros(4)}
     last_absent = {name: value for name, value in last_differs.items() if name != "out.bias"}
     grey = NaiveUnet(1, 1, 8).state_dict()
-    no_number = NaiveUnet(3, 3, 8).state_dict() | {"out.bias": torch.tensor([0.0, float("nan"), 0.0])}
     told = ((wider, "--n-feat"), (last_differs, "--n-feat"), (last_absent, "--n-feat"))
-    for state, words in (*told, (grey, "grey images"), (no_number, "not numbers")):
+    for state, words in (*told, (grey, "grey images")):
         with pytest.raises(BadCheckpoint, match=rf"misfit\.pth.*{words}"):
             init_parameters(net, Weights(Path("misfit.pth"), state, None))
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
@@ -113,9 +111,7 @@ def test_a_digest_knows_the_same_weights_again_and_no_others(tmp_path):
         assert weights_digest(state | {"out.bias": other}) != weights_digest(state)
 
 
-def test_weights_that_are_no_numbers_are_refused_by_name():
-    state = make_net().state_dict()
-    check_finite(Weights(Path("good.pt"), state, None))
-    for bad in (float("nan"), float("inf")):
-        with pytest.raises(BadCheckpoint, match=r"bad\.pt holds .*NaN or infinite, in out\.bias.*earlier checkpoint"):
-            check_finite(Weights(Path("bad.pt"), state | {"out.bias": torch.full((3,), bad)}, None))
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(bad):
+    with pytest.raises(BadCheckpoint, match=r"bad\.pt holds .*NaN or infinite, in out\.bias.*earlier checkpoint"):
+        Weights(Path("bad.pt"), make_net().state_dict() | {"out.bias": torch.full((3,), bad)}, None)
