@@ -36,34 +36,27 @@ def collect(output: Path, tables: Path) -> None:
             here = {"cell": folder.parent.name, "seed": int(folder.name.removeprefix("seed"))}
             runs.append({**here, **run_facts(folder, state)})
             results += [{**here, **row} for row in tidy(read_evaluation(folder / "evaluation" / JSON_NAME))]
-    grow_tables(tables, results, runs)
-
-
-def grow_tables(tables: Path, results: list[dict], runs: list[dict]) -> None:
-    """Add rows to both tables of a folder."""
     tables.mkdir(parents=True, exist_ok=True)
-    for name, columns, rows in (("results.csv", RESULT_COLUMNS, results), ("runs.csv", RUN_COLUMNS, runs)):
-        grow_csv(tables / name, columns, rows)
+    grow_csv(tables / "results.csv", RESULT_COLUMNS, results)
+    grow_csv(tables / "runs.csv", RUN_COLUMNS, runs)
 
 
 def run_facts(trained: Path, state: dict) -> dict:
-    """The row of runs.csv of the run in a folder; ``state`` is what done.json says of it, {} without one."""
-    contents, checkpoints = (next(trained.glob(f"{kind}_*"), None) for kind in ("contents", "checkpoints"))
-    if contents is None or checkpoints is None:
-        raise UserError(f"{trained} holds no run: there is no contents_* or no checkpoints_* in it.")
+    """The row of runs.csv of the run in a folder; ``state`` is what done.json says of it."""
+    contents, checkpoints = (next(trained.glob(f"{kind}_*")) for kind in ("contents", "checkpoints"))
     config = json.loads((contents / "config.json").read_text())
     rows = read_metrics(contents / "metrics.csv")
     speeds = sorted(float(row["images_per_s"]) for row in rows)
     return {
         "images": rows[-1]["images"],
-        "train_seconds": round(state.get("train_seconds", 0.0), 1) or "",
+        "train_seconds": round(state["train_seconds"], 1),
         "images_per_s": round(speeds[len(speeds) // 2], 1),
         "last_mse": rows[-1]["mse"],
         "device": config["device"],
         "precision": config["precision"],
         "torch": config["torch"],
-        "commit": state.get("commit", ""),
-        "settings": state.get("settings", ""),
+        "commit": state["commit"],
+        "settings": state["settings"],
         "weights_digest": weights_digest(read_weights(checkpoints / "latest.pt").state),
     }
 

@@ -104,18 +104,10 @@ class Harness:
     def _evaluate(self, folder: Path) -> None:
         last = next(folder.glob("checkpoints_*")) / "latest.pt"
         shutil.rmtree(folder / "evaluation", ignore_errors=True)  # of a call that was stopped
-        common = ["--data-path", self.study.data_path, "--no-plots"]
-        common += ["--eval-images", self.study.eval_images] if self.study.eval_images else []
-        command = [
-            sys.executable,
-            str(ROOT / "evaluate.py"),
-            str(last),
-            "--names",
-            FINAL,
-            *common,
-            *self.study.evaluate,
-        ]
-        self.caller.call([*command, "--output-dir", str(folder / "evaluation")], folder / "log.txt")
+        command = [sys.executable, str(ROOT / "evaluate.py"), str(last), "--names", FINAL]
+        command += ["--data-path", self.study.data_path, "--no-plots", "--output-dir", str(folder / "evaluation")]
+        command += ["--eval-images", self.study.eval_images] if self.study.eval_images else []
+        self.caller.call([*command, *self.study.evaluate], folder / "log.txt")
 
     def _train_command(self, cell: Cell, seed: int, folder: Path, images_per_epoch: int) -> list[str]:
         values = {name: v if isinstance(v, str) else json.dumps(v) for name, v in all_constants(cell).items()}

@@ -9,7 +9,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mindiffusion.checkpoints.models import Model, open_model
-from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.data.images import parse_range
 from mindiffusion.evaluation.settings import to_bytes
 from mindiffusion.evaluation.subjects import RealImages, load_real
@@ -25,11 +24,6 @@ class Network(NamedTuple):
     device: torch.device
     precision: str
     compiled: bool
-
-    @property
-    def digest(self) -> str:
-        """Of its weights."""
-        return weights_digest(self.model.weights.state)
 
     def draw(self, sampler: Sampler, count: int, seed: int = 0, batch_size: int = 250) -> Tensor:
         """Images 0 .. ``count - 1`` of a seed, uint8 (count, C, S, S), as a PNG would hold them."""

@@ -17,6 +17,7 @@ import argparse
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,11 +26,10 @@ from torch import Tensor
 
 from experiments.networks import load_network, real_images
 from experiments.tables import read_csv
-from mindiffusion.evaluation.color import color_error, color_statistics
-from mindiffusion.evaluation.faces import can_find_faces, found_faces
-from mindiffusion.evaluation.settings import to_float
-from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error
-from mindiffusion.evaluation.swd import swd_per_level
+from mindiffusion.checkpoints.weights import weights_digest
+from mindiffusion.evaluation.faces import can_find_faces
+from mindiffusion.evaluation.measure import sample_row
+from mindiffusion.evaluation.settings import Settings, to_float
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.packages import require
@@ -108,7 +108,7 @@ def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], ta
         for text, each in samplers.items():
             for sampler in each[:1] if text.startswith("ddpm") else each:
                 evaluations = num_evaluations(network.model, sampler)
-                names = (name, network.digest[:12], text, evaluations, *facts)
+                names = (name, weights_digest(network.model.weights.state)[:12], text, evaluations, *facts)
                 draw = partial(network.draw, sampler, args.n_samples, args.seed, batch_size=args.batch_size)
                 measure(table, names, real, draw)
         torch._dynamo.reset()  # it keeps 8 variants of one piece of code, and runs the ninth uncompiled
@@ -127,20 +127,13 @@ def measure(table: Path, names: tuple, real: Tensor, draw: Callable[[], Tensor])
 
 def measures(samples: Tensor, real: Tensor) -> dict[str, float]:
     """All measures of uint8 samples (N, 3, S, S) against uint8 real images (M, 3, S, S)."""
-    x, y = to_float(samples), to_float(real)
-    row = {}
-    for name, normalization in (("swd", "reference"), ("swd_own", "own")):
-        levels = swd_per_level(x, y, 0, normalization)
-        row[name] = sum(distance for distance, _ in levels.values()) / len(levels)
-    row["color_error"] = float(color_error(color_statistics(x), color_statistics(y)))
-    row |= {"contrast": float(x.std()), "contrast_real": float(y.std())}
-    for (low, _), excess in zip(
-        frequency_bands(x.shape[-1]), spectrum_error(band_power(x), band_power(y)), strict=True
-    ):
-        row[f"spectrum_db_{low}"] = float(excess)
-    if can_find_faces():
-        row["face_rate"] = float(found_faces(samples).mean())
-    return row
+    names = ("swd", "color", "spectrum", *(["face_rate"] if can_find_faces() else []))
+    settings = Settings(names, image_size=samples.shape[-1], resamples=0)
+    own = replace(settings, measures=("swd",), swd_normalization="own")
+    row = {name: estimate.value for name, estimate in sample_row(samples, real, settings).items()}
+    row |= {"swd_own": sample_row(samples, real, own)["swd"].value}
+    row |= {"contrast": float(to_float(samples).std()), "contrast_real": float(to_float(real).std())}
+    return {name: value for name, value in row.items() if name in MEASURES or name.startswith("spectrum_db_")}
 
 
 def append(table: Path, row: dict) -> None:

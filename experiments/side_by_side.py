@@ -3,25 +3,26 @@ Or of trained models: python -m experiments.side_by_side pretrained/c_32 pretrai
 
 Column i of every row starts from the same noise, so that what differs down a column is the training. DDIM with eta 1,
 averaged weights. With --real the first row shows real images that were held out: look at them, but do not publish a
-picture with them, as most data sets of faces do not allow it. Wants matplotlib.
+picture with them, as most data sets of faces do not allow it.
 """
 
 from pathlib import Path
 
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from experiments.networks import load_network, real_images
-from experiments.study_table import StudyTable
+from experiments.summary import name_of
+from experiments.tables import StudyTable
+from mindiffusion.reports.grid_picture import contact_sheet
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import write_atomically
-from mindiffusion.runtime.packages import require
 from mindiffusion.sampling import Sampler
 
 PIXELS = 2  # of the figure per pixel of an image
 GAP = 2  # pixels of an image between two rows
-LABEL = 1.8  # inches
-DPI = 100
+LABEL = 180  # pixels of the figure, for the names
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,7 +39,6 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--data-path", help="folder for --real (default: CELEBA_PATH)")
     args = parser.parse_args(argv)
-    require("matplotlib", "a figure")
     if len(args.sources) == 1 and (args.sources[0] / "results.csv").exists():
         paths = cells_of(args.sources[0], args.cells, args.seed or 0)
     elif args.cells or args.seed is not None:
@@ -59,42 +59,32 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def cells_of(study: Path, cells: list[str] | None, seed: int) -> dict[str, Path]:
-    """{label: last checkpoint} of a study's runs of a seed. UserError if one is not finished."""
+    """{label: run} of a study's finished runs of a seed. UserError if one is not finished."""
     table = StudyTable(study)
-    paths = {cell: table.checkpoints(cell).get(seed) for cell in cells or table.cells()}
-    if missing := [cell for cell, path in paths.items() if path is None]:
+    runs = {cell: study / "runs" / cell / f"seed{seed}" for cell in cells or table.cells()}
+    if missing := [cell for cell, run in runs.items() if not (run / "evaluation").exists()]:
         raise UserError(f"{study} has no finished run of seed {seed} of {', '.join(missing)}.")
-    return {label(table, cell, seed): path for cell, path in paths.items()}
+    return {label(table, cell, seed): run for cell, run in runs.items()}
 
 
 def label(table: StudyTable, cell: str, seed: int) -> str:
     """What stands left of a row: the name, and what the study measured of that run."""
     swd, faces = (table.by_seed(cell, metric).get(seed) for metric in ("swd", "face_rate"))
-    lines = ["control" if cell == "uniform" else cell]
-    lines += [] if swd is None else [f"swd {swd:.0f}"]
-    lines += [] if faces is None else [f"{faces:.0%} with a face"]
-    return "\n".join(lines)
+    measured = ["" if swd is None else f"swd {swd:.0f}", "" if faces is None else f"{faces:.0%} with a face"]
+    return "\n".join(filter(None, [name_of(cell), *measured]))
 
 
 def save_strips(path: Path, rows: dict[str, Tensor]) -> None:
     """{name: uint8 images (N, 3, S, S)} as one PNG, a row per name."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    strips = {name: images.permute(1, 2, 0, 3).flatten(2).permute(1, 2, 0).numpy() for name, images in rows.items()}
-    height, width, _ = next(iter(strips.values())).shape
-    size = (LABEL + PIXELS * width / DPI, PIXELS * (height + GAP) * len(strips) / DPI)
-    figure = Figure(figsize=size, dpi=DPI)
-    FigureCanvasAgg(figure)
-    left = LABEL / figure.get_figwidth()
-    share = 1 / len(strips)
-    for index, (name, strip) in enumerate(strips.items()):
-        bottom = 1 - (index + 1) * share
-        axes = figure.add_axes((left, bottom, 1 - left, share * height / (height + GAP)))
-        axes.imshow(strip, interpolation="nearest", aspect="auto")
-        axes.set_axis_off()
-        figure.text(0.95 * left, bottom + share / 2, name, ha="right", va="center", fontsize=9)
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
+    size, columns = next(iter(rows.values())).shape[-1], max(map(len, rows.values()))
+    height = PIXELS * (size + GAP)
+    picture = Image.new("RGB", (LABEL + PIXELS * size * columns, height * len(rows)), "white")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
+    for index, (name, images) in enumerate(rows.items()):
+        strip = contact_sheet(images.permute(0, 2, 3, 1).numpy(), columns, PIXELS, 0)
+        picture.paste(strip, (LABEL, index * height))
+        draw.text((LABEL - 9, (index + 0.5) * height), name, "black", font, anchor="rm", align="right")
+    write_atomically(path, lambda temporary: picture.save(temporary, "PNG"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ two comments, of which the first says what it holds; studies are folders of docs
 
     <!-- table: means study=faces cells=uniform,C,P metrics=swd,bpd -->                  a column per cell
     <!-- table: differences study=faces pairs=P/uniform,S/P -->                          a row per pair of cells
-    <!-- table: rows "control=faces/uniform" "S at 1e-3=faces_lr/S" metrics=swd,bpd -->  a row per way of training
     <!-- table: grid file=samplers/samplers.csv where=network:p_32 rows=sampler columns=evaluations value=swd -->
     <!-- table: csv file=faces/swd_own_normalization.csv columns=name,swd -->            a file's own rows and columns
     <!-- end -->
@@ -21,8 +20,7 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.study_table import Interval, StudyTable
-from experiments.tables import ROOT, read_csv
+from experiments.tables import ROOT, Interval, StudyTable, read_csv
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import write_atomically
@@ -66,17 +64,6 @@ def differences(
         if seeds := max(gain.seeds for gain in gains):
             texts = [gain_text(gain, int(metric == "bpd")) for gain, metric in zip(gains, metrics, strict=True)]
             rows.append([f"{name_of(cell)} against {name_of(control)}", *texts, str(seeds)])
-    return markdown(rows)
-
-
-def ways(sources: dict[str, str], metrics: Iterable[str]) -> list[str]:
-    """{label: study/cell}: a row per way of training, from as many studies as it takes."""
-    rows = [["", *(METRICS[metric][0] for metric in metrics), "seeds"]]
-    for label, source in sources.items():
-        study, _, cell = source.partition("/")
-        values = {metric: [*StudyTable(RESULTS / study).by_seed(cell, metric).values()] for metric in metrics}
-        texts = [mean_text(each, METRICS[metric][1]) for metric, each in values.items()]
-        rows.append([label, *texts, str(max(map(len, values.values())))])
     return markdown(rows)
 
 
@@ -128,15 +115,13 @@ def _table(words: str) -> list[str]:
         if kind == "differences":
             pairs = [tuple(pair.split("/")) for pair in given["pairs"].split(",")]
             return differences(StudyTable(RESULTS / given["study"]), pairs, metrics or ("swd", "bpd"))
-        if kind == "rows":
-            return ways(given, metrics or ("swd", "bpd", "face_rate"))
         if kind == "grid":
             return grid(**given)
         if kind == "csv":
             return excerpt(**given)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"<!-- table: {words} -->: {error!r}") from error
-    raise UserError(f"there is no table {kind!r}: means, differences, rows, grid or csv.")
+    raise UserError(f"there is no table {kind!r}: means, differences, grid or csv.")
 
 
 def name_of(cell: str) -> str:

@@ -1,13 +1,17 @@
-"""The tidy tables of a study: written and grown by run_study.py, read by summary.py."""
+"""The tidy tables of a study, written and grown; and as numbers: values by seed, and differences of two cells."""
 
 import csv
 import io
 import math
+import statistics
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from mindiffusion.evaluation.settings import Result
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import write_atomically
+from mindiffusion.runtime.packages import installed
 
 ROOT = Path(__file__).resolve().parents[1]
 FINAL = "final"  # the name of the last checkpoint in results.csv; the others are stage1, stage2, ...
@@ -70,3 +74,69 @@ def commit() -> str:
     """The commit of this tree, with a + if files differ from it; "" outside git."""
     done = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+# --- as numbers ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its 95 % interval of Student; bounds are nan for fewer than two seeds."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+def interval(values: list[float]) -> Interval:
+    """The mean of one number per seed, and its interval. UserError if that needs scipy, which is not there."""
+    mean = statistics.fmean(values) if values else math.nan
+    if len(values) < 2:
+        return Interval(mean, math.nan, math.nan, len(values))
+    if not installed("scipy"):
+        raise UserError("intervals need scipy: pip install -r requirements-experiments.txt -c constraints.txt")
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half, len(values))
+
+
+class StudyTable:
+    """results.csv of a study, as far as it is of finished runs: {(cell, seed, metric): value}.
+
+    UserError if a row was measured on other weights than runs.csv says the run ended with; rows of tables from before
+    weights had a digest are taken as they are.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        path = folder / "results.csv"
+        if not path.is_file():
+            raise UserError(
+                f"there is no {path}: python -m experiments.run_study makes it, with {folder} as its output."
+            )
+        rows = [row for row in read_csv(path) if row["value"] and row["checkpoint"] == FINAL]
+        self.values = {(*run_of(row), row["metric"]): float(row["value"]) for row in rows}
+        ends = {run_of(run): run.get("weights_digest") for run in read_csv(folder / "runs.csv")}
+        for row in rows:
+            measured, trained = row.get("weights_digest"), ends.get(run_of(row))
+            if measured and trained and measured != trained:
+                cell, seed = run_of(row)
+                raise UserError(
+                    f"{path} has numbers of {cell}, seed {seed}, that were measured on other weights than those that "
+                    "its run has now: evaluate it again."
+                )
+
+    def cells(self) -> list[str]:
+        """Cells of which anything is measured."""
+        return list(dict.fromkeys(cell for cell, *_ in self.values))
+
+    def by_seed(self, cell: str, metric: str) -> dict[int, float]:
+        """{seed: value}."""
+        return {seed: value for (its, seed, name), value in self.values.items() if (its, name) == (cell, metric)}
+
+    def improvement(self, cell: str, control: str, metric: str) -> Interval:
+        """By how many percent ``cell`` is below (better than) ``control``, paired by seed."""
+        ours, theirs = (self.by_seed(each, metric) for each in (cell, control))
+        return interval([100 * (1 - ours[seed] / theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())])

@@ -10,7 +10,7 @@ import pytest
 from helpers import ROOT, write_pngs
 
 from experiments import calls, collect, launch, run_study, spec, tables
-from experiments.study_table import StudyTable
+from experiments.tables import StudyTable
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.settings import Result

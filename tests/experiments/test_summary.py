@@ -4,7 +4,7 @@ import pytest
 from helpers import ROOT
 
 from experiments import budget_figure, summary, tables
-from experiments.study_table import interval
+from experiments.tables import interval
 from mindiffusion.runtime.errors import UserError
 
 PAGES = [path for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")) if summary.BLOCK.search(path.read_text())]
@@ -40,7 +40,6 @@ def test_every_kind_of_table_is_written_between_its_comments(studies):
     kinds = [
         "means study=small cells=uniform,P,unknown metrics=swd",
         "differences study=small pairs=P/uniform metrics=swd",
-        'rows "the control, small=small/uniform" P=large/P metrics=swd,bpd',
         "grid file=small/results.csv where=metric:swd rows=cell columns=seed value=value",
         "csv file=large/results.csv where=metric:bpd,seed:0 columns=cell,value digits=1",
         'csv file=named.csv "where=images:256,000|1,000,seed:1" columns=images digits=',
@@ -53,10 +52,9 @@ def test_every_kind_of_table_is_written_between_its_comments(studies):
     parts = [part.split(" -->")[1].split("\n\n")[1].splitlines() for part in filled.split("<!-- table:")[1:]]
     assert parts[0][0::3] == ["| | control | P |", "| `swd` | 21 ± 1 | 11 ± 1 |"]
     assert parts[1][2].startswith("| P against control | 48 % better (19 to 77) |")
-    assert parts[2][2:4] == ["| the control, small | 21 ± 1 | 21.00 ± 1.41 | 2 |", "| P | 9 ± 4 | 9.00 ± 4.24 | 2 |"]
-    assert parts[3][0::2] == ["| | 0 | 1 |", "| P | 10 | 12 |"]
-    assert parts[4][2] == "| P | 6.0 |"
-    assert parts[5][2:] == ["| 256,000 |", "| 1,000 |"]
+    assert parts[2][0::2] == ["| | 0 | 1 |", "| P | 10 | 12 |"]
+    assert parts[3][2] == "| P | 6.0 |"
+    assert parts[4][2:] == ["| 256,000 |", "| 1,000 |"]
     for wrong in ("unknown", "means cells=P", "grid file=small/results.csv size=3", "differences study=small pairs=P"):
         with pytest.raises(UserError):
             summary.filled(f"<!-- table: {wrong} -->\n<!-- end -->")
