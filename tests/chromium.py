@@ -1,6 +1,5 @@
 """A headless Chromium, spoken to over a pipe in the DevTools protocol: nothing to install but the browser."""
 
-import base64
 import contextlib
 import json
 import os
@@ -68,11 +67,6 @@ class Chromium:
         result = self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
-
-    def screenshot(self, path: Path) -> None:
-        """The whole page as a PNG."""
-        shot = self.send("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(shot["data"]))
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self.buffer:

@@ -36,13 +36,8 @@ def fit(text: str, stream: TextIO) -> str:
     if not stream.isatty():
         return text
     width = max(shutil.get_terminal_size().columns, 20)
-    lines = text.splitlines()
-    return "\n".join(
-        textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-        if len(line) > width
-        else line
-        for line in lines
-    )
+    wrap = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(wrap.fill(line) for line in text.splitlines())
 
 
 def error_text(error: Exception, stream: TextIO) -> str:
