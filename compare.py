@@ -8,7 +8,7 @@ page needs no network and no server: open the file.
 import argparse
 from pathlib import Path
 
-from mindiffusion.evaluation.table import JSON_NAME
+from mindiffusion.evaluation.results import JSON_NAME
 from mindiffusion.reports.recovery_log import recovery_table
 from mindiffusion.reports.run_record import find_contents, read_record
 from mindiffusion.runtime.command_line import CommandLine, run_script

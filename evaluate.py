@@ -13,6 +13,7 @@ The cheap question: --metrics swd color face_rate.
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +22,18 @@ import torch
 from mindiffusion.checkpoints.models import model_of
 from mindiffusion.data.decode import CROPS
 from mindiffusion.data.images import parse_range
-from mindiffusion.data.synthetic import RECIPES, SYNTHETIC, is_synthetic
-from mindiffusion.evaluation.bootstrap import RESAMPLES
-from mindiffusion.evaluation.checks import (
-    check_floor,
-    choose_data_path,
-    choose_measures,
-    choose_size,
-    note,
-    note_reference,
-    trained_on,
-)
+from mindiffusion.data.synthetic import RECIPES
 from mindiffusion.evaluation.faces import describe_detector
-from mindiffusion.evaluation.inception import describe_inception
+from mindiffusion.evaluation.inception import METRICS, describe_inception, weights_file
 from mindiffusion.evaluation.likelihood import bands
-from mindiffusion.evaluation.measure import (
-    Cost,
-    measure_floor,
-    measure_folder,
-    measure_model,
-    questions,
-    wants,
-)
-from mindiffusion.evaluation.measures import NAMES, SAMPLES
+from mindiffusion.evaluation.measure import measure_floor, measure_folder, measure_model, questions
+from mindiffusion.evaluation.measures import NAMES, SAMPLES, choose_measures, wanted
 from mindiffusion.evaluation.plots import plot_report
-from mindiffusion.evaluation.settings import Result, Settings
-from mindiffusion.evaluation.subjects import RealImages, Subject, find_subjects, load_real, read_folders
+from mindiffusion.evaluation.reference import RealImages, choose_data_path, load_real, note_reference
+from mindiffusion.evaluation.results import CSV_NAME, JSON_NAME, Result, table_text, write_report
+from mindiffusion.evaluation.settings import RESAMPLES, Settings, note
+from mindiffusion.evaluation.subjects import Subject, choose_size, find_subjects, read_folders
 from mindiffusion.evaluation.swd import NORMALIZATIONS
-from mindiffusion.evaluation.table import CSV_NAME, JSON_NAME, write_report
-from mindiffusion.evaluation.terminal_table import table_text
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.env_file import read_env_file
@@ -63,6 +47,10 @@ from mindiffusion.unet import SIZE_MULTIPLE
 
 FLOOR = "real"  # the name of the row of real images
 FILES, PLOT_NAME = (CSV_NAME, JSON_NAME), "evaluation.png"
+AS_ASKED = (  # settings that have the names of their flags
+    *("crop", "sampler", "n_samples", "n_loss_images", "batch_size", "seed", "resamples"),
+    *("swd_normalization", "inception_weights"),
+)
 DATA_DEFAULT = "(default: what models of synthetic images were trained on, else CELEBA_PATH)"
 
 
@@ -121,36 +109,31 @@ def main(argv: list[str] | None = None) -> None:
     subjects = find_subjects(args.subjects, args.names, (FLOOR,) if args.floor else (), args.raw_weights)
     size = choose_size(args.image_size, subjects)
     subjects = read_folders(subjects, size, args.crop, args.n_samples)
-    seen = trained_on(subjects)
+    seen = [each.about.get("data") for each in subjects if each.weights]
     data_path = choose_data_path(args.data_path, seen)
     real = load_real(data_path, size, args.crop, args.places, args.n_samples, seen, args.skip_bad_images)
     counts = [args.n_samples if each.images is None else len(each.images) for each in subjects]
-    measures, inception = choose_measures(
-        args.metrics, args.inception_weights, size, data_path, min(len(real.images), *counts)
-    )
     with process_group(args.device) as ranks:
         if ranks.world_size > 1:
             raise UserError("evaluate.py runs as one process: start it with plain python.")
         settings = Settings(
-            measures,
             image_size=size,
-            crop=args.crop,
-            sampler=args.sampler,
-            n_samples=args.n_samples,
-            n_loss_images=args.n_loss_images,
-            batch_size=args.batch_size,
-            seed=args.seed,
-            resamples=args.resamples,
-            swd_normalization=args.swd_normalization,
-            synthetic_set=data_path if is_synthetic(data_path) else SYNTHETIC,
-            inception_weights=inception,
+            data_path=data_path,
+            fewest=min(len(real.images), *counts),
             device=ranks.device,
             precision=resolve_precision(args.precision, ranks.device),
             compiled=args.compile,
+            **{name: getattr(args, name) for name in AS_ASKED},
         )
-        floor = args.floor and wants(settings, SAMPLES)
-        if floor:
-            check_floor(real)
+        settings = replace(settings, measures=choose_measures(args.metrics, settings))
+        if not wanted(settings, SAMPLES) and not any(each.weights for each in subjects):
+            raise UserError("the metrics asked for are of a network, and there are only folders: name a model.")
+        floor = args.floor and bool(wanted(settings, SAMPLES))
+        if floor and real.num_others < 2:
+            raise UserError(
+                "--floor needs real images outside the reference, and that is the whole folder: choose a part of it "
+                "with --eval-images, or leave --floor out (of make compare with FLOOR=)."
+            )
         prepare_output(args.output_dir, [args.output_dir / name for name in (*FILES, PLOT_NAME)], args.overwrite)
         note_reference(real, args.places is not None, args.n_samples, args.n_loss_images)
         set_backend_flags("fp32", ranks.device)  # of all measures, not of the samples alone
@@ -165,15 +148,16 @@ def main(argv: list[str] | None = None) -> None:
 def measured(settings: Settings, subjects: list[Subject], real: RealImages, floor: bool) -> Iterator[Result]:
     """The rows one by one, with a bar on a terminal and a line per row elsewhere."""
     total = sum(questions(settings, model_of(each.weights), len(real.images)) for each in subjects if each.weights)
+    if total:
+        note(f"networks will be asked about {total:,} noisy images in all.")
     with progress_bar(total, "measuring: ", unit=" img") as bar:
-        tick = Cost(total, bar)
         for number, subject in enumerate(subjects, start=1):
             bar.set_description_str(f"{subject.name} ({number} of {len(subjects)})")
             if bar.disable:
                 print(f"measuring {subject.name} ({number} of {len(subjects)}) ...", file=sys.stderr, flush=True)
             if subject.weights:
-                yield measure_model(settings, subject, real, tick)
-            elif wants(settings, SAMPLES):
+                yield measure_model(settings, subject, real, bar.update)
+            elif wanted(settings, SAMPLES):
                 yield measure_folder(settings, subject, real)
         if floor:
             yield measure_floor(settings, FLOOR, real)
@@ -193,7 +177,7 @@ def finish(args: argparse.Namespace, results: list[Result], about: dict[str, Any
 def describe(settings: Settings, real: RealImages) -> dict[str, Any]:
     """Everything that must be known to compare these numbers with others."""
     return {
-        **real.description,
+        **real.describe(),
         "metrics": list(settings.measures),
         "n_samples": settings.n_samples,
         "n_loss_images": min(settings.n_loss_images, len(real.images)),
@@ -205,7 +189,7 @@ def describe(settings: Settings, real: RealImages) -> dict[str, Any]:
         "seed": settings.seed,
         "loss_bands": bands(1000),
         "faces": describe_detector() if "face_rate" in settings.measures else None,
-        "inception": describe_inception(settings.inception_weights) if settings.inception_weights else None,
+        "inception": describe_inception(weights_file(settings)) if settings.wanted(METRICS) else None,
         "torch": torch.__version__,
     }
 

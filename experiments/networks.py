@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from mindiffusion.checkpoints.models import Model, open_model
 from mindiffusion.data.images import parse_range
+from mindiffusion.evaluation.reference import RealImages, load_real
 from mindiffusion.evaluation.settings import to_bytes
-from mindiffusion.evaluation.subjects import RealImages, load_real
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sampling import Sampler, draw, num_batches, num_evaluations

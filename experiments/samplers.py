@@ -27,12 +27,11 @@ from torch import Tensor
 from experiments.networks import load_network, real_images
 from experiments.tables import read_csv
 from mindiffusion.checkpoints.weights import weights_digest
-from mindiffusion.evaluation.faces import can_find_faces
 from mindiffusion.evaluation.measure import sample_row
 from mindiffusion.evaluation.settings import Settings, to_float
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.packages import require
+from mindiffusion.runtime.packages import installed, require
 from mindiffusion.sampling import Sampler, num_evaluations
 
 WHAT = ("network", "weights", "sampler", "evaluations", "samples", "seed", "precision", "reference")  # names a row
@@ -103,7 +102,7 @@ def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], ta
             size = network.model.image_size
             images = real_images(args.data_path, args.eval_images, size, args.n_samples)
             real = images.images
-            if sum(map(len, images.others)) > 1:
+            if images.num_others > 1:
                 measure(table, (REAL, "", "", 0, *facts), real, partial(images.floor, args.n_samples))
         for text, each in samplers.items():
             for sampler in each[:1] if text.startswith("ddpm") else each:
@@ -127,7 +126,7 @@ def measure(table: Path, names: tuple, real: Tensor, draw: Callable[[], Tensor])
 
 def measures(samples: Tensor, real: Tensor) -> dict[str, float]:
     """All measures of uint8 samples (N, 3, S, S) against uint8 real images (M, 3, S, S)."""
-    names = ("swd", "color", "spectrum", *(["face_rate"] if can_find_faces() else []))
+    names = ("swd", "color", "spectrum", *(["face_rate"] if installed("cv2") else []))
     settings = Settings(names, image_size=samples.shape[-1], resamples=0)
     own = replace(settings, measures=("swd",), swd_normalization="own")
     row = {name: estimate.value for name, estimate in sample_row(samples, real, settings).items()}

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from mindiffusion.evaluation.settings import Result
+from mindiffusion.evaluation.results import Result
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import write_atomically
 from mindiffusion.runtime.packages import installed

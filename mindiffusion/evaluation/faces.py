@@ -9,9 +9,8 @@ The detector wants larger faces than 32 pixels, so images are enlarged first. Of
 import torch
 from torch import Tensor
 
-from mindiffusion.evaluation.bootstrap import bootstrap
-from mindiffusion.evaluation.settings import Row, Settings
-from mindiffusion.runtime.packages import installed
+from mindiffusion.evaluation.bootstrap import Row, bootstrap
+from mindiffusion.evaluation.settings import Settings
 
 CASCADE = "haarcascade_frontalface_default.xml"
 SIZE = 128  # pixels per side that images are enlarged to, by cubic interpolation
@@ -20,15 +19,7 @@ SCALE_FACTOR, MIN_NEIGHBORS = 1.1, 3  # the detector's steps of size, and how ma
 
 def face_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
     """face_rate: the share of the uint8 samples in which a face is found."""
-    found = found_faces(samples)
-    return {
-        "face_rate": bootstrap(lambda each: each.mean(), found, seed=settings.seed, resamples=settings.resamples)[0]
-    }
-
-
-def can_find_faces() -> bool:
-    """Whether OpenCV is installed."""
-    return installed("cv2")
+    return bootstrap(["face_rate"], lambda found: found.mean(0), found_faces(samples)[:, None], settings=settings)
 
 
 def describe_detector() -> dict[str, str | int | float]:

@@ -5,29 +5,26 @@ they come from a file, or from where the library itself would have kept them.
 """
 
 import hashlib
+from contextlib import suppress
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Subset
 
-from mindiffusion.evaluation.bootstrap import Estimate
-from mindiffusion.evaluation.settings import Row, Settings
-from mindiffusion.runtime.errors import UserError, first_line
-from mindiffusion.runtime.files import open_regular
+from mindiffusion.checkpoints.checkpoint import BadCheckpoint, load_plain
+from mindiffusion.evaluation.bootstrap import Estimate, Row
+from mindiffusion.evaluation.settings import Settings
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.packages import installed
 
 METRICS = ("fid", "kid", "precision", "recall")
 MEANT_FOR = 2048  # images: FID's matrices of 2048 features have full rank from about there on
 WEIGHTS_NAME = "weights-inception-2015-12-05-6726825d.pth"  # the TensorFlow network of the FID paper, converted
 NEIGHBORHOOD = 3  # the k of precision and recall, the paper's
-LEAST = {"fid": 2, "kid": 2, "precision": NEIGHBORHOOD + 1, "recall": NEIGHBORHOOD + 1}  # images to compute it from
+LEAST = NEIGHBORHOOD + 1  # images to find so many neighbours among
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # the library's defaults; subsets are smaller where there are fewer images
-
-
-class Unavailable(Exception):
-    """These metrics cannot be had here; the message says why, and what would help."""
 
 
 def inception_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
@@ -40,14 +37,14 @@ def inception_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row
 
     wanted = settings.wanted(METRICS)
     found = calculate_metrics(
-        input1=_Images(samples),
-        input2=_Images(reference),
+        input1=Subset(samples, range(len(samples))),
+        input2=Subset(reference, range(len(reference))),
         cuda=settings.device.type == "cuda",
         fid="fid" in wanted,
         kid="kid" in wanted,
         prc="precision" in wanted or "recall" in wanted,
         feature_extractor="inception-v3-compat",
-        feature_extractor_weights_path=str(settings.inception_weights),
+        feature_extractor_weights_path=str(weights_file(settings)),
         kid_subsets=KID_SUBSETS,
         kid_subset_size=min(KID_SUBSET_SIZE, len(samples), len(reference)),
         prc_neighborhood=NEIGHBORHOOD,
@@ -64,6 +61,11 @@ def inception_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row
     return result
 
 
+def weights_file(settings: Settings) -> Path:
+    """The file that the user named, or the library's cached one."""
+    return settings.inception_weights or Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_NAME
+
+
 def describe_inception(weights: Path) -> dict[str, str | int]:
     """What must be known to compare numbers."""
     return {
@@ -76,40 +78,22 @@ def describe_inception(weights: Path) -> dict[str, str | int]:
     }
 
 
-def find_inception(weights: Path | None) -> Path:
-    """The weights file ``weights``, or the library's cached one.
-
-    Unavailable without the library or without a cached file; UserError if a file was named and cannot be used.
-    """
-    if find_spec("torch_fidelity") is None:
-        raise Unavailable("torch-fidelity is not installed (pip install -r requirements-eval.txt)")
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_NAME
-    path = weights or cached
-    if weights is None and not cached.is_file():
-        raise Unavailable(
-            f"the Inception weights are not in torch's cache ({cached}), and nothing is downloaded here. Put the file "
+def no_inception(settings: Settings) -> str:
+    """Why these metrics cannot be had here, and what would help; "" if they can. UserError for a file that was named
+    and cannot be used."""
+    path = weights_file(settings)
+    if not installed("torch_fidelity"):
+        return "torch-fidelity is not installed (pip install -r requirements-eval.txt)"
+    if settings.fewest < LEAST:
+        return f"it needs {LEAST} images on each side, and there are {settings.fewest}"
+    if settings.inception_weights is None and not path.is_file():
+        return (
+            f"the Inception weights are not in torch's cache ({path}), and nothing is downloaded here. Put the file "
             f"{WEIGHTS_NAME} of torch-fidelity's release v0.2.0 there, or name it with --inception-weights"
         )
-    try:
-        open_regular(path).close()  # a pipe would be waited for
-        # The library unpickles the file without restrictions, so it is proven harmless first.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        usable = isinstance(state, dict) and "Mixed_7c.branch_pool.conv.weight" in state
-    except Exception as error:
-        raise UserError(f"The Inception weights {path} cannot be read: {first_line(error)}") from error
-    if not usable:
-        raise UserError(f"{path} does not hold the Inception weights of torch-fidelity ({WEIGHTS_NAME}).")
-    return path
-
-
-class _Images(Dataset):
-    """uint8 images as the library wants them: one tensor (3, S, S) at a time."""
-
-    def __init__(self, images: Tensor):
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
+    # The library unpickles the file without restrictions, so it is proven harmless first.
+    with suppress(BadCheckpoint):
+        state = load_plain(path)
+        if isinstance(state, dict) and "Mixed_7c.branch_pool.conv.weight" in state:
+            return ""
+    raise UserError(f"{path} does not hold the Inception weights of torch-fidelity ({WEIGHTS_NAME}), or is damaged.")

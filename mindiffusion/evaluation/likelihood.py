@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from mindiffusion.ddpm import DDPM, eval_mode
-from mindiffusion.evaluation.bootstrap import bootstrap
-from mindiffusion.evaluation.settings import Row, Settings, to_float
+from mindiffusion.evaluation.bootstrap import Row, bootstrap
+from mindiffusion.evaluation.settings import Settings, to_float
 from mindiffusion.runtime.precision import widest
 from mindiffusion.runtime.rng import make_generator
 
@@ -39,8 +39,7 @@ def network_row(process: DDPM, images: Tensor, settings: Settings) -> tuple[Row,
         columns["bpd"] = errors.bits_per_dim()
         columns |= {"bpd_L0": errors.nats[:, 0] / math.log(2), "bpd_LT": errors.prior_nats / math.log(2)}
     values = torch.stack(list(columns.values()), 1)
-    estimates = bootstrap(lambda rows: rows.mean(0), values, seed=settings.seed, resamples=settings.resamples)
-    return dict(zip(columns, estimates, strict=True)), errors.terms()
+    return bootstrap(columns, lambda rows: rows.mean(0), values, settings=settings), errors.terms()
 
 
 def bands(n_T: int) -> list[tuple[int, int]]:
@@ -116,47 +115,41 @@ def held_out_errors(
 
     ``clip_x0`` clips the estimate of the image in the bound, as the sampler does by default; the loss is never clipped.
     """
-    device = process.sqrtab.device
-    strata = timestep_strata(process.n_T)
-    betas = process.sqrt_beta_t.cpu().double() ** 2
-    alphabar = (1.0 - betas).cumprod(0)
-    columns: dict[str, list[Tensor]] = {"noise": [], "dc": [], "nats": []}
+    strata, answers = timestep_strata(process.n_T), []
     with eval_mode(process):
         for index, (first, last) in enumerate(strata):
             t = torch.randint(first, last + 1, (len(images),), generator=make_generator(seed, "held-out t", index))
             eps = torch.randn(images.shape, generator=make_generator(seed, "held-out noise", index))
-            parts = []
-            for x, steps, noise in zip(*(each.split(batch_size) for each in (images, t, eps)), strict=True):
-                x, steps, noise = x.to(device), steps.to(device), noise.to(device)
-                x_t = process.q_sample(x, steps, noise)
-                guess = process.eps_model(x_t, steps / process.n_T).float()
-                parts.append(_measure(process, x, x_t, steps, noise, guess, betas, alphabar, clip_x0))
-            for name, pieces in zip(columns, zip(*parts, strict=True), strict=True):
-                columns[name].append(torch.cat(pieces))
-    return HeldOutErrors(
-        strata,
-        process.n_T,
-        *(torch.stack(columns[name], 1) for name in columns),
-        prior_nats(images, float(alphabar[-1])),
-    )
+            batches = zip(*(each.split(batch_size) for each in (images, t, eps)), strict=True)
+            answers.append(torch.cat([_ask(process, *batch, clip_x0) for batch in batches], 1))
+    prior = prior_nats(images, float(_chain(process)[1][-1]))
+    return HeldOutErrors(strata, process.n_T, *torch.stack(answers, 2), prior)
 
 
-def _measure(
-    process: DDPM, x: Tensor, x_t: Tensor, t: Tensor, eps: Tensor, guess: Tensor, betas: Tensor, alphabar: Tensor, clip
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(noise, dc, nats), each (B,) float64 on the CPU, of a batch whose timesteps are all 1 or all larger."""
-    error = (guess - eps).to(widest(guess.device))
+def _chain(process: DDPM) -> tuple[Tensor, Tensor]:
+    """beta and alphabar of each timestep, (T + 1,) float64 on the CPU."""
+    betas = process.sqrt_beta_t.cpu().double() ** 2
+    return betas, (1.0 - betas).cumprod(0)
+
+
+def _ask(process: DDPM, x: Tensor, t: Tensor, eps: Tensor, clip_x0: bool) -> Tensor:
+    """noise, dc and nats, (3, B) float64 on the CPU, of a batch whose timesteps are all 1 or all larger."""
+    betas, alphabar = _chain(process)
+    x, steps, eps = (each.to(process.sqrtab.device) for each in (x, t, eps))
+    x_t = process.q_sample(x, steps, eps)
+    guess = process.eps_model(x_t, steps / process.n_T).float()
+    wide = widest(guess.device)
+    error = (guess - eps).to(wide)
     noise, dc = error.square().mean((1, 2, 3)), error.mean((2, 3)).square().mean(1)
-    x0_hat = (x_t - process.sqrtmab[t, None, None, None] * guess) / process.sqrtab[t, None, None, None]
-    if clip:
+    x0_hat = (x_t - process.sqrtmab[steps, None, None, None] * guess) / process.sqrtab[steps, None, None, None]
+    if clip_x0:
         x0_hat = x0_hat.clamp(-1.0, 1.0)
     if int(t[0]) == 1:
         nats = decoder_nats(x, x0_hat, math.sqrt(1.0 - float(alphabar[1]))).mean((1, 2, 3))
     else:
-        wide = widest(x.device)
         distance = (x0_hat.to(wide) - x.to(wide)).square().mean((1, 2, 3)).cpu().double()
-        nats = step_nats(distance, t.cpu(), betas, alphabar)
-    return noise.cpu().double(), dc.cpu().double(), nats.cpu().double()
+        nats = step_nats(distance, t, betas, alphabar)
+    return torch.stack([each.cpu().double() for each in (noise, dc, nats)])
 
 
 def step_nats(x0_distance: Tensor, t: Tensor, betas: Tensor, alphabar: Tensor) -> Tensor:

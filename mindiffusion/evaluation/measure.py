@@ -1,7 +1,6 @@
 """Rows of the table: a model's samples and answers, a folder of images, and real images as the best that can be."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,51 +12,25 @@ from torch import Tensor
 from mindiffusion.checkpoints.models import Model, model_of
 from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.ddpm import DDPM
-from mindiffusion.evaluation.checks import note
-from mindiffusion.evaluation.held_out import DRAWN_ALIKE, TRAINED_ON, UNKNOWN, verdict
+from mindiffusion.evaluation.bootstrap import Row
 from mindiffusion.evaluation.likelihood import timestep_strata
-from mindiffusion.evaluation.measures import MEASURES, NETWORK, SAMPLES
-from mindiffusion.evaluation.settings import Result, Row, Settings, to_bytes
-from mindiffusion.evaluation.subjects import RealImages, Subject
+from mindiffusion.evaluation.measures import NETWORK, SAMPLES, wanted
+from mindiffusion.evaluation.reference import DRAWN_ALIKE, TRAINED_ON, UNKNOWN, RealImages, verdict
+from mindiffusion.evaluation.results import Result
+from mindiffusion.evaluation.settings import Settings, note, to_bytes
+from mindiffusion.evaluation.subjects import Subject
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import set_backend_flags
-from mindiffusion.runtime.terminal import human_time
 from mindiffusion.sampling import draw, num_evaluations
 
-Tick = Callable[[int], None]  # told how many images a network has just been asked about
-
-
-def wants(settings: Settings, of: str) -> bool:
-    """Whether a measure of SAMPLES, or of a NETWORK, is asked for."""
-    return any(measure.of == of and settings.wanted(measure.names) for measure in MEASURES)
+Tick = Callable[[int], object]  # told how many images a network has just been asked about
 
 
 def questions(settings: Settings, model: Model, reference: int) -> int:
     """How many images the network will be asked about: what the time of a row depends on."""
-    steps = num_evaluations(model, settings.sampler)
+    drawn = settings.n_samples * num_evaluations(model, settings.sampler)
     asked = min(settings.n_loss_images, reference) * len(timestep_strata(model.n_T))
-    return settings.n_samples * steps * wants(settings, SAMPLES) + asked * wants(settings, NETWORK)
-
-
-class Cost:
-    """Says what the work will cost: its size at once, and its time when the first batches are timed."""
-
-    def __init__(self, total: int, bar: Any):
-        self.total, self.bar = total, bar
-        self.done, self.warm, self.told = 0, (0, 0.0), bar.disable is False  # a bar shows the time itself
-        if total:
-            note(f"networks will be asked about {total:,} noisy images in all.")
-
-    def __call__(self, images: int) -> None:
-        """So many more are done."""
-        self.bar.update(images)
-        self.done += images
-        if self.done == images:
-            self.warm = self.done, time.monotonic()  # the first batch is slower
-        elif not self.told and (seconds := time.monotonic() - self.warm[1]) > 5:
-            self.told = True
-            left = seconds * (self.total - self.done) / (self.done - self.warm[0])
-            note(f"at the speed of the first {self.done:,} that takes about {human_time(left)} more.")
+    return drawn * bool(wanted(settings, SAMPLES)) + asked * bool(wanted(settings, NETWORK))
 
 
 def measure_model(settings: Settings, subject: Subject, real: RealImages, tick: Tick) -> Result:
@@ -65,36 +38,34 @@ def measure_model(settings: Settings, subject: Subject, real: RealImages, tick: 
     model = model_of(subject.weights)
     if model.t_stop:
         note(f"{subject.name} was trained on t >= {model.t_stop} only: its samples are estimates of the clean image.")
-    checkpoint = subject.weights.checkpoint
+    step, config, data = (subject.about.get(name) for name in ("next_step", "config", "data"))
     about: dict[str, Any] = {"kind": "model", "path": subject.path.name, "weights": subject.weights.kind}
-    about |= {"weights_digest": weights_digest(subject.weights.state), "step": checkpoint and checkpoint["next_step"]}
-    if checkpoint and (config := checkpoint["config"]):
-        about |= {"images": checkpoint["next_step"] * config["global_batch_size"]}
-        about |= {"seed": config["seed"], "crop": config["crop"]}
-        if config["crop"] != settings.crop and checkpoint["data"].get("kind") == "folder":
+    about |= {"weights_digest": weights_digest(subject.weights.state), "step": step}
+    if config:
+        about |= {"images": step * config["global_batch_size"], "seed": config["seed"], "crop": config["crop"]}
+        if config["crop"] != settings.crop and data.get("kind") == "folder":
             note(f"{subject.name} was trained with --crop {config['crop']}, the reference has {settings.crop}.")
-    about |= _held_out(subject.name, checkpoint and checkpoint["data"], real)
+    about["reference"], about["reference_reason"] = verdict(data, real)
+    if about["reference"] in (TRAINED_ON, DRAWN_ALIKE):
+        note(f"{subject.name} was not measured on held-out images: {about['reference_reason']}.")
     row: Row = {}
-    if wants(settings, SAMPLES):
+    if wanted(settings, SAMPLES):
         samples = samples_of(settings, model, subject.name, tick)
         about["samples"] = len(samples)
         row |= sample_row(samples, real.images, settings)
-    if wants(settings, NETWORK):
+    for measure in wanted(settings, NETWORK):
         process = DDPM(model.net, model.betas, model.n_T).to(settings.device)
         process.eps_model.register_forward_hook(lambda module, inputs, output: tick(len(output)))
-        for measure in MEASURES:
-            if measure.of == NETWORK and settings.wanted(measure.names):
-                values, about["terms"] = measure.row(process, real.images[: settings.n_loss_images], settings)
-                row |= values
+        values, about["terms"] = measure.row(process, real.images[: settings.n_loss_images], settings)
+        row |= values
     return _result(subject.name, row, about)
 
 
 def sample_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
     """All measures of uint8 samples (N, 3, S, S) against uint8 reference images (M, 3, S, S)."""
     row: Row = {}
-    for measure in MEASURES:
-        if measure.of == SAMPLES and settings.wanted(measure.names):
-            row |= measure.row(samples, reference, settings)
+    for measure in wanted(settings, SAMPLES):
+        row |= measure.row(samples, reference, settings)
     return row
 
 
@@ -131,14 +102,6 @@ def measure_floor(settings: Settings, name: str, real: RealImages) -> Result:
     """The row that perfect samples would get: real images that are not the reference."""
     images = real.floor(settings.n_samples)
     return _result(name, sample_row(images, real.images, settings), {"kind": "real", "samples": len(images)})
-
-
-def _held_out(name: str, data: dict[str, Any] | None, real: RealImages) -> dict[str, str]:
-    """Whether the reference was held out of the training on ``data``, said where it was not."""
-    found = verdict(data, real.reference)
-    if found.status in (TRAINED_ON, DRAWN_ALIKE):
-        note(f"{name} was not measured on held-out images: {found.reason}.")
-    return {"reference": found.status, "reference_reason": found.reason}
 
 
 def _result(name: str, row: Row, about: dict[str, Any]) -> Result:

@@ -1,6 +1,6 @@
-"""The table of measures: what --metrics chooses from, and which numbers terminal, plot, page and card show of each.
+"""The measures: what --metrics chooses from, and the numbers that terminal, plot, page and card show of them.
 
-A new measure is a file with a function like those called here, and a row of this table.
+A new one is a function like those called here, a row of MEASURES, and one of SHOWN for each number to be shown.
 """
 
 from collections.abc import Callable
@@ -8,121 +8,100 @@ from dataclasses import dataclass
 
 from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.evaluation import inception
-from mindiffusion.evaluation.color import color_row
-from mindiffusion.evaluation.faces import can_find_faces, face_row
-from mindiffusion.evaluation.inception import LEAST, inception_row
+from mindiffusion.evaluation.faces import face_row
+from mindiffusion.evaluation.image_statistics import color_row, recovery_row, spectrum_row
+from mindiffusion.evaluation.inception import inception_row, no_inception
 from mindiffusion.evaluation.likelihood import network_row
-from mindiffusion.evaluation.recovery import recovery_row
-from mindiffusion.evaluation.spectrum import spectrum_row
+from mindiffusion.evaluation.settings import Settings, note
 from mindiffusion.evaluation.swd import swd_row
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.packages import installed
 
 SAMPLES, NETWORK = "samples", "network"  # what a measure is of: images, or the answers of a network
 LOWER, HIGHER, ZERO = "lower is better", "higher is better", "nearer to 0 is better"
 
 
 @dataclass(frozen=True)
-class Given:
-    """What decides whether a measure can be had: pixels per side, the real images, the smallest number of images on
-    either side, and why there is no Inception network ("" if there is)."""
-
-    image_size: int
-    data_path: str
-    images: int
-    no_inception: str = ""
-
-
-@dataclass(frozen=True)
 class Metric:
     """A number that tables show. ``label``: in words, of those that matter most: plot and model card show these."""
 
-    name: str
     direction: str
     label: str = ""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """``names``: what --metrics calls it, or its parts. ``row``: measures them. ``lacks(name, given)``: why it cannot
-    be had, or "". ``by_default``: whether it is measured against these real images (a data path) unless asked for."""
+    """``names``: what --metrics calls it, or its parts. ``row``: measures them. ``lacks(settings)``: why it cannot be
+    had, or "". ``by_default``: whether it is measured against these real images (a data path) unless asked for."""
 
     names: tuple[str, ...]
     of: str
     row: Callable
-    shown: tuple[Metric, ...]
-    lacks: Callable[[str, Given], str] = lambda name, given: ""
+    lacks: Callable[[Settings], str] = lambda settings: ""
     by_default: Callable[[str], bool] = lambda data_path: True
 
 
-def _no_swd(name: str, given: Given) -> str:
-    size = given.image_size
+def _no_swd(settings: Settings) -> str:
+    size = settings.image_size
     return f"it needs a power of two of pixels per side, and these are {size}" if size & (size - 1) else ""
 
 
-def _no_faces(name: str, given: Given) -> str:
-    return "" if can_find_faces() else "OpenCV is not installed (pip install -r requirements-eval.txt)"
+def _no_faces(settings: Settings) -> str:
+    return "" if installed("cv2") else "OpenCV is not installed (pip install -r requirements-eval.txt)"
 
 
-def _no_recovery(name: str, given: Given) -> str:
-    return "" if is_synthetic(given.data_path) else "it needs --data-path synthetic, whose features are known"
-
-
-def _no_inception(name: str, given: Given) -> str:
-    few = f"it needs {LEAST[name]} images on each side, and there are {given.images}"
-    return given.no_inception or (few if given.images < LEAST[name] else "")
+def _no_recovery(settings: Settings) -> str:
+    known = is_synthetic(settings.data_path)
+    return "" if known else "it needs --data-path synthetic, whose features are known"
 
 
 MEASURES = (
-    Measure(
-        ("swd",),
-        SAMPLES,
-        swd_row,
-        (
-            Metric("swd", LOWER, "swd (x 1000)"),
-            *(Metric(f"swd_{size}", LOWER) for size in (32, 16, 8)),
-        ),
-        _no_swd,
-    ),
-    Measure(("spectrum",), SAMPLES, spectrum_row, (Metric("spectrum_db", ZERO),)),
-    Measure(
-        ("color",),
-        SAMPLES,
-        color_row,
-        (Metric("color_error", LOWER, "error of the mean colour"), Metric("saturation_error", ZERO)),
-    ),
-    Measure(
-        ("face_rate",),
-        SAMPLES,
-        face_row,
-        (Metric("face_rate", HIGHER, "share with a face"),),
-        _no_faces,
-        lambda data_path: not is_synthetic(data_path),  # there are no faces in the synthetic images
-    ),
-    Measure(
-        ("recovery",),
-        SAMPLES,
-        recovery_row,
-        (Metric("recovery_coarse", HIGHER), Metric("recovery_fine", HIGHER), Metric("recovery_outside", ZERO)),
-        _no_recovery,
-        is_synthetic,
-    ),
-    Measure(
-        inception.METRICS,
-        SAMPLES,
-        inception_row,
-        (
-            Metric("fid", LOWER, "FID"),
-            Metric("kid", LOWER, "KID"),
-            Metric("precision", HIGHER),
-            Metric("recall", HIGHER),
-        ),
-        _no_inception,
-    ),
-    Measure(
-        ("loss", "bpd"),
-        NETWORK,
-        network_row,
-        (Metric("loss", LOWER, "denoising loss"), Metric("bpd", LOWER, "bits/dim")),
-    ),
+    Measure(("swd",), SAMPLES, swd_row, _no_swd),
+    Measure(("spectrum",), SAMPLES, spectrum_row),
+    Measure(("color",), SAMPLES, color_row),
+    Measure(("face_rate",), SAMPLES, face_row, _no_faces, lambda data_path: not is_synthetic(data_path)),
+    Measure(("recovery",), SAMPLES, recovery_row, _no_recovery, is_synthetic),
+    Measure(inception.METRICS, SAMPLES, inception_row, no_inception),
+    Measure(("loss", "bpd"), NETWORK, network_row),
 )
 NAMES = tuple(name for measure in MEASURES for name in measure.names)
-SHOWN = {metric.name: metric for measure in MEASURES for metric in measure.shown}
+SHOWN = {
+    "swd": Metric(LOWER, "swd (x 1000)"),
+    **{f"swd_{size}": Metric(LOWER) for size in (32, 16, 8)},
+    "spectrum_db": Metric(ZERO),
+    "color_error": Metric(LOWER, "error of the mean colour"),
+    "saturation_error": Metric(ZERO),
+    "face_rate": Metric(HIGHER, "share with a face"),
+    "recovery_coarse": Metric(HIGHER),
+    "recovery_fine": Metric(HIGHER),
+    "recovery_outside": Metric(ZERO),
+    "fid": Metric(LOWER, "FID"),
+    "kid": Metric(LOWER, "KID"),
+    "precision": Metric(HIGHER),
+    "recall": Metric(HIGHER),
+    "loss": Metric(LOWER, "denoising loss"),
+    "bpd": Metric(LOWER, "bits/dim"),
+}
+
+
+def choose_measures(asked: list[str] | None, settings: Settings) -> tuple[str, ...]:
+    """Which of NAMES to measure, those asked for or all that suit the real images. What cannot be had is told in a
+    line; UserError if nothing is left."""
+    names = asked or [name for each in MEASURES if each.by_default(settings.data_path) for name in each.names]
+    left = []
+    for measure in MEASURES:
+        mine = [name for name in measure.names if name in names]
+        if mine and (reason := measure.lacks(settings)):
+            note(f"no {', '.join(mine)}: {reason}. All other measures go on.")
+        else:
+            left += mine
+    if not left:
+        raise UserError(f"none of the metrics asked for ({', '.join(names)}) can be had here.")
+    if "fid" in left and settings.fewest < inception.MEANT_FOR:
+        note(f"fid of {settings.fewest:,} images says little: it is meant for {inception.MEANT_FOR:,} on each side.")
+    return tuple(left)
+
+
+def wanted(settings: Settings, of: str) -> list[Measure]:
+    """The measures of SAMPLES, or of a NETWORK, that are asked for."""
+    return [each for each in MEASURES if each.of == of and settings.wanted(each.names)]

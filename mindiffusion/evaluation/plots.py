@@ -1,14 +1,12 @@
 """evaluation.png: how each row differs from the first, and where along scales and timesteps. matplotlib is optional."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mindiffusion.evaluation.bootstrap import Estimate
-from mindiffusion.evaluation.held_out import summary
 from mindiffusion.evaluation.measures import SHOWN
-from mindiffusion.evaluation.settings import Result
-from mindiffusion.evaluation.terminal_table import heading
+from mindiffusion.evaluation.results import Result, heading
 from mindiffusion.runtime.files import write_atomically
 from mindiffusion.runtime.packages import installed
 
@@ -16,6 +14,18 @@ from mindiffusion.runtime.packages import installed
 COLOURS = ("#555555", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00")
 DASHES = ("-", (0, (7, 3)), (0, (2, 2)), (0, (7, 2, 2, 2)), (0, (12, 4)), (0, (4, 4)))
 MARKERS = "osD^vP"
+SCALES = {  # metrics that begin so make a line
+    "swd_": {
+        "title": "sliced Wasserstein distance per pyramid level",
+        "xlabel": "pixels of the level: fine to coarse",
+        "ylim": (0, None),
+    },
+    "spectrum_db_": {
+        "title": "energy against real images",
+        "xlabel": "cycles per image, from: coarse to fine",
+        "ylabel": "dB",
+    },
+}
 
 
 def plot_report(path: Path, results: list[Result], settings: dict[str, Any]) -> bool:
@@ -26,34 +36,33 @@ def plot_report(path: Path, results: list[Result], settings: dict[str, Any]) -> 
     from matplotlib.figure import Figure
 
     models = [each for each in results if each.about.get("kind") != "real"]
-    metrics = [metric.name for metric in SHOWN.values() if metric.label and metric.name in models[0].metrics]
-    curves = [draw for draw in (_levels, _spectrum, _loss) if draw(None, results)]
-    height = 1.6 + 0.32 * len(models) if len(models) > 1 and metrics else 0
-    figure = Figure(figsize=(13, height + (3.8 if curves else 0.5)), dpi=110, layout="constrained")
+    metrics = [name for name, metric in SHOWN.items() if metric.label and name in models[0].metrics]
+    there = {name for each in results for name in each.metrics}
+    scales = [prefix for prefix in SCALES if any(name.startswith(prefix) for name in there)]
+    curves = [partial(_points, results=results, prefix=prefix) for prefix in scales]
+    asked = [(index, each) for index, each in enumerate(results) if each.about.get("terms")]
+    curves += [partial(_losses, asked=asked)] if len(asked) > 1 else []
+    compared = len(models) > 1 and metrics
+    heights = [1.6 + 0.32 * len(models)] * bool(compared) + [3.8] * bool(curves)
+    figure = Figure(figsize=(13, sum(heights) or 0.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    parts = figure.subfigures(
-        2 if height and curves else 1, 1, height_ratios=[height, 3.8] if height and curves else None
-    )
-    parts = list(parts) if height and curves else [parts]
-    if height:
+    parts = figure.subfigures(max(1, len(heights)), 1, height_ratios=heights or None, squeeze=False)[:, 0]
+    if compared:
         _differences(parts[0], models, metrics)
     if curves:
         panels = parts[-1].subplots(1, len(curves), squeeze=False)[0]
         for axes, draw in zip(panels, curves, strict=True):
-            draw(axes, results)
+            draw(axes)
+            axes.title.set_fontsize(9)
             axes.spines[["top", "right"]].set_visible(False)
         panels[0].legend(fontsize=8, frameon=False)
-    statuses = {each.name: each.about.get("reference", "") for each in models}
-    figure.suptitle(f"{summary(statuses)}\n{heading(results, settings)}", fontsize=10)
+    by_status: dict[str, list[str]] = {}
+    for each in models:
+        by_status.setdefault(each.about.get("reference", "-"), []).append(each.name)
+    words = "; ".join(f"{status}: {', '.join(names)}" for status, names in by_status.items())
+    figure.suptitle(f"real images were {words}\n{heading(results, settings)}", fontsize=10)
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
     return True
-
-
-def difference(ours: Estimate, base: Estimate) -> Estimate:
-    """``ours - base`` with the interval of two independent estimates: half-widths add as squares."""
-    value = ours.value - base.value
-    half = math.hypot((ours.high - ours.low) / 2, (base.high - base.low) / 2)
-    return Estimate(value, value - half, value + half)
 
 
 def _differences(part: Any, models: list[Result], metrics: list[str]) -> None:
@@ -64,10 +73,10 @@ def _differences(part: Any, models: list[Result], metrics: list[str]) -> None:
         for place, other in enumerate(others):
             if metric not in other.metrics:
                 continue
-            gap = difference(other.metrics[metric], first.metrics[metric])
-            half = gap.high - gap.value
+            ours, base = other.metrics[metric], first.metrics[metric]
+            half = math.hypot(ours.half, base.half)  # of two independent estimates
             style = {"color": COLOURS[(place + 1) % len(COLOURS)], "fmt": MARKERS[(place + 1) % len(MARKERS)]}
-            axes.errorbar(gap.value, place, xerr=None if math.isnan(half) else half, capsize=3, **style)
+            axes.errorbar(ours.value - base.value, place, xerr=None if math.isnan(half) else half, capsize=3, **style)
         axes.axvline(0, color=COLOURS[0], lw=1)
         labels = [each.name if axes is panels[0] else "" for each in others]
         axes.set_yticks(range(len(others)), labels, fontsize=9)
@@ -80,25 +89,6 @@ def _differences(part: Any, models: list[Result], metrics: list[str]) -> None:
     part.suptitle(f"difference to {first.name} (0), with 95 % intervals over images, not over seeds", fontsize=9)
 
 
-def _levels(axes: Any, results: list[Result]) -> bool:
-    if axes is None:
-        return any(name.startswith("swd_") for each in results for name in each.metrics)
-    _points(axes, results, "swd_")
-    axes.set_title("sliced Wasserstein distance per pyramid level", fontsize=9)
-    axes.set(xlabel="pixels of the level: fine to coarse", ylim=(0, None))
-    return True
-
-
-def _spectrum(axes: Any, results: list[Result]) -> bool:
-    if axes is None:
-        return any("spectrum_db_1" in each.metrics for each in results)
-    axes.axhline(0, color="#999999", lw=0.8)
-    _points(axes, results, "spectrum_db_")
-    axes.set_title("energy against real images", fontsize=9)
-    axes.set(xlabel="cycles per image, from: coarse to fine", ylabel="dB")
-    return True
-
-
 def _points(axes: Any, results: list[Result], prefix: str) -> None:
     """A line per row over the metrics that begin so, each a little to the side: equal ones can be told apart."""
     for index, result in enumerate(results):
@@ -107,29 +97,24 @@ def _points(axes: Any, results: list[Result], prefix: str) -> None:
             continue
         x = [place + 0.09 * (index - (len(results) - 1) / 2) for place in range(len(names))]
         estimates = [result.metrics[name] for name in names]
-        halves = [(each.high - each.low) / 2 for each in estimates]
-        axes.errorbar(x, [each.value for each in estimates], [0 if math.isnan(h) else h for h in halves],
+        halves = [0 if math.isnan(each.half) else each.half for each in estimates]
+        axes.errorbar(x, [each.value for each in estimates], halves,
                       label=result.name, capsize=2, ms=5, **_style(index, result))  # fmt: skip
         axes.set_xticks(range(len(names)), [name.removeprefix(prefix) for name in names])
+    axes.axhline(0, color="#999999", lw=0.8)
+    axes.set(**SCALES[prefix])
 
 
-def _loss(axes: Any, results: list[Result]) -> bool:
+def _losses(axes: Any, asked: list[tuple[int, Result]]) -> None:
     """The loss per timestep as a ratio to the first row's: the losses themselves span decades and coincide."""
-    asked = [(index, each) for index, each in enumerate(results) if each.about.get("terms")]
-    if axes is None:
-        return bool(asked)
     first = asked[0][1]
     for index, result in asked:
-        terms = result.about["terms"]
-        if len(terms) != len(first.about["terms"]):
-            continue
-        middle = [(term["t_first"] + term["t_last"]) / 2 for term in terms]
-        ratio = [term["loss"] / base["loss"] for term, base in zip(terms, first.about["terms"], strict=True)]
-        style = _style(index, result)
-        axes.plot(middle, ratio, color=style["color"], ls=style["ls"], lw=1.8)
-    axes.set_title(f"denoising loss, relative to {first.name}", fontsize=9)
-    axes.set(xlabel="timestep t", xscale="log")
-    return True
+        terms, base = result.about["terms"], first.about["terms"]
+        if len(terms) == len(base):  # those of another n_T have other timesteps
+            middle = [(term["t_first"] + term["t_last"]) / 2 for term in terms]
+            ratio = [term["loss"] / of_first["loss"] for term, of_first in zip(terms, base, strict=True)]
+            axes.plot(middle, ratio, label=result.name, lw=1.8, **{**_style(index, result), "marker": ""})
+    axes.set(title=f"denoising loss, relative to {first.name}", xlabel="timestep t", xscale="log")
 
 
 def _style(index: int, result: Result) -> dict[str, Any]:

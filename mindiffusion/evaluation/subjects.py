@@ -1,8 +1,6 @@
-"""What evaluate.py is asked to look at: models, folders of PNGs that stand in for them, and real images."""
+"""What evaluate.py is asked to look at: models, and folders of PNGs that stand in for them."""
 
-import os
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +12,7 @@ from mindiffusion.checkpoints.models import model_name
 from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, read_weights
 from mindiffusion.data.decode import read_image
 from mindiffusion.data.image_files import find_images
-from mindiffusion.data.images import load_images
-from mindiffusion.data.synthetic import is_synthetic, synthetic_images
-from mindiffusion.evaluation.held_out import Reference, rest_of
-from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError, first_line
-
-MOST_REAL = 10_000  # reference images, unless --eval-images asks for more: more cost time and memory, and tell little
-SYNTHETIC_SEED = 2**31 - 1  # of the held-out synthetic images: a seed that no training run has
 
 
 @dataclass(frozen=True)
@@ -35,6 +26,11 @@ class Subject:
     images: Tensor | None = None
     resized: int = 0
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the file of the weights says beside them; nothing where there is none."""
+        return (self.weights and self.weights.checkpoint) or {}
+
 
 def find_subjects(
     paths: list[Path], names: list[str] | None = None, taken: tuple[str, ...] = (), raw: bool = False
@@ -44,11 +40,13 @@ def find_subjects(
     would be alike. UserError if a path names neither, if weights are no numbers, or if two rows, those of the names
     ``taken`` included, would have one name."""
     found = [_find_subject(path, raw) for path in paths]
-    names = names or _short_names(paths, found)
-    if len(set(names)) < len(names):
-        raise UserError("two rows have the same name: name each model or folder once, or use --names.")
-    if both := set(names) & set(taken):
-        raise UserError(f"{both.pop()!r} is also the name of the row of --floor: use --names.")
+    plain = [each.name for each in found]
+    names = names or [f"{each.name} in {_home(each)}" if plain.count(each.name) > 1 else each.name for each in found]
+    if len({*names, *taken}) < len(names) + len(taken):
+        raise UserError(
+            f"two rows have the same name, of {', '.join((*names, *taken))}: name each model or folder once, or use "
+            "--names."
+        )
     return [replace(subject, name=name) for subject, name in zip(found, names, strict=True)]
 
 
@@ -68,23 +66,20 @@ def _find_subject(path: Path, raw: bool) -> Subject:
     return Subject(path.resolve().name, path)
 
 
-def _short_names(paths: list[Path], subjects: list[Subject]) -> list[str]:
-    """The subjects' own names; with the run's folder where two are alike; the path within the folder that holds all of
-    them where that does not help."""
-    plain = [subject.name for subject in subjects]
-    homes = [f"{subject.name} in {_home(subject)}" for subject in subjects]
-    longer = [homes[i] if plain.count(name) > 1 else name for i, name in enumerate(plain)]
-    around = os.path.commonpath([path.resolve().parent for path in paths])
-    return [
-        os.path.relpath(paths[i].resolve(), around) if longer.count(name) > 1 else name for i, name in enumerate(longer)
-    ]
-
-
 def _home(subject: Subject) -> str:
     """The folder in which a run's folders lie, or an image folder does."""
     path = subject.path.resolve()
     inside = subject.weights is not None and path.parent.name.startswith("checkpoints")
     return path.parent.parent.name if inside else path.parent.name
+
+
+def choose_size(asked: int | None, subjects: list[Subject]) -> int:
+    """The image size asked for, or that of the models, or 32. UserError if they differ."""
+    configs = {each.name: each.about.get("config") for each in subjects}
+    sizes = {name: config["image_size"] for name, config in configs.items() if config}
+    if asked is None and len(set(sizes.values())) > 1:
+        raise UserError(f"the models are of different image sizes ({sizes}): measure them apart.")
+    return asked or next(iter(sizes.values()), 32)
 
 
 def read_folders(subjects: list[Subject], image_size: int, crop: str, limit: int) -> list[Subject]:
@@ -107,72 +102,3 @@ def _read_folder(subject: Subject, image_size: int, crop: str, limit: int) -> Su
         except Exception as error:  # a broken file can raise nearly anything in a decoder
             raise UserError(f"The image {file} cannot be read ({first_line(error)}): mend or remove it.") from error
     return replace(subject, images=images, resized=resized)
-
-
-@dataclass(frozen=True)
-class RealImages:
-    """``images``: the reference, uint8 (M, 3, S, S). ``others``: real images before and after it in the folder, perhaps
-    none. ``reference``: which ones they are, by which a checkpoint tells whether it was trained on them."""
-
-    images: Tensor
-    others: tuple[Tensor, Tensor]
-    reference: Reference
-    description: dict[str, str | int]
-
-    def floor(self, count: int) -> Tensor:
-        """At most ``count`` of the others, spread evenly over them: what perfect samples would be."""
-        before, after = self.others
-        total = len(before) + len(after)
-        places = torch.linspace(0, total - 1, min(count, total)).round().long()
-        return torch.cat((before[places[places < len(before)]], after[places[places >= len(before)] - len(before)]))
-
-
-def load_real(
-    data_path: str,
-    image_size: int,
-    crop: str,
-    places: tuple[int, int] | None,
-    num_synthetic: int,
-    trained_on: list[dict[str, Any] | None] | None = None,
-    skip_bad_images: bool = False,
-) -> RealImages:
-    """The real images to compare with: those at ``places`` of the sorted folder, or synthetic ones. Without ``places``
-    the first MOST_REAL of those that no model with the data fingerprints ``trained_on`` has seen, or of the whole
-    folder if there are none.
-
-    UserError if the folder does not reach that far.
-    """
-    if is_synthetic(data_path):
-        if places:
-            raise UserError("--eval-images chooses files of a folder; synthetic images are drawn anew. Leave it out.")
-        drawn = synthetic_images(2 * num_synthetic, image_size, SYNTHETIC_SEED, data_path)
-        images, others = drawn[:num_synthetic], (drawn[:0], drawn[num_synthetic:])
-        reference = Reference("", (1, num_synthetic), data_path)
-        chosen = "all"
-    else:
-        data = load_images(data_path, image_size, crop, 0, Ranks(), skip_bad_images)
-        files = str(data.fingerprint["files"])
-        first, last = places or rest_of(trained_on or [], files, len(data)) or (1, len(data))
-        if last > len(data):
-            raise UserError(f"--eval-images asks for file {last}, but {data_path} has {len(data)} images.")
-        last = last if places else min(last, first + MOST_REAL - 1)
-        reference = Reference(files, (first, last))
-        images, others = data.images[first - 1 : last], (data.images[: first - 1], data.images[last:])
-        chosen = "all" if len(images) == len(data) else f"{first}-{last}"
-    description = {
-        "data": data_path if is_synthetic(data_path) else Path(data_path).resolve().name,
-        "eval_images": chosen,
-        "reference_images": len(images),
-        "reference_hash": image_hash(images),
-        "image_size": image_size,
-        "crop": "none" if is_synthetic(data_path) else crop,
-        "resize": "none" if is_synthetic(data_path) else "Pillow bicubic, antialiased",
-    }
-    return RealImages(images, others, reference, description)
-
-
-def image_hash(images: Tensor) -> str:
-    """BLAKE2b of the pixels and their shape: two references are the same images if and only if it is equal."""
-    digest = blake2b(str(tuple(images.shape)).encode(), digest_size=16)
-    digest.update(images.contiguous().numpy())
-    return digest.hexdigest()

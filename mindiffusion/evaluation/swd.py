@@ -13,7 +13,6 @@ Memory does not grow with the number of images: patches are cut from a chunk of 
 many directions as MOST_VALUES allows before they are sorted. Normalising is left to the directions.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mindiffusion.evaluation.bootstrap import Estimate
-from mindiffusion.evaluation.settings import CHUNK, Row, Settings, to_float
+from mindiffusion.evaluation.bootstrap import Estimate, Row
+from mindiffusion.evaluation.settings import CHUNK, Settings, to_float
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import make_generator
 
@@ -42,9 +41,9 @@ def swd_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
     resamples = RESAMPLES if settings.resamples else 0
     levels = swd_per_level(samples, reference, settings.seed, settings.swd_normalization, resamples, settings.device)
     row = {f"swd_{size}": Estimate.from_error(*level) for size, level in levels.items()}
-    mean = sum(distance for distance, _ in levels.values()) / len(levels)
-    error = sum(error for _, error in levels.values()) / len(levels)  # levels vary together: no gain from averaging
-    return row | {"swd": Estimate.from_error(mean, error)}
+    # Levels vary together: there is no gain from averaging their errors.
+    distance, error = (sum(each) / len(levels) for each in zip(*levels.values(), strict=True))
+    return row | {"swd": Estimate.from_error(distance, error)}
 
 
 def swd_per_level(
@@ -69,8 +68,8 @@ def swd_per_level(
         places = _places(count, size, seed)
         a, b = (_Level(images[:count], size, places, torch.device(device)) for images in (samples, reference))
         scale_b = b.statistics()
-        scales = (a.statistics() if normalization == "own" else scale_b, scale_b)
-        result[size] = _distance((a, b), scales, rooms, seed, resamples)
+        scale_a = a.statistics() if normalization == "own" else scale_b
+        result[size] = _distance((a, b), (scale_a, scale_b), rooms, seed, resamples)
     return result
 
 
@@ -92,6 +91,12 @@ def laplacian_pyramid(images: Tensor) -> dict[int, Tensor]:
     return levels
 
 
+def _blur(size: int) -> Tensor:
+    """The binomial blur of a line of pixels as a matrix (size, size); borders are reflected."""
+    line = functional.pad(torch.eye(size)[:, None], (2, 2), mode="reflect")
+    return functional.conv1d(line, torch.tensor(BINOMIAL)[None, None] / sum(BINOMIAL))[:, 0].T
+
+
 def level_sizes(size: int) -> list[int]:
     """The levels of images of ``size`` pixels, from fine to coarse."""
     if size < SMALLEST_LEVEL or size & (size - 1):
@@ -99,24 +104,22 @@ def level_sizes(size: int) -> list[int]:
     return [size >> k for k in range((size // SMALLEST_LEVEL).bit_length())]
 
 
-def patches(level: Tensor, places: Tensor | None) -> Tensor:
-    """Patches (N, P, C*7*7) of one level (N, C, S, S): those at ``places``, see ``_places``, or all."""
-    if places is None:
-        return functional.unfold(level, PATCH).transpose(1, 2)
+def patches(level: Tensor, places: Tensor) -> Tensor:
+    """Patches (N, P, C*7*7) of one level (N, C, S, S), whose upper left corners are ``places`` (2, N, P)."""
     offset = torch.arange(PATCH)
-    rows, columns = (each.long()[:, :, None, None] for each in places)
+    rows, columns = places.long()[..., None, None]
     rows, columns = (rows + offset[:, None]).to(level.device), (columns + offset).to(level.device)  # (N, P, 7, 1) ...
     index = torch.arange(len(level), device=level.device)[:, None, None, None]
     return level[index, :, rows, columns].permute(0, 1, 4, 2, 3).flatten(2)
 
 
-def _places(count: int, size: int, seed: int) -> Tensor | None:
-    """Rows and columns (2, N, 128) of the patches that are drawn in each image, or None where all are taken."""
-    places = size - PATCH + 1
-    if places**2 <= PATCHES_PER_IMAGE:
-        return None
+def _places(count: int, size: int, seed: int) -> Tensor:
+    """Rows and columns (2, N, P) of the patches of each image: all there are, or 128 that are drawn."""
+    places = torch.arange(size - PATCH + 1)
+    if len(places) ** 2 <= PATCHES_PER_IMAGE:
+        return torch.cartesian_prod(places, places).T[:, None].expand(-1, count, -1)
     generator = make_generator(seed, "swd patches", size)
-    return torch.randint(0, places, (2, count, PATCHES_PER_IMAGE, 1, 1), generator=generator).short()[..., 0, 0]
+    return torch.randint(0, len(places), (2, count, PATCHES_PER_IMAGE, 1, 1), generator=generator).short()[..., 0, 0]
 
 
 @dataclass(frozen=True)
@@ -125,20 +128,13 @@ class _Level:
 
     images: Tensor
     size: int
-    places: Tensor | None
+    places: Tensor
     device: torch.device
-
-    @property
-    def per_image(self) -> int:
-        """Patches of each image."""
-        return (self.size - PATCH + 1) ** 2 if self.places is None else PATCHES_PER_IMAGE
 
     def chunks(self) -> Iterator[Tensor]:
         """(n, P, C*7*7) on the device."""
-        for start in range(0, len(self.images), CHUNK):
-            pyramid = laplacian_pyramid(to_float(self.images[start : start + CHUNK].to(self.device)))
-            places = None if self.places is None else self.places[:, start : start + CHUNK]
-            yield patches(pyramid[self.size], places)
+        for images, places in zip(self.images.split(CHUNK), self.places.split(CHUNK, 1), strict=True):
+            yield patches(laplacian_pyramid(to_float(images.to(self.device)))[self.size], places)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation per colour channel (C,), over images, places and pixels, on the CPU in float64."""
@@ -156,10 +152,9 @@ class _Level:
         scaled = directions.double() / deviation.clamp(min=1e-6)
         middle = (mean * scaled).sum(0).float().to(self.device)
         scaled = scaled.float().to(self.device)
-        shape = directions.shape[1], len(self.images), self.per_image
-        values = room[: math.prod(shape)].view(shape)
-        for start, part in zip(range(0, len(self.images), CHUNK), self.chunks(), strict=True):
-            values[:, start : start + CHUNK] = (part @ scaled - middle).permute(2, 0, 1)
+        values = room[: directions.shape[1] * self.places[0].numel()].view(-1, *self.places.shape[1:])
+        for some, part in zip(values.split(CHUNK, 1), self.chunks(), strict=True):
+            some.copy_((part @ scaled - middle).permute(2, 0, 1))
         return values
 
 
@@ -168,13 +163,13 @@ def _distance(
 ) -> tuple[float, float]:
     """The Wasserstein-1 distance of two sets of patches, averaged over directions, times 1000, and its standard error
     by resampling images. A bootstrap's own values are too large, as it repeats images; only their spread is used."""
-    first = levels[0]
-    count, width = len(first.images), first.images.shape[1] * PATCH**2
-    directions = torch.randn(width, DIRECTIONS, generator=make_generator(seed, "swd directions", first.size))
+    images, size, places = levels[0].images, levels[0].size, levels[0].places
+    count, width = len(images), images.shape[1] * PATCH**2
+    directions = torch.randn(width, DIRECTIONS, generator=make_generator(seed, "swd directions", size))
     directions /= directions.norm(dim=0)
     generator = make_generator(seed, "swd bootstrap")
     resampled = [torch.randint(0, count, (2, count), generator=generator) for _ in range(resamples)]
-    few, step = DIRECTIONS // 8, max(1, rooms.shape[1] // (count * first.per_image))
+    few, step = DIRECTIONS // 8, max(1, rooms.shape[1] // places[0].numel())
     distance, spread = 0.0, torch.zeros(resamples, dtype=torch.float64)
     for part, indices in ((directions[:, :few], resampled), (directions[:, few:], [])):
         for some in part.split(step, 1):
@@ -198,9 +193,3 @@ def _sort(values: Tensor) -> Tensor:
         return values.sort().values
     values.numpy().sort(axis=1)
     return values
-
-
-def _blur(size: int) -> Tensor:
-    """The binomial blur of a line of pixels as a matrix (size, size); borders are reflected."""
-    line = functional.pad(torch.eye(size)[:, None], (2, 2), mode="reflect")
-    return functional.conv1d(line, torch.tensor(BINOMIAL)[None, None] / sum(BINOMIAL))[:, 0].T

@@ -44,7 +44,9 @@ def prepare_output(path: Path, files: Iterable[Path], overwrite: bool) -> None:
     """Make ``path``, a folder to write into, before the work begins. UserError if it cannot be written, or if one of
     ``files`` is there already and ``overwrite`` is not given."""
     if there := [] if overwrite else [str(file) for file in files if file.exists()]:
-        raise UserError(f"{', '.join(there)} is there already: choose another place, or replace it with --overwrite.")
+        are, them = ("are", "them") if len(there) > 1 else ("is", "it")
+        names = ", ".join(there)
+        raise UserError(f"{names} {are} there already: choose another place, or replace {them} with --overwrite.")
     with write_errors_explained(path):
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()  # has no name: programs that start at once do not meet

@@ -14,8 +14,7 @@ from typing import Any
 from mindiffusion.checkpoints.checkpoint import find_newest
 from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.evaluation.bootstrap import Estimate
-from mindiffusion.evaluation.settings import Result
-from mindiffusion.evaluation.table import JSON_NAME
+from mindiffusion.evaluation.results import JSON_NAME, Result
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import read_text

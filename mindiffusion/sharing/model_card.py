@@ -10,8 +10,7 @@ from mindiffusion.checkpoints.weights import Weights, weights_digest
 from mindiffusion.config import TrainConfig
 from mindiffusion.data.synthetic import SYNTHETIC
 from mindiffusion.evaluation.measures import SHOWN
-from mindiffusion.evaluation.settings import Result
-from mindiffusion.evaluation.terminal_table import rounded
+from mindiffusion.evaluation.results import Result, rounded
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import for_markdown, plain

@@ -10,8 +10,7 @@ from typing import Any
 from mindiffusion.checkpoints.same_run import flat_settings
 from mindiffusion.config import PLACES, identity_fields
 from mindiffusion.evaluation.measures import HIGHER, LOWER, SHOWN
-from mindiffusion.evaluation.settings import Result
-from mindiffusion.evaluation.terminal_table import rounded
+from mindiffusion.evaluation.results import Result, rounded
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html
 from mindiffusion.sharing.evaluations import ALIKE, REAL, Answer, how_measured, of_run, read_evaluation

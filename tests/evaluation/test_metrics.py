@@ -10,10 +10,18 @@ from mindiffusion.data.synthetic import synthetic_images
 from mindiffusion.evaluation import settings
 from mindiffusion.evaluation import swd as sliced
 from mindiffusion.evaluation.bootstrap import Estimate, bootstrap
-from mindiffusion.evaluation.color import NAMES, color_error, color_row, color_statistics
-from mindiffusion.evaluation.recovery import recovery_row
+from mindiffusion.evaluation.image_statistics import (
+    NAMES,
+    band_power,
+    color_error,
+    color_row,
+    color_statistics,
+    frequency_bands,
+    recovery_row,
+    spectrum_error,
+    spectrum_row,
+)
 from mindiffusion.evaluation.settings import Settings, to_float
-from mindiffusion.evaluation.spectrum import band_power, frequency_bands, spectrum_error, spectrum_row
 from mindiffusion.evaluation.swd import laplacian_pyramid, patches, swd_per_level
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import make_generator
@@ -73,19 +81,17 @@ def test_pyramid_levels_add_up_and_a_flat_image_is_all_coarse():
     assert torch.allclose(flat[8], torch.tensor(0.7), atol=1e-6)
 
 
-def test_patches_are_cut_from_their_own_image_with_colours_in_one_order():
-    images = torch.arange(4.0)[:, None, None, None] * 10 + torch.arange(3.0)[:, None, None].expand(4, 3, 32, 32)
-    for size in (32, 8):
-        cut = patches(images[:, :, :size, :size], sliced._places(4, size, seed=0)).unflatten(-1, (3, 49))
-        assert cut.shape[:2] == (4, 128 if size == 32 else 4)
-        assert torch.equal(cut, cut[:, :1, :, :1].expand_as(cut))
-        assert torch.equal(cut[:, 0, :, 0], images[:, :, 0, 0])
-
-
-def test_a_patch_is_a_square_of_neighbouring_pixels():
-    place = torch.arange(1024.0).reshape(1, 1, 32, 32)
-    steps = patches(place, sliced._places(1, 32, seed=0))[0].reshape(-1, 7, 7)
-    assert torch.all(steps.diff(dim=2) == 1) and torch.all(steps.diff(dim=1) == 32)
+@pytest.mark.parametrize("size", [32, 8])
+def test_patches_are_squares_of_neighbours_in_their_own_image_with_colours_in_one_order(size):
+    place = torch.arange(4.0)[:, None, None, None] * 10_000 + torch.arange(3.0)[:, None, None] * 5_000
+    level = place + 60 * torch.arange(float(size))[:, None] + torch.arange(float(size))
+    cut = patches(level, sliced._places(4, size, seed=0))
+    assert cut.shape == (4, 128 if size == 32 else 4, 147)
+    corner = cut[..., :1] - place[:, :1, 0]  # where in its image a patch begins
+    assert corner.min() >= 0 and corner.max() <= 61 * (size - 7)
+    inside = torch.arange(3.0)[:, None, None] * 5_000 + 60 * torch.arange(7.0)[:, None] + torch.arange(7.0)
+    assert torch.equal(cut - cut[..., :1], inside.flatten().expand_as(cut))
+    assert size == 32 or sorted(corner[0].flatten().tolist()) == [0, 1, 60, 61]
 
 
 def test_swd_of_a_set_with_itself_is_zero_and_real_images_are_near_the_floor():
@@ -203,24 +209,21 @@ def test_a_measure_sees_a_chunk_of_images_at_a_time_and_finds_the_same(measure, 
 # --- intervals --------------------------------------------------------------------------------------------------------
 
 
-def mean(values: torch.Tensor) -> torch.Tensor:
-    return values.mean(0)
+def mean(values: torch.Tensor, **options) -> list[Estimate]:
+    settings = Settings((), **options)
+    return [*bootstrap(range(values.shape[1]), lambda rows: rows.mean(0), values, settings=settings).values()]
 
 
 def test_the_bootstrap_interval_is_that_of_theory_for_a_mean():
     values = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0]) + 5
-    one, three = bootstrap(mean, values, resamples=500)
-    for estimate, sigma in ((one, 1.0), (three, 3.0)):
+    estimates = mean(values, resamples=500)
+    assert estimates == mean(values, resamples=500)
+    for estimate, sigma in zip(estimates, (1.0, 3.0), strict=True):
         assert estimate.low < estimate.value < estimate.high
-        assert (estimate.high - estimate.low) / 2 == pytest.approx(1.96 * sigma / 20, rel=0.2)
-
-
-def test_the_bootstrap_is_deterministic_and_can_be_left_out():
-    values = torch.arange(50.0)
-    assert bootstrap(mean, values) == bootstrap(mean, values)
-    (bare,) = bootstrap(mean, values, resamples=0)
-    assert bare.value == 24.5 and bare.low != bare.low
-
-
-def test_an_interval_from_a_standard_error():
+        assert estimate.half == pytest.approx(1.96 * sigma / 20, rel=0.2)
     assert Estimate.from_error(10.0, 1.0) == Estimate(10.0, 8.04, 11.96)
+
+
+def test_without_resamples_there_is_no_interval():
+    (bare,) = mean(torch.arange(50.0)[:, None], resamples=0)
+    assert bare.value == 24.5 and bare.low != bare.low

@@ -13,8 +13,7 @@ from experiments import calls, collect, launch, run_study, spec, tables
 from experiments.tables import StudyTable
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation.bootstrap import Estimate
-from mindiffusion.evaluation.settings import Result
-from mindiffusion.evaluation.table import write_report
+from mindiffusion.evaluation.results import Result, write_report
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.evaluations import ALIKE
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,12 @@ import evaluate
 import sample
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation import measure
-from mindiffusion.evaluation.inception import Unavailable, describe_inception, find_inception, inception_row
+from mindiffusion.evaluation.inception import describe_inception, inception_row, no_inception
 from mindiffusion.evaluation.settings import Settings
-from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.packages import installed
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
-needs_fidelity = pytest.mark.skipif(
-    find_spec("torch_fidelity") is None, reason="torch-fidelity is optional (requirements-eval.txt)"
-)
 FAST = [
     *("--n-samples", "16", "--n-loss-images", "8", "--steps", "4", "--resamples", "10"),
     *("--batch-size", "8", "--device", "cpu", "--no-plots", "--overwrite"),
@@ -35,21 +31,12 @@ def run(finished) -> Path:
     return checkpoints("train_celeba_32", finished("train_celeba_32"))
 
 
-def evaluated(*arguments: object, output: str = "out") -> tuple[list[dict[str, str]], dict]:
+def evaluated(*arguments: object) -> tuple[list[dict[str, str]], dict]:
     """Run evaluate.py; the rows of its CSV and the content of its JSON."""
-    evaluate.main([*map(str, arguments), *FAST, "--output-dir", output])
-    with open(Path(output) / "evaluation.csv", newline="") as file:
+    evaluate.main([*map(str, arguments), *FAST, "--output-dir", "out"])
+    with open("out/evaluation.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    return rows, json.loads((Path(output) / "evaluation.json").read_text(), parse_constant=pytest.fail)
-
-
-def refusal(capsys, *arguments: object) -> str:
-    """The message of a run that ends with exit code 2 and writes nothing."""
-    with pytest.raises(SystemExit) as end:
-        run_script(lambda: evaluate.main([*map(str, arguments), *FAST, "--output-dir", "refused"]))
-    assert end.value.code == 2
-    assert not Path("refused").exists()
-    return capsys.readouterr().err
+    return rows, json.loads(Path("out/evaluation.json").read_text(), parse_constant=pytest.fail)
 
 
 def test_a_checkpoint_gets_every_metric_that_needs_no_pretrained_network(run, capsys):
@@ -109,35 +96,7 @@ def test_a_folder_of_pngs_stands_in_for_the_checkpoint_they_came_from(run, monke
     assert report["results"][1]["kind"] == "folder" and report["results"][1]["reference"] == "not known"
 
 
-def test_held_out_images_are_those_of_the_sorted_folder(run):
-    folder = write_pngs(Path("faces"))
-    for places in ("17-24", "1-8"):
-        evaluate.main([str(folder), "--data-path", str(folder), "--eval-images", places, "--metrics", "color", *FAST,
-                       "--output-dir", places])  # fmt: skip
-    hashes = [
-        json.loads(Path(p, "evaluation.json").read_text())["settings"]["reference_hash"] for p in ("17-24", "1-8")
-    ]
-    assert hashes[0] != hashes[1]
-    held_out = Path("held_out")
-    held_out.mkdir()
-    for path in sorted(folder.iterdir())[16:24]:
-        (held_out / path.name).symlink_to(path.resolve())
-    _, report = evaluated(folder, "--data-path", held_out, "--metrics", "color")
-    assert report["settings"]["reference_images"] == 8
-    assert report["settings"]["reference_hash"] == hashes[0]
-
-
-def test_a_checkpoint_trained_on_the_very_images_is_noted(tmp_path, capsys):
-    folder = write_pngs(tmp_path / "faces")
-    launch("train_celeba_32", tmp_path, "--data-path", str(folder))
-    trained = checkpoints("train_celeba_32", tmp_path)
-    _, report = evaluated(trained, "--data-path", folder, "--eval-images", "1-8", "--metrics", "loss")
-    said = capsys.readouterr()
-    assert "was not measured on held-out images: it was trained on 8 of the 8" in said.err
-    assert report["results"][0]["reference"] == "trained on" and "trained on" in said.out
-
-
-def test_without_a_choice_the_reference_is_what_the_run_held_out(tmp_path, capsys):
+def test_the_reference_is_what_the_run_held_out_and_one_that_it_saw_is_noted(tmp_path, capsys):
     folder = write_pngs(tmp_path / "faces")
     launch("train_celeba_32", tmp_path, "--data-path", str(folder), "--train-images", "1-16")
     trained = checkpoints("train_celeba_32", tmp_path)
@@ -145,68 +104,13 @@ def test_without_a_choice_the_reference_is_what_the_run_held_out(tmp_path, capsy
     assert report["settings"]["eval_images"] == "17-24"
     assert report["results"][0]["reference"] == "held out"
     assert "the reference is 8 real images: 17-24 of faces." in capsys.readouterr().err
+    _, report = evaluated(trained, "--data-path", folder, "--eval-images", "9-20", "--metrics", "loss")
+    said = capsys.readouterr()
+    assert "was not measured on held-out images: it was trained on 8 of the 12" in said.err
+    assert report["results"][0]["reference"] == "trained on" and "trained on" in said.out
 
 
-def test_an_evaluation_is_not_overwritten_and_an_impossible_folder_is_told_first(run, capsys):
-    arguments = [str(run), "--data-path", "synthetic", "--metrics", "loss", *FAST[:-1]]
-    evaluate.main([*arguments, "--output-dir", "kept"])
-    before = Path("kept", "evaluation.json").read_text()
-    with pytest.raises(UserError, match=r"kept/evaluation\.csv, kept/evaluation\.json is there already.*--overwrite"):
-        evaluate.main([*arguments, "--seed", "1", "--output-dir", "kept"])
-    assert Path("kept", "evaluation.json").read_text() == before
-    Path("file").touch()
-    with pytest.raises(UserError, match="cannot write file/x") as error:
-        evaluate.main([*arguments, "--output-dir", "file/x"])
-    assert "--resume" not in str(error.value)
-
-
-def test_missing_inception_weights_are_told_once_and_the_rest_is_measured(run, capsys):
-    rows, _ = evaluated(run, run / "latest.pt", "--data-path", "synthetic", "--metrics", "fid", "kid", "color")
-    message = capsys.readouterr().err
-    assert message.count("no fid, kid: ") == 1 and "All other measures go on" in message
-    assert "fid" not in rows[0] and rows[0]["color_error"]
-
-
-def test_asking_only_for_what_cannot_be_had_is_an_error(run, capsys):
-    assert "can be had here" in refusal(capsys, run, "--data-path", "synthetic", "--metrics", "fid")
-
-
-@needs_fidelity
-def test_inception_weights_come_from_the_cache_and_a_wrong_file_is_named(tmp_path, capsys):
-    with pytest.raises(Unavailable, match="cache"):
-        find_inception(None)
-    torch.save({"a": torch.zeros(1)}, tmp_path / "wrong.pth")
-    message = refusal(capsys, tmp_path, "--data-path", "synthetic", "--inception-weights", tmp_path / "wrong.pth")
-    assert "wrong.pth" in message or "no images" in message
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["absent.pt", "--data-path", "synthetic"], "absent.pt does not exist"),
-        (["RUN", "--data-path", "absent"], "does not exist"),
-        (["RUN", "--data-path", "synthetic", "--eval-images", "1-8"], "--eval-images"),
-        (["RUN", "--data-path", "synthetic", "--eval-images", "8"], "8001-9000"),
-        (["RUN", "RUN", "--data-path", "synthetic"], "same name"),
-        (["RUN", "--data-path", "synthetic", "--names", "a", "b"], "2 names"),
-        (["RUN", "--data-path", "synthetic", "--n-samples", "1"], "--n-samples"),
-        (["FACES", "--data-path", "FACES", "--eval-images", "20-30"], "has 24 images"),
-        (["FACES"], "no path to the real images"),
-    ],
-)
-def test_bad_input_is_one_message_and_nothing_is_written(run, capsys, monkeypatch, arguments, message):
-    monkeypatch.delenv("CELEBA_PATH", raising=False)
-    faces = write_pngs(Path("faces")) if "FACES" in arguments else ""
-    arguments = [{"RUN": run, "FACES": faces}.get(each, each) for each in arguments]
-    if message in ("--n-samples",):  # FAST comes last on the command line and would win
-        with pytest.raises(SystemExit) as end:
-            evaluate.main([*map(str, arguments)])
-        assert end.value.code == 2
-        return
-    assert message in refusal(capsys, *arguments)
-
-
-@needs_fidelity
+@pytest.mark.skipif(not installed("torch_fidelity"), reason="torch-fidelity is optional (requirements-eval.txt)")
 @pytest.mark.filterwarnings("ignore:.*worker processes.*")  # the library's choice
 def test_inception_metrics_of_the_library_move_the_right_way(tmp_path, monkeypatch):
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -220,7 +124,8 @@ def test_inception_metrics_of_the_library_move_the_right_way(tmp_path, monkeypat
         if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(layer.weight)  # else the signal dies on its way
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    settings = Settings(("kid", "precision", "recall"), inception_weights=find_inception(tmp_path / "weights.pth"))
+    settings = Settings(("kid", "precision", "recall"), inception_weights=tmp_path / "weights.pth")
+    assert no_inception(settings) == ""
     assert len(describe_inception(settings.inception_weights)["weights_sha256"]) == 64
     real = torch.randint(0, 256, (12, 3, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     real = real.repeat_interleave(8, 2).repeat_interleave(8, 3)
@@ -228,3 +133,6 @@ def test_inception_metrics_of_the_library_move_the_right_way(tmp_path, monkeypat
     other = inception_row(real[6:] // 8, real[:6], settings)
     assert same["precision"].value == same["recall"].value == 1.0
     assert other["kid"].value > same["kid"].value and other["precision"].value < 1.0
+    torch.save({"a": torch.zeros(1)}, settings.inception_weights)
+    with pytest.raises(UserError, match=r"weights\.pth does not hold the Inception weights"):
+        no_inception(settings)

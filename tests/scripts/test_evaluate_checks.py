@@ -1,6 +1,7 @@
 """What evaluate.py says before it measures, and which weights it measures. No run is trained."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import evaluate
 from mindiffusion.checkpoints.checkpoint import save_checkpoint
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.config import TrainConfig
-from mindiffusion.evaluation import checks, measure
+from mindiffusion.evaluation import inception, measure, measures, reference
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.measures import MEASURES, NETWORK
-from mindiffusion.evaluation.settings import Result, Settings
+from mindiffusion.evaluation.results import Result
+from mindiffusion.evaluation.settings import Settings
+from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.export import export
 from mindiffusion.stages import Stage
@@ -50,12 +53,6 @@ def evaluated(*arguments: object) -> dict:
 
 
 @pytest.fixture
-def no_measuring(monkeypatch):
-    """Whoever begins to measure fails."""
-    monkeypatch.setattr(evaluate, "measured", lambda *args: pytest.fail("measured in vain"))
-
-
-@pytest.fixture
 def quick(monkeypatch):
     """Networks are not asked: black samples, and the last bias as the loss."""
 
@@ -65,7 +62,7 @@ def quick(monkeypatch):
     black = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     monkeypatch.setattr(measure, "samples_of", lambda *args: black)
     table = tuple(replace(each, row=row) if each.of == NETWORK else each for each in MEASURES)
-    monkeypatch.setattr(measure, "MEASURES", table)
+    monkeypatch.setattr(measures, "MEASURES", table)
 
 
 def test_an_export_of_averaged_weights_is_measured_with_those_alone(quick):
@@ -109,12 +106,6 @@ def test_rows_are_kept_when_a_later_one_fails_and_no_number_is_null(monkeypatch)
     assert Path("out", "evaluation.csv").read_text() == "name,loss,swd\na,,1\n"
 
 
-def test_a_network_of_grey_images_is_refused_in_a_sentence(no_measuring):
-    torch.save(NaiveUnet(1, 1, 8).state_dict(), "grey.pth")
-    with pytest.raises(UserError, match=r"1 channel\(s\): what is measured"):
-        evaluated("grey.pth", "--data-path", "synthetic")
-
-
 def test_samples_that_are_no_numbers_are_refused(monkeypatch):
     monkeypatch.setattr(measure, "draw", lambda *args, **more: torch.full((4, 3, 32, 32), torch.nan))
     model = measure.model_of(read_weights(checkpoint("a.pt")))
@@ -125,10 +116,10 @@ def test_samples_that_are_no_numbers_are_refused(monkeypatch):
 def test_nothing_that_is_written_names_a_place_of_this_machine(quick, tmp_path):
     faces = write_pngs(tmp_path / "faces", 6)
     for run in ("one", "two"):
-        (tmp_path / run / "x").mkdir(parents=True)
-    twins = [checkpoint(tmp_path / run / "x" / "a.pt") for run in ("one", "two")]
+        (tmp_path / run).mkdir()
+    twins = [checkpoint(tmp_path / run / "a.pt") for run in ("one", "two")]
     report = evaluated(*twins, faces, "--data-path", faces, "--metrics", "color", "loss")
-    assert [row["name"] for row in report["results"]] == ["one/x/a.pt", "two/x/a.pt", "faces"]
+    assert [row["name"] for row in report["results"]] == ["a in one", "a in two", "faces"]
     for name in ("evaluation.json", "evaluation.csv"):
         assert str(tmp_path) not in Path("out", name).read_text()
 
@@ -143,8 +134,7 @@ def test_images_of_another_size_are_counted_and_rows_say_their_own_number(quick,
 
 
 def test_the_reference_is_capped_unless_it_is_chosen(monkeypatch, capsys):
-    monkeypatch.setattr("mindiffusion.evaluation.subjects.MOST_REAL", 3)
-    monkeypatch.setattr(checks, "MOST_REAL", 3)
+    monkeypatch.setattr(reference, "MOST_REAL", 3)
     faces = write_pngs(Path("faces"), 8)
     for flags, places in (([], "1-3"), (["--eval-images", "2-8"], "2-8")):
         about = evaluated(faces, "--data-path", faces, "--metrics", "color", *flags)["settings"]
@@ -155,44 +145,72 @@ def test_the_reference_is_capped_unless_it_is_chosen(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["FACES", "--data-path", "FACES", "--metrics", "color", "--floor"], "--floor needs real images"),
-        (["BROKEN", "--data-path", "synthetic", "--metrics", "color"], "cannot be read"),
-        (["FACES", "--data-path", "synthetic", "--metrics", "color", "--floor", "--names", "real"], "of --floor"),
-        (["FACES", "--data-path", "synthetic", "--metrics", "swd", "--image-size", "96"], "can be had here"),
+        ("absent.pt", "absent.pt does not exist"),
+        ("grey.pth", r"1 channel\(s\): what is measured"),
+        ("a.pt --data-path absent", "does not exist"),
+        ("a.pt --eval-images 1-8", "--eval-images chooses files of a folder"),
+        ("a.pt --eval-images 8", "write it like 8001-9000"),
+        ("a.pt a.pt", "same name"),
+        ("a.pt --names a b", "2 names for 1"),
+        ("faces --metrics color --floor --names real", "same name"),
+        ("a.pt --n-samples 1", "--n-samples is 1; it must be at least 2"),
+        ("faces --data-path faces --eval-images 3-30", "has 4 images"),
+        ("faces --data-path faces --metrics color --floor", "--floor needs real images"),
+        ("faces --data-path", "no path to the real images"),
+        ("broken --metrics color", "cannot be read"),
+        ("a.pt --metrics fid", "can be had here"),
+        ("faces --metrics loss", "of a network"),
+        ("faces --metrics swd --image-size 96", "can be had here"),
+        *((f"a.pt --image-size {size}", "multiple of 32") for size in (48, 0, -32)),
+        *((f"a.pt --sampler ddpm {flag}", "DDPM visits every step") for flag in ("--steps 50", "--eta 1")),
     ],
 )
-def test_what_cannot_be_measured_is_told_before_anything_is(no_measuring, arguments, message):
-    faces, broken = write_pngs(Path("faces"), 4), write_pngs(Path("broken"), 2)
-    (broken / "000.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=message):
-        evaluated(*({"FACES": faces, "BROKEN": broken}.get(each, each) for each in arguments))
-    assert not Path("out").exists()
+def test_what_cannot_be_measured_is_one_message_before_anything_is(arguments, message, monkeypatch, capsys):
+    monkeypatch.delenv("CELEBA_PATH", raising=False)
+    monkeypatch.setattr(evaluate, "measured", lambda *args: pytest.fail("measured in vain"))
+    checkpoint("a.pt")
+    torch.save(NaiveUnet(1, 1, 8).state_dict(), "grey.pth")
+    write_pngs(Path("faces"), 4)
+    (write_pngs(Path("broken"), 2) / "000.png").write_bytes(b"no image")
+    arguments = arguments.replace("--data-path", "--data-path=") if arguments.endswith("path") else arguments
+    arguments = arguments if "--data-path" in arguments else f"{arguments} --data-path synthetic"
+    with pytest.raises(SystemExit) as end:
+        run_script(lambda: evaluate.main(arguments.split()))
+    assert end.value.code == 2 and re.search(message, capsys.readouterr().err)
+    assert not Path("evaluation").exists()
 
 
 @pytest.mark.parametrize(
-    "flags",
-    ["--image-size 48", "--image-size 0", "--image-size -32", "--sampler ddpm --steps 50", "--sampler ddpm --eta 1"],
+    ("name", "words"),
+    [("face_rate", "OpenCV is not inst"), ("fid", "not in torch's cache"), ("recovery", "whose features are known")],
 )
-def test_flags_that_cannot_be_followed_are_refused(flags, capsys):
-    with pytest.raises(SystemExit) as end:
-        evaluate.parse_args(["x", *flags.split()])
-    assert end.value.code == 2 and ("multiple of 32" in (said := capsys.readouterr().err) or "DDPM visits" in said)
+def test_what_cannot_be_had_is_told_once_and_the_rest_is_measured(name, words, monkeypatch, capsys):
+    monkeypatch.setattr(measures, "installed", lambda package: False)
+    monkeypatch.setattr(inception, "installed", lambda package: True)
+    assert measures.choose_measures([name, "color"], Settings(data_path="faces")) == ("color",)
+    said = capsys.readouterr().err
+    assert said.count(f"no {name}: ") == 1 and words in said and "All other measures go on" in said
 
 
 def test_without_a_data_path_models_of_synthetic_images_are_compared_with_their_own(monkeypatch):
     monkeypatch.setenv("CELEBA_PATH", "faces")
     demo, other = ({"kind": "synthetic", **more} for more in ({"set": "synthetic-demo"}, {}))
     choices = [[demo], [demo, demo], [other], [demo, other], [demo, {"files": "x", "images": 3}], [None], []]
-    chosen = [checks.choose_data_path(None, seen) for seen in choices]
+    chosen = [reference.choose_data_path(None, seen) for seen in choices]
     assert chosen == ["synthetic-demo", "synthetic-demo", "synthetic", "faces", "faces", "faces", "faces"]
-    assert checks.choose_data_path("mine", [demo]) == "mine"
+    assert reference.choose_data_path("mine", [demo]) == "mine"
 
 
-def test_a_plot_of_an_evaluation_that_was_replaced_goes_and_another_is_kept():
-    pngs = write_pngs(Path("pngs"), 4)
-    Path("out").mkdir()
+def test_an_evaluation_is_not_overwritten_and_its_plot_goes_with_it():
+    arguments = [str(write_pngs(Path("pngs"), 4)), "--data-path", "synthetic", "--metrics", "color"]
+    evaluated(*arguments)
+    before = Path("out", "evaluation.json").read_text()
     Path("out", "evaluation.png").write_bytes(b"old")
-    with pytest.raises(UserError, match=r"evaluation\.png is there already"):
-        evaluate.main([str(pngs), "--data-path", "synthetic", "--metrics", "color", "--output-dir", "out"])
-    evaluated(pngs, "--data-path", "synthetic", "--metrics", "color")
+    with pytest.raises(UserError, match=r"\.json, out/evaluation\.png are there already.*them with --o"):
+        evaluate.main([*arguments, "--seed", "1", "--output-dir", "out"])
+    assert Path("out", "evaluation.json").read_text() == before
+    evaluated(*arguments)
     assert not Path("out", "evaluation.png").exists()
+    with pytest.raises(UserError, match=r"cannot write out/evaluation\.json/x") as error:
+        evaluate.main([*arguments, "--output-dir", "out/evaluation.json/x"])
+    assert "--resume" not in str(error.value)
