@@ -36,9 +36,9 @@ def crop_box(width: int, height: int, crop: str) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def read_image(path: str | Path, image_size: int, crop: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """The image file as uint8 (3, image_size, image_size): upright, RGB, cropped, shrunk with antialiasing; and its own
-    width and height.
+def read_image(path: str | Path, image_size: int, crop: str) -> tuple[np.ndarray, tuple[int, int], int]:
+    """The image file as uint8 (3, image_size, image_size): upright, RGB, cropped, shrunk with antialiasing; its own
+    width and height; and the shorter side of what the crop leaves of them.
 
     Transparent images lie on white; 16-bit greys keep their top 8 bits. Raises whatever Pillow raises.
     """
@@ -52,9 +52,10 @@ def read_image(path: str | Path, image_size: int, crop: str) -> tuple[np.ndarray
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB").crop(crop_box(*image.size, crop))
+        image = image.convert("RGB").crop(crop_box(*size, crop))
+        side = min(image.size)
         image = image.resize((image_size, image_size), Image.Resampling.BICUBIC)
-        return np.asarray(image).transpose(2, 0, 1), size
+        return np.asarray(image).transpose(2, 0, 1), size, side
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mindiffusion.data.decode import crop_box, read_image
+from mindiffusion.data.decode import read_image
 from mindiffusion.data.image_files import ImageFolder, digest
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError, first_line
@@ -54,10 +54,9 @@ class Contents:
     enlarged: int = 0
     narrow: int = 0
 
-    def count(self, size: tuple[int, int], crop: str) -> None:
-        """Take note of an image of this width and height."""
-        left, top, right, bottom = crop_box(*size, crop)
-        self.enlarged += min(right - left, bottom - top) < self.shape[-1]
+    def count(self, size: tuple[int, int], side: int) -> None:
+        """Take note of an image of this width and height, of which the crop leaves so much."""
+        self.enlarged += side < self.shape[-1]
         self.narrow += max(size) > NARROW * min(size)
 
     def remarks(self, crop: str) -> Iterator[str]:
@@ -169,8 +168,9 @@ def _write_images(path: Path, folder: ImageFolder, contents: Contents, crop: str
         _write_header(file, contents)
         for name, image in tqdm(found, title, len(names), unit="image", disable=None):  # None: on a terminal only
             if not isinstance(image, Exception):
-                contents.count(image[1], crop)
-                file.write(image[0].tobytes())
+                pixels, its_size, side = image
+                contents.count(its_size, side)
+                file.write(pixels.tobytes())
             elif skip_bad:
                 contents.skipped.append(name)
             else:
@@ -197,7 +197,7 @@ def _write_header(file: BinaryIO, contents: Contents) -> None:
 def _read_all(root: Path, names: list[str], size: int, crop: str) -> Iterator[tuple[str, tuple | Exception]]:
     """Each name and what ``read_image`` makes of its file, or the error."""
 
-    def attempt(name: str) -> tuple[np.ndarray, tuple[int, int]] | Exception:
+    def attempt(name: str) -> tuple | Exception:
         try:
             return read_image(os.path.join(root, name), size, crop)
         except Exception as error:  # a broken file can raise nearly anything in a decoder

@@ -96,7 +96,7 @@ def _read_folder(subject: Subject, image_size: int, crop: str, limit: int) -> Su
     images, resized = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8), 0
     for number, file in enumerate(files):
         try:
-            pixels, size = read_image(file, image_size, crop)
+            pixels, size, _ = read_image(file, image_size, crop)
             images[number] = torch.from_numpy(pixels.copy())
             resized += size != (image_size, image_size)
         except Exception as error:  # a broken file can raise nearly anything in a decoder

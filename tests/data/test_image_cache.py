@@ -111,7 +111,7 @@ def test_an_interrupted_build_leaves_nothing_behind(faces, cache, monkeypatch):
     monkeypatch.setattr(image_cache, "CHUNK", 2)
     half_written, sizes = [], []
 
-    def interrupted(self, size, crop):  # in the main thread, where signals arrive
+    def interrupted(self, size, side):  # in the main thread, where signals arrive
         sizes.append(size)
         if len(sizes) == 8:
             half_written.extend(cache.glob("*.tmp*"))
