@@ -88,8 +88,6 @@ class Ranks:
 
         Were it raised on one rank only, rank 0 could not report it and the others would wait in vain.
         """
-        if self.world_size == 1:
-            return work()
         result, mistake = None, ""
         try:
             result = work()
