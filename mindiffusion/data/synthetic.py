@@ -25,10 +25,10 @@ FINE_FREQUENCY = 16  # half-waves per 32 pixels, so stripes repeat every 4
 # (1 for stripes that alternate from row to row, 1 from column to column, RGB direction)
 FINE = tuple((v, h, rgb) for v, h in ((1, 0), (0, 1)) for rgb in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
 
-# The demo's images are 2 x 2 tiles, each of one of eight colours, under stripes of one of two phases. All is local: of
-# a pattern that fills the image a small network makes up its mind in each region apart from the others, so its samples
-# are blends. Stripes whose phase changes within a tile are learned more slowly.
-TILES = 2  # to a side
+# The demo's images are 4 x 4 tiles, each of one of eight colours, under stripes of one of two phases. Tiles are small:
+# of a pattern that fills the image a small network makes up its mind in each region apart from the others, so its
+# samples are blends. Stripes whose phase changes within a tile are learned more slowly.
+TILES = 4  # to a side
 RED_GREEN_BLUE, WHITE = ((1, 0, 0), (0, 1, 0), (0, 0, 1)), ((1, 1, 1),)
 
 
@@ -45,14 +45,8 @@ def _cosines(size: int) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def _tiles(size: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Tiles with soft edges, in red, green and blue, and white stripes in each.
-
-    An edge rises over a quarter of a tile as (1 - cos) / 2. The stripes go + - - +, and the sum of such a rise, as of a
-    constant, over them is 0: so the two are orthogonal.
-    """
-    quarter = size // TILES // 4
-    rise = 0.5 - 0.5 * torch.cos((torch.arange(quarter, dtype=torch.float64) + 0.5) * (math.pi / quarter))
-    tile = torch.cat((rise, torch.ones(2 * quarter, dtype=torch.float64), rise.flip(0)))
+    """Tiles in red, green and blue, and white stripes in each: + - - + in four rows, so the two are orthogonal."""
+    tile = torch.ones(size // TILES, dtype=torch.float64)
     stripes = torch.cos((torch.arange(size // TILES, dtype=torch.float64) + 0.5) * (FINE_FREQUENCY * math.pi / 32))
 
     def everywhere(rows: Tensor, columns: Tensor, colors: Sequence[Sequence[float]]) -> list[Tensor]:
@@ -62,7 +56,7 @@ def _tiles(size: int) -> tuple[list[Tensor], list[Tensor]]:
             for down, right, color in itertools.product(places, places, colors)
         ]
 
-    return everywhere(tile, tile, RED_GREEN_BLUE), everywhere(stripes, torch.ones_like(stripes), WHITE)
+    return everywhere(tile, tile, RED_GREEN_BLUE), everywhere(stripes, tile, WHITE)
 
 
 def _outer(color: Sequence[float], rows: Tensor, columns: Tensor) -> Tensor:
@@ -87,7 +81,7 @@ RECIPES = {SYNTHETIC: Recipe(_cosines, 0.32, 4), SYNTHETIC_DEMO: Recipe(_tiles, 
 class TwoFeatureModel:
     """The patterns and amplitudes of the data, for images of ``image_size`` S.
 
-    ``coarse`` (J, 3·S·S) and ``fine`` (K, 3·S·S) are float32; J is 4 and K is 6, in the demo 12 and 4. All rows
+    ``coarse`` (J, 3·S·S) and ``fine`` (K, 3·S·S) are float32; J is 4 and K is 6, in the demo 48 and 16. All rows
     together are orthonormal.
     """
 
