@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from mindiffusion.evaluation.results import JSON_NAME
-from mindiffusion.reports.recovery_log import recovery_table
+from mindiffusion.reports.row_file import recovery_table
 from mindiffusion.reports.run_record import find_contents, read_record
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError

@@ -23,7 +23,6 @@ from mindiffusion.reports.sample_files import (
     claimed,
     is_grid,
     prepare_folder,
-    prepare_grid,
     ranges,
     save_images,
 )
@@ -112,7 +111,7 @@ def main() -> None:
         args.precision = resolve_precision(args.precision, ranks.device)
         if ranks.is_main:
             print(about(model), flush=True)
-        ranks.from_main(lambda: claim.enter_context(claimed(args.output)))
+        ranks.from_main(lambda: claim.enter_context(claimed(args.output, args.overwrite)))
         began = time.monotonic()
         drawn = write_grid(args, ranks, model) if is_grid(args.output) else fill_folder(args, ranks, model)
         if ranks.is_main:
@@ -123,7 +122,6 @@ def main() -> None:
 
 def write_grid(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
     """Draw the images, together, and make a picture of them. Returns their number."""
-    ranks.from_main(lambda: prepare_grid(args.output, args.overwrite))
     mine = range(args.num_samples)[ranks.slice(args.num_samples)]
     steps = num_batches(len(mine), args.batch_size) * num_evaluations(model, args.sampler)
     with progress_bar(steps, "sampling: ", ranks.is_main) as bar:

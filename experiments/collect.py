@@ -14,7 +14,7 @@ import numpy as np
 from experiments.tables import RESULT_COLUMNS, RUN_COLUMNS, grow_csv, read_csv, tidy, write_csv
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation.results import JSON_NAME
-from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.reports.row_file import read_metrics
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.evaluations import ALIKE, read_evaluation

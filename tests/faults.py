@@ -30,7 +30,7 @@ import torch
 from mindiffusion.checkpoints import checkpoint, run_folder
 from mindiffusion.data import image_cache
 from mindiffusion.ddim import DDIM
-from mindiffusion.reports.metrics_log import MetricsFile
+from mindiffusion.reports.row_file import MetricsFile
 from mindiffusion.runtime import distributed
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.training import display, saver

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
-from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.reports.row_file import read_metrics
 from mindiffusion.runtime.command_line import run_script
 from mindiffusion.training import loop as training
 from mindiffusion.training import saver

@@ -1,18 +1,40 @@
-"""CSV files of numbers that a run adds rows to. One that is not as it was written is kept aside, never lost."""
+"""CSV files of numbers that a run adds rows to. One that is not as it was written is kept aside, never lost.
+
+metrics.csv has a row per logging interval. Every run has the columns of METRICS; what else a process measures in its
+steps or a network reads of itself (CS: active_channels) follows in columns of its own. recovery.csv says how much of
+the synthetic data's coarse and fine features the samples show at the end of each stage. bands.py has a third one.
+"""
 
 import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
+from mindiffusion.data.synthetic import coefficients, recovery_of, two_feature_model
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import open_regular, write_atomically, write_errors_explained
 
 COUNTS = ("stage", "epoch", "step", "images")  # columns of whole numbers
 LARGEST = 1e30  # of what a run measures; more would overflow a sum
 UNKNOWN = "nan"  # in a column that an older file lacks
+METRICS = (
+    "stage",  # from 1
+    "epoch",  # from 1, over the whole run
+    "step",  # optimizer steps done
+    "images",  # images seen
+    "loss",  # what is trained: the process's loss and the penalty; mean over the interval like the next two
+    "mse",  # the plain mean squared error of the predicted noise
+    "penalty",
+    "lr",
+    "grad_norm",  # L2 norm of the whole gradient, mean over the interval
+    "images_per_s",  # over the interval, without grids and checkpoints
+)
+FEATURES = {"coarse": "coarse features (M1)", "fine": "fine features (M2)"}  # columns, and what people call them
+RECOVERY = ("stage", *FEATURES, "outside")
 
 Row = dict[str, str]
 
@@ -86,6 +108,62 @@ class RowFile:
     def keep_up_to(self, step: int) -> None:
         """Forget rows of later steps: a run that was killed writes them again when it is resumed."""
         self.write([row for row in self.rows() if int(row["step"]) <= step])
+
+
+class MetricsFile(RowFile):
+    """Appends rows to metrics.csv, a header first. A column that comes later is unknown in earlier rows."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, METRICS)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add one row; numbers are written with 6 significant digits."""
+        if new := [name for name in row if name not in self.columns]:
+            rows = self.rows()
+            self.columns = (*self.columns, *new)
+            self.write(rows)
+        values = [row.get(name, UNKNOWN) for name in self.columns]
+        cells = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in values]
+        with write_errors_explained(self.path), open(self.path, "a", newline="") as file:
+            file.write(",".join(cells) + "\n")
+
+    def sync(self) -> None:
+        """Push the rows to the disk: a checkpoint must not be newer than the rows that led to it."""
+        with write_errors_explained(self.path), open(self.path, "a") as file:
+            os.fsync(file.fileno())
+
+
+class RecoveryFile(RowFile):
+    """One row per stage, replaced when a stage is measured again."""
+
+    def __init__(self, path: Path, image_size: int, synthetic_set: str):
+        super().__init__(path, RECOVERY)
+        self.image_size = image_size
+        self.synthetic_set = synthetic_set
+
+    def add(self, stage: int, samples: Tensor) -> str:
+        """Measure samples (N, 3, S, S) of a stage (from 0), keep the numbers, and return them as a line to print."""
+        model = two_feature_model(self.image_size, self.synthetic_set)
+        recovery = recovery_of(model, *coefficients(model, samples))
+        row = {"stage": str(stage + 1)} | {name: f"{value:.4f}" for name, value in recovery.items()}
+        rows = [*(old for old in self.rows() if old["stage"] != row["stage"]), row]
+        self.write(sorted(rows, key=lambda each: int(each["stage"])))
+        shares = ", ".join(f"{label} {recovery[name]:.0%}" for name, label in FEATURES.items())
+        outside = f"outside both {recovery['outside']:.4f} per pixel"
+        return f"recovered in samples after stage {stage + 1}: {shares}; {outside}"
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv that can be read."""
+    return read_rows(path, METRICS)[0]
+
+
+def recovery_table(recovery: dict[str, list[float]]) -> str:
+    """The columns of a recovery.csv as a table for a terminal: a column per stage, in per cent."""
+    lines = ["recovered after stage   " + "".join(f"{stage:>8.0f}" for stage in recovery["stage"])]
+    for name, label in FEATURES.items():
+        lines.append(f"{label:<24}" + "".join(f"{share:>8.0%}" for share in recovery[name]))
+    return "\n".join(lines)
 
 
 def set_aside(path: Path) -> Path:

@@ -9,17 +9,15 @@ from typing import Any
 from mindiffusion.checkpoints.foreign import checked_config, checked_data
 from mindiffusion.reports.bands import COLUMNS as BAND_COLUMNS
 from mindiffusion.reports.bands import OLD_NAMES, band_names
-from mindiffusion.reports.metrics_log import COLUMNS as METRIC_COLUMNS
-from mindiffusion.reports.recovery_log import COLUMNS as RECOVERY_COLUMNS
-from mindiffusion.reports.row_file import read_rows
+from mindiffusion.reports.row_file import METRICS, RECOVERY, read_rows
 from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import read_text
 
 GRID_NAME = re.compile(r"stage(\d{1,4})_epoch(\d{1,9})\.png", re.ASCII)
 FILES = (  # name, columns, what earlier versions called them
-    ("metrics.csv", METRIC_COLUMNS, {}),
+    ("metrics.csv", METRICS, {}),
     ("bands.csv", BAND_COLUMNS, OLD_NAMES),
-    ("recovery.csv", RECOVERY_COLUMNS, {}),
+    ("recovery.csv", RECOVERY, {}),
 )
 
 

@@ -37,11 +37,11 @@ def is_grid(output: Path) -> bool:
 
 
 @contextmanager
-def claimed(output: Path) -> Iterator[None]:
+def claimed(output: Path, overwrite: bool = False) -> Iterator[None]:
     """Make the folder that ``output`` is or lies in; in the block no other process can claim ``output``. UserError if
-    one has, or if nothing can be written there."""
-    folder = output.parent if is_grid(output) else output
-    prepare_output(folder, [], overwrite=True)
+    one has, if nothing can be written there, or if it is a picture that is there already, unless ``overwrite``."""
+    folder, files = (output.parent, [output]) if is_grid(output) else (output, [])
+    prepare_output(folder, files, overwrite)
     with ExitStack() as stack:
         with write_errors_explained(folder):
             try:
@@ -50,11 +50,6 @@ def claimed(output: Path) -> Iterator[None]:
                 advice = "wait for it, or choose another --output."
                 raise UserError(f"another sample.py is writing {output}: {advice}") from None
         yield
-
-
-def prepare_grid(output: Path, overwrite: bool) -> None:
-    """UserError if the picture is there already, unless ``overwrite``."""
-    prepare_output(output.parent, [output], overwrite)
 
 
 def prepare_folder(folder: Path, asked: dict[str, Any], count: int, overwrite: bool) -> list[int]:

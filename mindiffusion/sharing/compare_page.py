@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mindiffusion.reports.bands import band_names
-from mindiffusion.reports.metrics_log import COLUMNS
+from mindiffusion.reports.row_file import METRICS
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html, plain
 from mindiffusion.sharing.page_pictures import EXACT, best_quality, real_url, recovery_section, samples_url
@@ -140,7 +140,7 @@ def _run_data(record: RunRecord, title: str, quality: int) -> dict[str, Any]:
 
 def curves_of(records: list[RunRecord]) -> list[tuple[str, str, bool, str]]:
     """CURVES, and what else the runs have columns of in metrics.csv."""
-    known = {*COLUMNS, *(key for key, *_ in CURVES)}
+    known = {*METRICS, *(key for key, *_ in CURVES)}
     more = dict.fromkeys(name for record in records for name in record.metrics if name not in known)
     return [*CURVES, *((name, plain(name.replace("_", " "), 40), False, "") for name in more)]
 

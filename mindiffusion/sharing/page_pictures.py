@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mindiffusion.reports.grid_picture import COLUMNS, contact_sheet, read_grid
-from mindiffusion.reports.recovery_log import FEATURES
+from mindiffusion.reports.row_file import FEATURES
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html
 from mindiffusion.stages import changing_values, describe_values

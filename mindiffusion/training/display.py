@@ -12,7 +12,7 @@ from mindiffusion.config import TrainConfig
 from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.reports.bands import NUM_BANDS, BandFile
 from mindiffusion.reports.grid_picture import average_blocks, readable_block, save_grid
-from mindiffusion.reports.recovery_log import RecoveryFile
+from mindiffusion.reports.row_file import RecoveryFile
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.files import CannotWrite
 from mindiffusion.runtime.gpu import describe

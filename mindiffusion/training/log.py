@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from torch import Tensor
 from tqdm import tqdm
 
-from mindiffusion.reports.metrics_log import MetricsFile
+from mindiffusion.reports.row_file import MetricsFile
 from mindiffusion.reports.tensorboard_log import TensorBoardLog
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.terminal import BOLD, human_time, progress_bar

@@ -12,7 +12,7 @@ import torch
 from helpers import ALL_SCRIPTS, ROOT, SCRIPTS, assert_close_curves, checkpoints, contents, end_at, launch, metrics
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
-from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.reports.row_file import read_metrics
 from mindiffusion.runtime.gpu import probe
 from mindiffusion.runtime.precision import resolve_precision
 from mindiffusion.runtime.signals import Stopped

@@ -5,9 +5,8 @@ import re
 import pytest
 from helpers import STEPS_PER_EPOCH, contents, end_at, launch, metrics
 
-from mindiffusion.reports import bands, metrics_log, recovery_log
-from mindiffusion.reports.metrics_log import MetricsFile, read_metrics
-from mindiffusion.reports.row_file import read_rows, set_aside
+from mindiffusion.reports import bands
+from mindiffusion.reports.row_file import METRICS, RECOVERY, MetricsFile, read_metrics, read_rows, set_aside
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.signals import Stopped
 
@@ -71,15 +70,15 @@ def test_resume_keeps_a_file_that_is_not_as_it_was_written(tmp_path, monkeypatch
         assert out.count(f"{file} was not as a run had written it: kept as {kept.name}") == 1
     assert (folder / "bands.csv.bad").read_text() == "an earlier one"
     assert [row["stage"] for row in metrics("train_celeba_c_32", tmp_path)][-3:] == ["3", "4", "5"]
-    assert [row["stage"] for row in read_rows(folder / "recovery.csv", recovery_log.COLUMNS)[0]][-3:] == ["3", "4", "5"]
+    assert [row["stage"] for row in read_rows(folder / "recovery.csv", RECOVERY)[0]][-3:] == ["3", "4", "5"]
     launch("train_celeba_c_32", tmp_path, "--overwrite")
     assert not list(folder.glob("*.bad*"))
 
 
 def test_what_can_be_read_is_taken_over_and_a_folder_is_named(tmp_path, capsys):
     path = tmp_path / "metrics.csv"
-    row = ",".join("1" for _ in metrics_log.COLUMNS)
-    path.write_text(f"{','.join(metrics_log.COLUMNS)}\n{row}\nbroken\n{row}\n")
+    row = ",".join("1" for _ in METRICS)
+    path.write_text(f"{','.join(METRICS)}\n{row}\nbroken\n{row}\n")
     MetricsFile(path).keep_up_to(1)
     assert len(read_metrics(path)) == 2 and "2 rows are taken over" in capsys.readouterr().out
     assert set_aside(path).name == "metrics.csv.bad2"

@@ -12,7 +12,7 @@ import torch
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint, load_plain
 from mindiffusion.checkpoints.find import find_newest
 from mindiffusion.checkpoints.weights import read_weights
-from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.reports.row_file import read_metrics
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime import files
 from mindiffusion.runtime.command_line import CommandLine

@@ -14,7 +14,7 @@ from test_compare import fake_run
 
 import compare
 import sample
-from mindiffusion.reports.recovery_log import recovery_table
+from mindiffusion.reports.row_file import recovery_table
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.compare_page import build_page

@@ -8,7 +8,7 @@ import pytest
 from helpers import SCRIPTS, assert_same_run, checkpoints, contents, write_pngs
 
 from mindiffusion.checkpoints.checkpoint import find_newest, load_checkpoint
-from mindiffusion.reports.metrics_log import COLUMNS, MetricsFile
+from mindiffusion.reports.row_file import METRICS, MetricsFile
 from mindiffusion.runtime.errors import UserError
 
 CS = SCRIPTS[2]
@@ -58,7 +58,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_when_there_is_room(
 
 
 def test_a_row_that_cannot_be_written_is_told():
-    row = dict.fromkeys(COLUMNS, 1)
+    row = dict.fromkeys(METRICS, 1)
     with pytest.raises(UserError, match=r"cannot write /dev/full: No space left on device.*write elsewhere"):
         MetricsFile(Path("/dev/full")).append(row)
 

@@ -8,7 +8,7 @@ from helpers import assert_same_run, checkpoints, contents, end_at, final_state,
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.models import open_model
-from mindiffusion.reports.metrics_log import read_metrics
+from mindiffusion.reports.row_file import read_metrics
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.signals import Stopped
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
