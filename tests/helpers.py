@@ -15,6 +15,7 @@ from PIL import Image
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.reports.row_file import read_metrics
 from mindiffusion.runtime.command_line import run_script
+from mindiffusion.runtime.signals import Stopped
 from mindiffusion.training import loop as training
 from mindiffusion.training import saver
 from mindiffusion.training.log import Log
@@ -75,8 +76,9 @@ def exit_code(name: str, folder: Path, *flags: str) -> int:
     return 0
 
 
-def end_at(patch: pytest.MonkeyPatch, step: int, kind: str) -> None:
-    """Let the next runs end after optimizer step ``step``: "stopped" by SIGTERM, or "killed" with nothing saved."""
+def launch_until(step: int, name: str, folder: Path, *flags: str, kind: str = "stopped") -> None:
+    """The same launch, which ends after optimizer step ``step``: "stopped" by SIGTERM, or "killed" with nothing
+    saved."""
     log_step, save_step = Log.finish_step, Saver.finish_step
 
     def log_or_be_killed(self, done, measured):
@@ -89,8 +91,10 @@ def end_at(patch: pytest.MonkeyPatch, step: int, kind: str) -> None:
             stop.received = signal.SIGTERM
         save_step(self, done, stop)
 
-    patch.setattr(Log, "finish_step", log_or_be_killed)
-    patch.setattr(Saver, "finish_step", save_and_be_stopped)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped if kind == "stopped" else Killed):
+        patch.setattr(Log, "finish_step", log_or_be_killed)
+        patch.setattr(Saver, "finish_step", save_and_be_stopped)
+        launch(name, folder, *flags)
 
 
 def contents(name: str, folder: Path, size: int = 32) -> Path:

@@ -144,13 +144,14 @@ def _refuse_inflating(path: Path) -> None:
 
 
 def _refuse_hollow(path: Path, value: Any) -> None:
-    """A tensor may claim a shape far beyond the values that the file holds for it; a copy of it fills the memory."""
+    """A tensor may claim a shape far beyond the values that the file holds for it; a copy of it fills the memory. And
+    weights are plain numbers, one beside the other."""
     if isinstance(value, dict | list | tuple):
         for item in value.values() if isinstance(value, dict) else value:
             _refuse_hollow(path, item)
     elif isinstance(value, Tensor):
-        plain = value.layout == torch.strided and value.device.type == "cpu"
-        if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        if not plain or value.is_complex() or value.nbytes > value.untyped_storage().nbytes():
             raise BadCheckpoint(f"{path} is damaged: a tensor of shape {tuple(value.shape)} is not all there.")
 
 

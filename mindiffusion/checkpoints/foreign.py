@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mindiffusion.checkpoints import v1
@@ -112,7 +111,7 @@ def check_state(content: dict[str, Any]) -> None:
     """The same for the tensors of a checkpoint, and the sums of its interval."""
     for name in ("model", "ema", "training_state"):
         for key, value in (content[name] or {}).items():
-            _check(isinstance(key, str) and is_plain_tensor(value), f"{key} of {name}", type(value).__name__)
+            _check(isinstance(key, str) and isinstance(value, Tensor), f"{key} of {name}", type(value).__name__)
     averaged = content["config"].get("ema_decay", 0.999) != 0
     _check((content["ema"] is not None) == averaged, "ema", type(content["ema"]).__name__)
     _check_optimizer(content["optimizer"])
@@ -129,18 +128,8 @@ def _check_optimizer(state: dict[str, Any]) -> None:
     kinds = [{name: type(value) for name, value in each.items()} for each in moments.values()]
     _check(len(kinds) in (0, count) and all(each == kinds[0] for each in kinds), "optimizer", f"{len(kinds)} moments")
     for value in (value for each in moments.values() for value in each.values() if isinstance(value, Tensor)):
-        good = is_plain_tensor(value) and value.is_floating_point() and bool(value.isfinite().all())
+        good = value.is_floating_point() and bool(value.isfinite().all())
         _check(good, "a moment of the optimizer", value.dtype)
-
-
-def is_plain_tensor(value: Any) -> bool:
-    """Whether it is a tensor of numbers that lie in memory one beside the other."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and (not value.is_quantized and not value.is_complex())
-    )
 
 
 def _check(good: bool, name: str, value: Any) -> None:

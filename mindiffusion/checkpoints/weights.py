@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mindiffusion.checkpoints import v1
 from mindiffusion.checkpoints.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
 from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
-from mindiffusion.checkpoints.foreign import check_checkpoint, check_model, is_plain_tensor
+from mindiffusion.checkpoints.foreign import check_checkpoint, check_model
 from mindiffusion.networks import REGISTRY
 from mindiffusion.runtime.files import open_regular, read_text
 from mindiffusion.runtime.packages import require
@@ -90,7 +90,7 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
         weights = Weights(path, checkpoint["model"], checkpoint, RAW)
         return weights if raw else weights.of_kind(weights.kinds[0])
     good = isinstance(content, dict) and all(isinstance(name, str) for name in content)
-    if not good or not all(map(is_plain_tensor, content.values())):
+    if not good or not all(isinstance(value, Tensor) for value in content.values()):
         raise BadCheckpoint(f"{path} holds neither a checkpoint of this program nor a bare state dict.")
     state = {_strip(name): value for name, value in content.items()}
     if FIRST_WEIGHT not in state or LAST_WEIGHT not in state:

@@ -18,10 +18,16 @@ from mindiffusion.runtime.rng import derive_seed, make_generator
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.runtime.terminal import command
 from mindiffusion.stages import Stage
-from mindiffusion.training.agreement import check_ranks_agree
 from mindiffusion.training.display import Display
 from mindiffusion.training.log import Log
-from mindiffusion.training.machine import describe_machine, maybe_compile, memory_explained, resolve_auto, warm_up_ddp
+from mindiffusion.training.machine import (
+    check_ranks_agree,
+    describe_machine,
+    maybe_compile,
+    memory_explained,
+    resolve_auto,
+    warm_up_ddp,
+)
 from mindiffusion.training.plan import describe_plan
 from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver

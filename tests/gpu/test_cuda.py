@@ -9,13 +9,22 @@ from math import isfinite
 
 import pytest
 import torch
-from helpers import ALL_SCRIPTS, ROOT, SCRIPTS, assert_close_curves, checkpoints, contents, end_at, launch, metrics
+from helpers import (
+    ALL_SCRIPTS,
+    ROOT,
+    SCRIPTS,
+    assert_close_curves,
+    checkpoints,
+    contents,
+    launch,
+    launch_until,
+    metrics,
+)
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.reports.row_file import read_metrics
 from mindiffusion.runtime.gpu import probe
 from mindiffusion.runtime.precision import resolve_precision
-from mindiffusion.runtime.signals import Stopped
 
 ON_GPU = torch.cuda.is_available()
 REHEARSAL = not ON_GPU and bool(os.environ.get("GPU_REHEARSAL"))
@@ -80,13 +89,10 @@ def test_a_run_goes_from_cpu_to_gpu_and_back(name, tmp_path):
     total = load_checkpoint(checkpoints(name, tmp_path / "whole") / "latest.pt")["next_step"]
     for device, stop in (("cpu", 3), (DEVICE, 6), ("cpu", None)):
         flags = ("--device", device, "--precision", "fp32", "--no-compile", "--resume", *longer(name))
-        with pytest.MonkeyPatch.context() as patch:
-            if stop is not None:
-                end_at(patch, stop, "stopped")
-                with pytest.raises(Stopped):
-                    launch(name, tmp_path / "moved", *flags)
-            else:
-                launch(name, tmp_path / "moved", *flags)
+        if stop is not None:
+            launch_until(stop, name, tmp_path / "moved", *flags)
+        else:
+            launch(name, tmp_path / "moved", *flags)
     assert load_checkpoint(checkpoints(name, tmp_path / "moved") / "latest.pt")["next_step"] == total
     ours, theirs = (float(metrics(name, tmp_path / folder)[-1]["loss"]) for folder in ("moved", "whole"))
     assert ours == pytest.approx(theirs, rel=0.5)

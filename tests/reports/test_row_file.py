@@ -3,12 +3,11 @@
 import re
 
 import pytest
-from helpers import STEPS_PER_EPOCH, contents, end_at, launch, metrics
+from helpers import STEPS_PER_EPOCH, contents, launch, launch_until, metrics
 
 from mindiffusion.reports import bands
 from mindiffusion.reports.row_file import METRICS, RECOVERY, MetricsFile, read_metrics, read_rows, set_aside
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.signals import Stopped
 
 COLUMNS = ("stage", "step", "loss")
 GOOD = "stage,step,loss\n1,3,0.5\n1,6,nan\n"
@@ -53,9 +52,7 @@ def test_a_column_that_an_older_file_lacks_is_unknown_and_old_names_are_known(tm
 
 
 def test_resume_keeps_a_file_that_is_not_as_it_was_written(tmp_path, monkeypatch, capsys):
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        end_at(patch, 2 * STEPS_PER_EPOCH, "stopped")
-        launch("train_celeba_c_32", tmp_path)
+    launch_until(2 * STEPS_PER_EPOCH, "train_celeba_c_32", tmp_path)
     folder = contents("train_celeba_c_32", tmp_path)
     (folder / "recovery.csv").write_text("stage,coarse,fine,outside\n1,0.1,0.2,0.3\n")
     damaged = {file: damage((folder / file).read_text()) for file, damage in DAMAGES}

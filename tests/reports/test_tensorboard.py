@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from helpers import STEPS_PER_EPOCH, contents, end_at, exit_code, launch, metrics
+from helpers import STEPS_PER_EPOCH, contents, exit_code, launch, launch_until, metrics
 from PIL import Image
 
 from mindiffusion.reports.bands import COLUMNS, band_names
 from mindiffusion.reports.row_file import read_rows
 from mindiffusion.runtime import packages
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.signals import Stopped
 
 C = "train_celeba_c_32"
 GRIDS = ("--num-samples", "2", "--sample-steps", "2", "--tensorboard")
@@ -23,10 +22,7 @@ def read_events(folder):
 
 def test_scalars_and_grids_are_those_of_the_contents_folder_after_a_stop_and_a_resume(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
-    with monkeypatch.context() as patch:
-        end_at(patch, 2 * STEPS_PER_EPOCH, "stopped")
-        with pytest.raises(Stopped):
-            launch(C, tmp_path, *GRIDS)
+    launch_until(2 * STEPS_PER_EPOCH, C, tmp_path, *GRIDS)
     launch(C, tmp_path, *GRIDS, "--resume")
     folder = contents(C, tmp_path)
     events, rows = read_events(folder), metrics(C, tmp_path)

@@ -18,6 +18,7 @@ from altered import VALUES, damaged, places
 from helpers import checkpoints, launch
 
 from mindiffusion.checkpoints.checkpoint import Found, load_checkpoint, save_checkpoint
+from mindiffusion.checkpoints.foreign import check_checkpoint
 from mindiffusion.checkpoints.models import open_model
 from mindiffusion.checkpoints.weights import init_parameters, read_weights
 from mindiffusion.networks import REGISTRY
@@ -81,7 +82,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     runs, restore = [], Run.restore
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "restore", lambda self, found: runs.append(self) or restore(self, found))
+        patch.setattr(Run, "restore", lambda self: runs.append(self) or restore(self))
         launch(NAME, folder)
     path = checkpoints(NAME, folder) / "stage3.pt"
     export(read_weights(path), folder / "export", False, False)
@@ -111,7 +112,9 @@ def test_a_checkpoint_with_a_fault_is_refused_or_draws_the_same(number, whole, t
             outcomes["refused"] += 1
 
     def go_on():
-        run.restore(Found(altered, load_checkpoint(altered)))
+        run.found = Found(altered, load_checkpoint(altered))
+        check_checkpoint(altered, run.found.content)
+        run.restore()
         for net, state in ((run.net, good["model"]), (run.ema.net, good["ema"])):
             assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items()), what
         moments = run.optimizer.state_dict()["state"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import SCRIPTS, assert_same_run, checkpoints, end_at, launch
+from helpers import SCRIPTS, assert_same_run, checkpoints, launch, launch_until
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -15,7 +15,6 @@ from mindiffusion.data.images import ImageData
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import memory_format
-from mindiffusion.runtime.signals import Stopped
 from mindiffusion.stages import Stage
 from mindiffusion.training.run import Run, load_optimizer
 from mindiffusion.unet import NaiveUnet
@@ -67,9 +66,7 @@ def as_saved_on_cuda(content: dict) -> dict:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_state_with_the_layouts_of_cuda_is_resumed_bit_for_bit(name, tmp_path):
     launch(name, tmp_path / "whole")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        end_at(patch, 1, "stopped")
-        launch(name, tmp_path / "resumed")
+    launch_until(1, name, tmp_path / "resumed")
     path = checkpoints(name, tmp_path / "resumed") / "latest.pt"
     saved = as_saved_on_cuda(load_checkpoint(path))
     moment = next(v for v in saved["optimizer"]["state"].values() if v["exp_avg"].dim() == 4)["exp_avg"]

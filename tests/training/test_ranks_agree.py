@@ -13,7 +13,7 @@ from mindiffusion.runtime import distributed
 from mindiffusion.runtime.distributed import Ranks, process_group
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
-from mindiffusion.training.agreement import check_ranks_agree, checksum
+from mindiffusion.training.machine import check_ranks_agree, checksum
 from mindiffusion.unet import NaiveUnet
 
 

@@ -7,21 +7,19 @@ from helpers import (
     ALL_SCRIPTS,
     SCRIPTS,
     STEPS_PER_EPOCH,
-    Killed,
     assert_identical,
     checkpoints,
     contents,
-    end_at,
     exit_code,
     files,
     final_state,
     launch,
+    launch_until,
     metrics,
 )
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.signals import Stopped
 from mindiffusion.training import loop as training
 
 C, CS, CR, P, CP, S = ALL_SCRIPTS[1:]
@@ -45,11 +43,8 @@ MID_EPOCH, STAGE_BORDER, FIRST, LAST = 7, 2 * STEPS_PER_EPOCH - 1, 0, 5 * STEPS_
         (S, "stopped", MID_EPOCH),
     ],
 )
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, kind, step, finished, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        end_at(patch, step, kind)
-        with pytest.raises(Stopped if kind == "stopped" else Killed):
-            launch(name, tmp_path, *GRIDS)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, kind, step, finished, tmp_path):
+    launch_until(step, name, tmp_path, *GRIDS, kind=kind)
     launch(name, tmp_path, *GRIDS, "--resume")
     assert_identical(final_state(name, tmp_path), final_state(name, finished(name)))
     assert metrics(name, tmp_path) == metrics(name, finished(name))
@@ -63,10 +58,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, kind, step,
         assert_identical(load_checkpoint(ours)["model"], load_checkpoint(theirs)["model"])
 
 
-def test_checkpoint_minutes_saves_within_an_epoch(tmp_path, monkeypatch):
-    end_at(monkeypatch, 1, "killed")
-    with pytest.raises(Killed):
-        launch(C, tmp_path, "--checkpoint-minutes", "1e-9")
+def test_checkpoint_minutes_saves_within_an_epoch(tmp_path):
+    launch_until(1, C, tmp_path, "--checkpoint-minutes", "1e-9", kind="killed")
     assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["next_step"] == 1
 
 
@@ -77,14 +70,11 @@ def test_resume_from_a_path_goes_on_from_there(finished, tmp_path):
     assert metrics(CS, tmp_path) == metrics(CS, finished(CS))
 
 
-def test_a_run_that_was_sent_back_and_killed_goes_on_from_where_it_was_sent(finished, tmp_path, monkeypatch):
+def test_a_run_that_was_sent_back_and_killed_goes_on_from_where_it_was_sent(finished, tmp_path):
     shutil.copytree(finished(CS), tmp_path, dirs_exist_ok=True)
     stage = checkpoints(CS, tmp_path) / "stage3.pt"
     step = load_checkpoint(stage)["next_step"]
-    with monkeypatch.context() as patch:
-        end_at(patch, step, "killed")
-        with pytest.raises(Killed):
-            launch(CS, tmp_path, *GRIDS, "--resume", str(stage))
+    launch_until(step, CS, tmp_path, *GRIDS, "--resume", str(stage), kind="killed")
     assert load_checkpoint(checkpoints(CS, tmp_path) / "latest.pt")["next_step"] == step
     launch(CS, tmp_path, *GRIDS, "--resume")
     assert_identical(final_state(CS, tmp_path), final_state(CS, finished(CS)))

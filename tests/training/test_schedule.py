@@ -4,7 +4,7 @@ import time
 
 import pytest
 import torch
-from helpers import Killed, checkpoints, contents, end_at, exit_code, launch, metrics
+from helpers import checkpoints, contents, exit_code, launch, launch_until, metrics
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.config import TrainConfig
@@ -58,12 +58,10 @@ def test_linear_falls_by_equal_steps_from_the_peak_over_all_stages_to_the_last_s
         assert [schedule.lr(step) for step in range(schedule.total_steps)] == pytest.approx(expected)
 
 
-def test_a_run_steps_with_its_learning_rate_logs_it_and_resumes_with_it(tmp_path, monkeypatch):
+def test_a_run_steps_with_its_learning_rate_logs_it_and_resumes_with_it(tmp_path):
     flags = ("--lr-schedule", "linear", "--lr", "1e-2")
     launch(C, tmp_path / "whole", *flags)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        end_at(patch, 7, "killed")
-        launch(C, tmp_path / "parts", *flags)
+    launch_until(7, C, tmp_path / "parts", *flags, kind="killed")
     launch(C, tmp_path / "parts", *flags, "--resume")
     whole, parts = (metrics(C, tmp_path / name) for name in ("whole", "parts"))
     assert whole == parts

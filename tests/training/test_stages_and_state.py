@@ -4,13 +4,12 @@ import functools
 
 import pytest
 import torch
-from helpers import assert_same_run, checkpoints, contents, end_at, final_state, launch, load_script, metrics
+from helpers import assert_same_run, checkpoints, contents, final_state, launch, launch_until, load_script, metrics
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.models import open_model
 from mindiffusion.reports.row_file import read_metrics
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.signals import Stopped
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.unet import NaiveUnet
 
@@ -18,19 +17,13 @@ C, S = "train_celeba_c_32", "train_celeba_s_32"
 KEYS = ("format", "format_version", "checksum")
 
 
-def stop_and_resume(name, folder, step=7):
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        end_at(patch, step, "stopped")
-        launch(name, folder)
-    launch(name, folder, "--resume")
-
-
 def test_an_optimizer_of_another_class_trains_saves_and_resumes(tmp_path, monkeypatch):
     sgd = torch.optim.SGD
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: sgd(parameters, lr=lr, momentum=0.9))
         launch(C, tmp_path / "whole")
-        stop_and_resume(C, tmp_path / "parts")
+        launch_until(7, C, tmp_path / "parts")
+        launch(C, tmp_path / "parts", "--resume")
         assert_same_run(C, tmp_path / "parts", tmp_path / "whole")
     with pytest.raises(UserError, match="'SGD' in the checkpoint, 'Adam' now"):
         launch(C, tmp_path / "whole", "--resume")
@@ -56,9 +49,7 @@ def test_a_process_that_draws_all_timesteps_is_sampled_down_to_0_whatever_its_st
 
 
 def test_a_reading_that_an_older_checkpoint_lacks_counts_as_0_and_its_column_is_unknown_before(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        end_at(patch, 6, "stopped")
-        launch(C, tmp_path)
+    launch_until(6, C, tmp_path)
     monkeypatch.setattr(NaiveUnet, "readings", lambda self: {"warmth": 2.5})
     losses = SoftCurriculumDDPM.losses
     monkeypatch.setattr(
