@@ -10,6 +10,8 @@ from mindiffusion.ddpm import DDPM, eval_mode, noise_like
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import BlockNoise
 
+Source = torch.Generator | BlockNoise | None  # of fresh noise; None: PyTorch's own
+
 
 class Estimate(NamedTuple):
     """What the network said at a timestep: the clean image and the noise, both (B, C, H, W)."""
@@ -56,7 +58,7 @@ class DDIM(DDPM):
         n_sample: int,
         size: tuple[int, int, int],
         device: torch.device | str | None = None,
-        generator: torch.Generator | BlockNoise | None = None,
+        generator: Source = None,
         x_T: Tensor | None = None,
         t_stop: int = 0,
         clip_x0: bool = True,
@@ -80,14 +82,7 @@ class DDIM(DDPM):
                     on_step()
         return x
 
-    def _jump(
-        self,
-        x: Tensor,
-        here: Estimate,
-        before: Estimate | None,
-        target: int,
-        generator: torch.Generator | BlockNoise | None,
-    ) -> Tensor:
+    def _jump(self, x: Tensor, here: Estimate, before: Estimate | None, target: int, generator: Source) -> Tensor:
         """x at ``target`` from the estimate ``here`` (eq. 12, with sigma of eq. 16). ``x`` and
         the estimate ``before`` are for a solver of second order."""
         alphabar, alphabar_target = self.alphabar_t[here.step], self.alphabar_t[target]

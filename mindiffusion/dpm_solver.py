@@ -5,10 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mindiffusion.ddim import DDIM, Estimate
+from mindiffusion.ddim import DDIM, Estimate, Source
 from mindiffusion.ddpm import noise_like
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.rng import BlockNoise
 
 SPACINGS = ("lambda", "t")
 
@@ -66,14 +65,7 @@ class DPMSolver(DDIM):
             visited[place] = min(visited[place], self.n_T - place)
         return visited
 
-    def _jump(
-        self,
-        x: Tensor,
-        here: Estimate,
-        before: Estimate | None,
-        target: int,
-        generator: torch.Generator | BlockNoise | None,
-    ) -> Tensor:
+    def _jump(self, x: Tensor, here: Estimate, before: Estimate | None, target: int, generator: Source) -> Tensor:
         """x at ``target`` (algorithm 2 of the paper, and its SDE); the first step is first order, which is DDIM's."""
         h = self.lambdas[target] - self.lambdas[here.step]
         clean = here.x0

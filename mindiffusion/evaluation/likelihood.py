@@ -50,11 +50,9 @@ def bands(n_T: int) -> list[tuple[int, int]]:
 def timestep_strata(n_T: int) -> list[tuple[int, int]]:
     """(first, last) timestep of each stratum, from 1 to n_T. Stratum 0 is t = 1; none crosses a border of bands."""
     low_end = 1 + n_T // NUM_BANDS
-    starts = {1, 2}
-    if low_end > 2:
-        starts |= {round(2 * (low_end / 2) ** (k / LOW_STRATA)) for k in range(LOW_STRATA)}
     parts = NUM_BANDS * STRATA_PER_BAND
-    starts |= {1 + n_T * k // parts for k in range(STRATA_PER_BAND, parts)}
+    starts = {1, 2} | {1 + n_T * k // parts for k in range(STRATA_PER_BAND, parts)}
+    starts |= {round(2 * (low_end / 2) ** (k / LOW_STRATA)) for k in range(LOW_STRATA)}
     borders = [*sorted(start for start in starts if start <= n_T), n_T + 1]
     return [(first, after - 1) for first, after in itertools.pairwise(borders)]
 

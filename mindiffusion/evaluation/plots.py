@@ -75,7 +75,7 @@ def _differences(part: Any, models: list[Result], metrics: list[str]) -> None:
                 continue
             ours, base = other.metrics[metric], first.metrics[metric]
             half = math.hypot(ours.half, base.half)  # of two independent estimates
-            style = {"color": COLOURS[(place + 1) % len(COLOURS)], "fmt": MARKERS[(place + 1) % len(MARKERS)]}
+            style = {**_style(place + 1, other), "ls": ""}
             axes.errorbar(ours.value - base.value, place, xerr=None if math.isnan(half) else half, capsize=3, **style)
         axes.axvline(0, color=COLOURS[0], lw=1)
         labels = [each.name if axes is panels[0] else "" for each in others]

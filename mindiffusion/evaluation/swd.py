@@ -37,40 +37,26 @@ MOST_VALUES = 2**25  # projected at a time, of each set: 128 MiB
 
 
 def swd_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
-    """swd_SIZE per level, and their mean."""
-    resamples = RESAMPLES if settings.resamples else 0
-    levels = swd_per_level(samples, reference, settings.seed, settings.swd_normalization, resamples, settings.device)
-    row = {f"swd_{size}": Estimate.from_error(*level) for size, level in levels.items()}
-    # Levels vary together: there is no gain from averaging their errors.
-    distance, error = (sum(each) / len(levels) for each in zip(*levels.values(), strict=True))
-    return row | {"swd": Estimate.from_error(distance, error)}
+    """swd_SIZE per level, and their mean, between images (N, C, S, S) and (M, C, S, S), uint8 or float in [-1, 1].
 
-
-def swd_per_level(
-    samples: Tensor,
-    reference: Tensor,
-    seed: int = 0,
-    normalization: str = "reference",
-    resamples: int = 0,
-    device: torch.device | str = "cpu",
-) -> dict[int, tuple[float, float]]:
-    """{level: (distance, standard error)} between images (N, C, S, S) and (M, C, S, S), uint8 or float in [-1, 1].
-
-    Of the larger set only as many images are used as the smaller has. The standard error is that of a bootstrap over
-    images of both sets, with fewer projections and patches (hence a little on the large side); nan without resamples.
-    UserError for a size without a pyramid.
+    Of the larger set only as many images are used as the smaller has. The intervals are those of a bootstrap over
+    images of both sets, with fewer projections and patches (hence a little on the large side). UserError for a size
+    without a pyramid.
     """
     count = min(len(samples), len(reference))
     least, most = (directions * count * PATCHES_PER_IMAGE for directions in (1, DIRECTIONS))
-    rooms = torch.empty(2, max(least, min(most, MOST_VALUES)), device=device)  # once: freed ones would leave holes
-    result = {}
+    room = max(least, min(most, MOST_VALUES))
+    rooms = torch.empty(2, room, device=settings.device)  # once: freed ones would leave holes
+    levels = {}
     for size in level_sizes(samples.shape[-1]):
-        places = _places(count, size, seed)
-        a, b = (_Level(images[:count], size, places, torch.device(device)) for images in (samples, reference))
+        places = _places(count, size, settings.seed)
+        a, b = (_Level(images[:count], size, places, settings.device) for images in (samples, reference))
         scale_b = b.statistics()
-        scale_a = a.statistics() if normalization == "own" else scale_b
-        result[size] = _distance((a, b), (scale_a, scale_b), rooms, seed, resamples)
-    return result
+        scale_a = a.statistics() if settings.swd_normalization == "own" else scale_b
+        levels[f"swd_{size}"] = _distance((a, b), (scale_a, scale_b), rooms, settings)
+    # Levels vary together: there is no gain from averaging their errors.
+    levels["swd"] = tuple(sum(each) / len(levels) for each in zip(*levels.values(), strict=True))
+    return {name: Estimate.from_error(*level) for name, level in levels.items()}
 
 
 def laplacian_pyramid(images: Tensor) -> dict[int, Tensor]:
@@ -159,15 +145,16 @@ class _Level:
 
 
 def _distance(
-    levels: tuple[_Level, _Level], scales: tuple[tuple[Tensor, Tensor], ...], rooms: Tensor, seed: int, resamples: int
+    levels: tuple[_Level, _Level], scales: tuple[tuple[Tensor, Tensor], ...], rooms: Tensor, settings: Settings
 ) -> tuple[float, float]:
     """The Wasserstein-1 distance of two sets of patches, averaged over directions, times 1000, and its standard error
-    by resampling images. A bootstrap's own values are too large, as it repeats images; only their spread is used."""
+    by resampling images (nan without). A bootstrap's own values are too large, as it repeats images; only their spread
+    is used."""
     images, size, places = levels[0].images, levels[0].size, levels[0].places
-    count, width = len(images), images.shape[1] * PATCH**2
-    directions = torch.randn(width, DIRECTIONS, generator=make_generator(seed, "swd directions", size))
+    count, width, resamples = len(images), images.shape[1] * PATCH**2, RESAMPLES if settings.resamples else 0
+    directions = torch.randn(width, DIRECTIONS, generator=make_generator(settings.seed, "swd directions", size))
     directions /= directions.norm(dim=0)
-    generator = make_generator(seed, "swd bootstrap")
+    generator = make_generator(settings.seed, "swd bootstrap")
     resampled = [torch.randint(0, count, (2, count), generator=generator) for _ in range(resamples)]
     few, step = DIRECTIONS // 8, max(1, rooms.shape[1] // places[0].numel())
     distance, spread = 0.0, torch.zeros(resamples, dtype=torch.float64)

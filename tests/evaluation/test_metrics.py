@@ -22,7 +22,7 @@ from mindiffusion.evaluation.image_statistics import (
     spectrum_row,
 )
 from mindiffusion.evaluation.settings import Settings, to_float
-from mindiffusion.evaluation.swd import laplacian_pyramid, patches, swd_per_level
+from mindiffusion.evaluation.swd import laplacian_pyramid, patches, swd_row
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import make_generator
 
@@ -47,7 +47,8 @@ def blurred(images: torch.Tensor) -> torch.Tensor:
 
 
 def swd(samples: torch.Tensor, **options) -> dict[int, float]:
-    return {size: distance for size, (distance, _) in swd_per_level(samples, REAL, **options).items()}
+    row = swd_row(samples, REAL, Settings(resamples=0, **options))
+    return {size: row[f"swd_{size}"].value for size in (32, 16, 8)}
 
 
 @functools.cache
@@ -110,13 +111,12 @@ def test_swd_rises_at_the_level_of_the_damage(name):
 
 def test_the_published_normalisation_is_blind_to_a_colour_shift():
     shifted = ALSO_REAL + torch.tensor([0.3, 0.0, -0.1])[:, None, None]
-    assert swd(shifted, normalization="own") == pytest.approx(swd(ALSO_REAL, normalization="own"), rel=1e-3)
+    assert swd(shifted, swd_normalization="own") == pytest.approx(swd(ALSO_REAL, swd_normalization="own"), rel=1e-3)
 
 
 def test_swd_has_an_error_that_shrinks_with_more_images():
-    few = swd_per_level(ALSO_REAL[:30], REAL, resamples=20)
-    many = swd_per_level(ALSO_REAL, REAL, resamples=20)
-    assert all(0 < many[size][1] < few[size][1] for size in (16, 8))
+    few, many = (swd_row(images, REAL, Settings()) for images in (ALSO_REAL[:30], ALSO_REAL))
+    assert all(0 < many[name].half < few[name].half for name in ("swd_16", "swd_8", "swd"))
 
 
 def test_swd_is_the_distance_of_normalised_patches_in_sorted_order_whatever_the_memory(monkeypatch):
@@ -133,13 +133,13 @@ def test_swd_is_the_distance_of_normalised_patches_in_sorted_order_whatever_the_
     for most in (2**26, 10 * count * 128):
         monkeypatch.setattr(sliced, "MOST_VALUES", most)
         monkeypatch.setattr(sliced, "CHUNK", 16 if most < 2**20 else 256)
-        found = swd_per_level(ALSO_REAL[:count], REAL[:count], resamples=2)[size]
-        assert found[0] == pytest.approx(float(expected), rel=1e-5) and found[1] > 0
+        found = swd_row(ALSO_REAL[:count], REAL[:count], Settings())["swd_32"]
+        assert found.value == pytest.approx(float(expected), rel=1e-5) and found.half > 0
 
 
 def test_swd_refuses_a_size_without_a_pyramid():
     with pytest.raises(UserError, match="power of two"):
-        swd_per_level(torch.zeros(2, 3, 24, 24), torch.zeros(2, 3, 24, 24))
+        swd_row(torch.zeros(2, 3, 24, 24), torch.zeros(2, 3, 24, 24), Settings())
 
 
 # --- power spectrum ---------------------------------------------------------------------------------------------------
