@@ -1,44 +1,67 @@
 """The step as one function: the same numbers as the parts it was made of, on every path."""
 
+import contextlib
 import copy
+import sys
 
 import pytest
 import torch
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
+from mindiffusion.data.images import ImageData
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.reg_unet import RegNaiveUnet
-from mindiffusion.runtime import precision
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.stages import Stage
-from mindiffusion.training import machine
+from mindiffusion.training import loop
 from mindiffusion.training.ema import Ema
-from mindiffusion.training.machine import maybe_compile, resolve_auto
+from mindiffusion.training.run import Run
 from mindiffusion.training.step import Losses, make_step
 from mindiffusion.unet import GroupNorm, NaiveUnet
 
-CPU = torch.device("cpu")
-STAGES = (Stage("all", 1, t_min=0.0, t_max=1.0),)
-VARIANTS = ("c", "cs", "cr", "cr-proximal")
+STEP = sys.modules["mindiffusion.training.step"]
+META = torch.device("meta")
+NETS = {
+    "c": lambda: NaiveUnet(3, 3, 8),
+    "cs": lambda: SparseNaiveUnet(3, 3, 8, 0.5),
+    "cs level": lambda: SparseNaiveUnet(3, 3, 8, 0.5, "level"),
+    "cr": lambda: RegNaiveUnet(3, 3, 8),
+    "cr proximal": lambda: RegNaiveUnet(3, 3, 8, "proximal"),
+    "p": lambda: PreconditionedNaiveUnet(3, 3, 8),
+    "s": lambda: PreconditionedNaiveUnet(3, 3, 8),
+}
+VARIANTS = ("c", "cs", "cr", "cr proximal")
 
 
 def make_config(**changes) -> TrainConfig:
     values = {"n_feat": 8, "global_batch_size": 4, "lr": 1e-2, "precision": "fp32", "compile": "", **changes}
-    return TrainConfig(variant="c", stages=STAGES, **values)
+    return TrainConfig("c", (Stage("all", 1),), **values)
 
 
 def make_net(variant: str) -> NaiveUnet:
     torch.manual_seed(0)
-    if variant == "cs":
-        return SparseNaiveUnet(3, 3, 8, 0.5)
-    if variant == "c":
-        return NaiveUnet(3, 3, 8)
-    net = RegNaiveUnet(3, 3, 8, "proximal" if variant == "cr-proximal" else "loss")
-    net.set_lam(0.5)
+    net = NETS[variant]()
+    if variant.startswith("cr"):
+        net.set_lam(0.5)
     return net
+
+
+def make_parts(variant: str, config: TrainConfig, ranks: Ranks, **adam):
+    """Network, process, average, optimizer and step of a variant, as its script puts them together."""
+    net = make_net(variant).to(ranks.device)
+    process = (SoftCurriculumDDPM if variant == "s" else CurriculumDDPM)(net).to(ranks.device)
+    if variant == "s":
+        process.set_power(0.5)
+    average = Ema(net, 0.9)
+    optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, **adam)
+    hooks = {"after_step": net.after_step} if variant.startswith("cr") else {}
+    if variant.startswith("cs"):
+        hooks = {"after_backward": net.accumulate_channel_gradients}
+    losses = Losses(process, net.penalty if variant.startswith("cr") else None)
+    return net, process, average, optimizer, make_step(config, ranks, losses, optimizer, average, **hooks)
 
 
 def batches(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -56,16 +79,7 @@ def batches(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 def train(variant: str, config: TrainConfig) -> tuple[NaiveUnet, Ema, list]:
     """Three steps of the program's step function."""
-    net = make_net(variant)
-    average = Ema(net, 0.9)
-    optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
-    hooks = {}
-    penalty = None
-    if variant.startswith("cr"):
-        hooks, penalty = {"after_step": net.after_step}, net.penalty
-    if variant == "cs":
-        hooks = {"after_backward": net.accumulate_channel_gradients}
-    step = make_step(config, Ranks(), Losses(CurriculumDDPM(net), penalty), optimizer, average, **hooks)
+    net, _, average, _, step = make_parts(variant, config, Ranks(), fused=True)
     return net, average, [step(batch, average.weight(n), config.lr) for n, batch in enumerate(batches())]
 
 
@@ -138,41 +152,27 @@ def test_the_weighted_loss_is_trained_and_the_plain_one_is_measured_beside_it():
     assert process.describe_loss() == ""
 
 
-# --- what is decided for the machine ------------------------------------------------------------------------------
+# --- on device "meta", which has shapes and no numbers: an operation that waits for the device, or that meets a CPU
+# tensor on its way, fails there. So it would be slow, or fail, on a GPU.
 
 
-@pytest.mark.parametrize("has_bf16", [True, False])
-def test_a_cpu_gets_bf16_and_compilation_in_long_runs_only(has_bf16, monkeypatch):
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has_bf16)
-    config = make_config(precision="auto", compile=None, n_feat=32)
-
-    def decided(images: int, **changes) -> tuple[str, str]:
-        result = resolve_auto(TrainConfig(**{**vars(config), **changes}), images, CPU)
-        return result.precision, result.compile
-
-    fast = ("bf16" if has_bf16 else "fp32", "default")
-    assert decided(machine.LONG_RUN) == fast
-    assert decided(machine.LONG_RUN - 1) == ("fp32", "")
-    assert decided(machine.LONG_RUN, n_feat=16) == ("fp32", "")
-    assert decided(machine.LONG_RUN // 4, image_size=64) == fast
-    assert decided(4096, n_feat=16) == ("fp32", "")  # the demo
-    assert decided(10 * machine.LONG_RUN, images_per_epoch=64) == ("fp32", "")  # short epochs of much data
-    assert decided(machine.LONG_RUN, precision="fp32", compile="") == ("fp32", "")
-    assert decided(24, precision="bf16", compile="default") == ("bf16", "default")
-
-
-def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(monkeypatch, tmp_path, capsys):
-    def fail(*_, **__):
-        raise RuntimeError("no C++ compiler found\nlong explanation")
-
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(torch, "compile", fail)
-    net = make_net("cs")
-    losses = Losses(CurriculumDDPM(net))
-    assert maybe_compile(make_config(compile="default"), losses, net, Ranks()) is losses
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[1] == "going on uncompiled: cannot compile here: no C++ compiler found"
-    assert str(tmp_path) in lines[0]
+@pytest.mark.parametrize("micro_batch", [0, 2])
+@pytest.mark.parametrize("variant", NETS)
+def test_a_step_neither_waits_for_the_device_nor_meets_a_cpu_tensor(variant, micro_batch, monkeypatch):
+    """A batch, a step and its measurements, as the loop does between two rows of the log."""
+    monkeypatch.setattr(loop, "make_generator", lambda *_: None)  # "meta" has none, and no autocast
+    monkeypatch.setattr(STEP, "autocast", lambda *_: contextlib.nullcontext())
+    config, ranks = make_config(micro_batch_size=micro_batch, precision="bf16"), Ranks(device=META)
+    net, process, average, optimizer, step = make_parts(variant, config, ranks, foreach=True)  # none is fused on meta
+    images = torch.zeros(16, 3, 32, 32, dtype=torch.uint8, device=META)
+    run = Run(config, ranks, ImageData(images, {}), net, process, optimizer, None)
+    batch = loop.draw_batch(run, images, run.schedule.order(0).to(META), 0)
+    measured = step(batch, average.weight(0), run.schedule.lr(0))
+    run.meter.add(measured)
+    assert {tensor.device.type for tensor in (*batch, *measured.values())} == {"meta"}
+    assert len(optimizer.state) == len(list(net.parameters()))  # it has stepped
+    if variant.startswith("cs"):
+        assert net.mask_probe.grad is None and net.gradient_sum.device == META
 
 
 # --- the formula for compilers --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a run checks before it believes its machine: the compiled step and the memory."""
+"""What is decided for a machine, and what a run checks before it believes it: the compiled step and the memory."""
 
 import pytest
 import torch
@@ -6,25 +6,44 @@ from helpers import SCRIPTS, exit_code
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.ddpm import DDPM
+from mindiffusion.runtime import precision
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.stages import Stage
 from mindiffusion.training import machine
-from mindiffusion.training.machine import maybe_compile, memory_advice, memory_explained
+from mindiffusion.training.machine import maybe_compile, memory_advice, memory_explained, resolve_auto
 from mindiffusion.training.step import Losses
-
-STAGES = (Stage("all", 1, t_min=0, t_max=1),)
 
 
 def config(**changes):
     values = {"n_feat": 8, "global_batch_size": 4, "precision": "fp32", "compile": True, **changes}
-    return TrainConfig("c", STAGES, **values)
+    return TrainConfig("c", (Stage("all", 1),), **values)
 
 
 @pytest.fixture(autouse=True)
 def code_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_cpu_gets_bf16_and_compilation_in_long_runs_only(has_bf16, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has_bf16)
+    settings = config(precision="auto", compile=None, n_feat=32)
+
+    def decided(images: int, **changes) -> tuple[str, str]:
+        result = resolve_auto(TrainConfig(**{**vars(settings), **changes}), images, Ranks().device)
+        return result.precision, result.compile
+
+    fast = ("bf16" if has_bf16 else "fp32", "default")
+    assert decided(machine.LONG_RUN) == fast
+    assert decided(machine.LONG_RUN - 1) == ("fp32", "")
+    assert decided(machine.LONG_RUN, n_feat=16) == ("fp32", "")
+    assert decided(machine.LONG_RUN // 4, image_size=64) == fast
+    assert decided(4096, n_feat=16) == ("fp32", "")  # the demo
+    assert decided(10 * machine.LONG_RUN, images_per_epoch=64) == ("fp32", "")  # short epochs of much data
+    assert decided(machine.LONG_RUN, precision="fp32", compile="") == ("fp32", "")
+    assert decided(24, precision="bf16", compile="default") == ("bf16", "default")
 
 
 class Compiled(torch.nn.Module):
@@ -97,6 +116,19 @@ def test_one_odd_batch_is_no_verdict(monkeypatch):
     CALLS.clear()
     chosen, compiled, _ = trial(monkeypatch, wrong_once)
     assert chosen is compiled and len(CALLS) == 2
+
+
+def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("no C++ compiler found\nlong explanation")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    net = SparseNaiveUnet(3, 3, 8, 0.5)
+    losses = Losses(DDPM(net))
+    assert maybe_compile(config(), losses, net, Ranks()) is losses
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == "going on uncompiled: cannot compile here: no C++ compiler found"
+    assert str(tmp_path) in lines[0]
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
