@@ -1,7 +1,6 @@
-"""The training step without the loop around it, and what the hardware could do at most."""
+"""The device that is measured, the training step without the loop around it, and what the hardware could do at most."""
 
 import time
-from types import SimpleNamespace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,30 +16,40 @@ from mindiffusion.training.machine import maybe_compile, resolve_auto
 from mindiffusion.training.step import Losses, make_step
 from mindiffusion.unet import NaiveUnet
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-def make_bare_step(options: SimpleNamespace, device: torch.device):
+
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def make_bare_step(
+    n_feat: int, image_size: int, batch_size: int, precision: str = "auto", compiled: bool | None = None
+):
     """A function without arguments that does one step of C on a fixed batch, as the program would in a long run."""
     config = TrainConfig(
         variant="c",
         stages=(Stage("bare", 1),),
-        n_feat=options.n_feat,
-        image_size=options.image_size,
-        global_batch_size=options.batch_size,
-        precision=options.precision,
-        compile=options.compile,
+        n_feat=n_feat,
+        image_size=image_size,
+        global_batch_size=batch_size,
+        precision=precision,
+        compile=compiled,
     )
-    config = resolve_auto(config, 10**9, device)
-    set_backend_flags(config.precision, device)
-    ranks = Ranks(device=device)
-    layout = memory_format(config.precision, device, config.compile)
-    net = NaiveUnet(3, 3, config.n_feat).to(device, memory_format=layout)
-    process = CurriculumDDPM(net).to(device)
+    config = resolve_auto(config, 10**9, DEVICE)
+    set_backend_flags(config.precision, DEVICE)
+    ranks = Ranks(device=DEVICE)
+    layout = memory_format(config.precision, DEVICE, config.compile)
+    net = NaiveUnet(3, 3, config.n_feat).to(DEVICE, memory_format=layout)
+    process = CurriculumDDPM(net).to(DEVICE)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
     losses = maybe_compile(config, Losses(process), net, ranks)
     step = make_step(config, ranks, losses, optimizer, Ema(net, config.ema_decay))
     shape = (config.global_batch_size, 3, config.image_size, config.image_size)
-    x, eps = (torch.randn(shape, device=device).contiguous(memory_format=layout) for _ in range(2))
-    t = torch.randint(1, 1001, (len(x),), device=device)
+    x, eps = (torch.randn(shape, device=DEVICE).contiguous(memory_format=layout) for _ in range(2))
+    t = torch.randint(1, 1001, (len(x),), device=DEVICE)
     return lambda: step((x, t, eps), 1e-3, config.lr)
 
 
@@ -52,24 +61,23 @@ def training_flops(n_feat: int, image_size: int) -> int:
     return counter.get_total_flops()
 
 
-def ceiling(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> tuple[float, float]:
+def ceiling(dtype: torch.dtype, seconds: float = 1.0) -> tuple[float, float]:
     """(operations per second of a large matrix product, bytes per second of a large copy), the best of many."""
-    size = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    source = torch.zeros(2**28 if device.type == "cuda" else 2**25, device=device)
+    size = 8192 if DEVICE.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=DEVICE).to(dtype) for _ in range(2))
+    source = torch.zeros(2**28 if DEVICE.type == "cuda" else 2**25, device=DEVICE)
     target = torch.empty_like(source)
-    product = best_time(lambda: a @ b, device, seconds)
-    copy = best_time(lambda: target.copy_(source), device, seconds)
+    product = best_time(lambda: a @ b, seconds)
+    copy = best_time(lambda: target.copy_(source), seconds)
     return 2 * size**3 / product, 2 * source.nbytes / copy
 
 
-def best_time(work, device: torch.device, seconds: float) -> float:
+def best_time(work, seconds: float) -> float:
     """The shortest of the calls of ``work`` that fit into ``seconds``."""
     end, best = time.perf_counter() + seconds, float("inf")
     while time.perf_counter() < end:
         began = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize()
         best = min(best, time.perf_counter() - began)
     return best

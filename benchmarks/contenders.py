@@ -13,11 +13,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 
+from benchmarks.bare import DEVICE, make_bare_step, synchronize
 from mindiffusion.data.images import ImageData
 from mindiffusion.ddpm import DDPM
 from mindiffusion.training import loop as training
@@ -26,7 +27,6 @@ from mindiffusion.unet import NaiveUnet
 
 ROOT = Path(__file__).parents[1]
 Loop = Callable[[int], None]  # trains so many steps
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 WORKERS = max(2, min(16, os.cpu_count() or 1))
 LR = 2e-5
 CELEBA_IMAGES = 202_599
@@ -59,12 +59,6 @@ class Pace:
         self.answers.flush()
 
 
-def synchronize() -> None:
-    """Wait for the GPU, if there is one."""
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def peak_memory() -> int:
     """Bytes: of the GPU's allocator, or of this process."""
     if DEVICE.type == "cuda":
@@ -87,7 +81,7 @@ def published_style(options: dict) -> Loop:
     )
     diffusion = DDPM(NaiveUnet(3, 3, options["n_feat"])).to(DEVICE)
     optimizer = torch.optim.Adam(diffusion.parameters(), lr=LR)
-    batches = forever(loader)
+    batches = chain.from_iterable(repeat(loader))
 
     def loop(steps: int) -> None:
         for _ in range(steps):
@@ -99,12 +93,6 @@ def published_style(options: dict) -> Loop:
             optimizer.step()
 
     return loop
-
-
-def forever(loader):
-    """The batches of a loader, epoch after epoch."""
-    while True:
-        yield from loader
 
 
 class PluggedUnet(NaiveUnet):
@@ -141,54 +129,6 @@ def denoising_diffusion_pytorch(options: dict) -> Loop:
     def loop(steps: int) -> None:
         trainer.train_num_steps = trainer.step + steps
         trainer.train()
-
-    return loop
-
-
-def diffusers_style(options: dict) -> Loop:
-    """(c) accelerate + datasets + UNet2DModel of about as many parameters: another network, so a rough comparison."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from accelerate import Accelerator
-    from datasets import load_dataset
-    from diffusers import DDPMScheduler, UNet2DModel
-    from torchvision import transforms
-
-    size, n = options["image_size"], options["n_feat"]
-    accelerator = Accelerator(mixed_precision="bf16" if DEVICE.type == "cuda" else "no")
-    data = load_dataset("imagefolder", data_dir=options["data_path"], split="train", cache_dir=options["scratch"])
-    transform = transforms.Compose(
-        [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
-    )
-    data.set_transform(lambda rows: {"input": [transform(image.convert("RGB")) for image in rows["image"]]})
-    loader = torch.utils.data.DataLoader(data, options["batch_size"], shuffle=True, drop_last=True, num_workers=WORKERS)
-    model = UNet2DModel(
-        sample_size=size,
-        layers_per_block=1,
-        block_out_channels=(n, n, 2 * n),  # 744,899 parameters at n = 32, against 714,659
-        down_block_types=("DownBlock2D",) * 3,
-        up_block_types=("UpBlock2D",) * 3,
-        norm_num_groups=8,
-        attention_head_dim=None,
-        add_attention=False,
-    )
-    print(f"UNet2DModel: {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LR)
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
-    batches = forever(loader)
-
-    def loop(steps: int) -> None:
-        for _ in range(steps):
-            images = next(batches)["input"]
-            noise = torch.randn_like(images)
-            t = torch.randint(0, 1000, (len(images),), device=images.device)
-            with accelerator.accumulate(model):
-                loss = torch.nn.functional.mse_loss(model(scheduler.add_noise(images, noise, t), t).sample, noise)
-                accelerator.backward(loss)
-                accelerator.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                optimizer.zero_grad()
-            loss.detach().item()
 
     return loop
 
@@ -250,9 +190,7 @@ def as_many_as_celeba(load_images: Callable[..., ImageData]) -> Callable[..., Im
 
 def bare_step(options: dict) -> Loop:
     """(f) The step of "ours full" on one batch that is there already: no data, no noise, no log, no checkpoint."""
-    from benchmarks.bare import make_bare_step
-
-    step = make_bare_step(SimpleNamespace(**{"precision": "auto", "compile": None, **options}), DEVICE)
+    step = make_bare_step(options["n_feat"], options["image_size"], options["batch_size"])
 
     def loop(steps: int) -> None:
         for _ in range(steps):
@@ -264,7 +202,6 @@ def bare_step(options: dict) -> Loop:
 CONTENDERS = {
     "a": published_style,
     "b": denoising_diffusion_pytorch,
-    "c": diffusers_style,
     "d": ours("train_celeba_c_32", "--precision", "fp32", "--no-compile"),
     "e": ours("train_celeba_c_32"),
     "e_cs": ours("train_celeba_cs_32"),

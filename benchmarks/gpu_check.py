@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.gpu import describe, why_unusable
@@ -61,12 +62,13 @@ def main(argv: list[str] | None = None) -> int:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     on_gpu = torch.cuda.is_available()
     results = []
-    for name, check in checks(args, on_gpu):
-        print(f"{name} ...", flush=True)
+    bar = tqdm(checks(args, on_gpu), unit="check", leave=False)
+    for name, check in bar:
+        bar.set_description(name)
         began = time.monotonic()
         verdict, text = check()
         results.append(Result(name, verdict, text, time.monotonic() - began))
-        print(f"{name}: {verdict} ({results[-1].seconds:.0f} s)", flush=True)
+        tqdm.write(f"{name}: {verdict} ({results[-1].seconds:.0f} s)")
         (args.output_dir / "report.md").write_text(report(results, on_gpu))  # whole after each check
     print(f"report: {args.output_dir / 'report.md'}")
     return int(any(result.verdict == FAILED for result in results))
@@ -122,7 +124,7 @@ def command(arguments: list[str], telling: bool = False, **environment: str) -> 
     for text in process.stdout:
         lines.append(text.rstrip("\n").rpartition("\r")[2])
         if SHOWN.search(lines[-1]):
-            print(f"  {time.monotonic() - began:4.0f} s  {lines[-1][-100:]}", flush=True)
+            tqdm.write(f"  {time.monotonic() - began:4.0f} s  {lines[-1][-100:]}")
     code = process.wait()
     kept = [line for line in lines if any(word in line for word in TELLING)] + lines[-3:] if telling else lines[-TAIL:]
     head = [f"$ python {' '.join(arguments)}", f"exit code {code}, {time.monotonic() - began:.0f} s"]
@@ -160,4 +162,5 @@ def machine() -> list[str]:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # tqdm.write does not flush
     sys.exit(main())

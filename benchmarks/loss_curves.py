@@ -53,21 +53,18 @@ def train(args: argparse.Namespace, label: str, data: str, path: str, seed: int)
 def compare(curves: dict[str, list[list[float]]]) -> dict[str, float]:
     """The paths' mean curves against the spread of the fp32 seeds, in the second half of training, as relative numbers.
 
-    ``spread`` is the standard deviation over seeds of one fp32 run, ``difference`` that of the two paths' means, and
-    ``paired`` the mean distance of two runs of one seed. With k seeds a difference of spread * sqrt(2 / k) is what two
-    equal paths would show, so twice that is the limit.
+    ``spread`` is the standard deviation over seeds of one fp32 run, ``difference`` that of the two paths' means. With k
+    seeds a difference of spread * sqrt(2 / k) is what two equal paths would show, so twice that is the limit.
     """
     means = {path: [statistics.mean(run[len(run) // 2 :]) for run in runs] for path, runs in curves.items()}
     center = statistics.mean(means["fp32"])
     spread = statistics.stdev(means["fp32"]) / center
     difference = (statistics.mean(means["fast"]) - center) / center
-    pairs = zip(means["fp32"], means["fast"], strict=True)
     return {
         "fp32": center,
         "fast": statistics.mean(means["fast"]),
         "spread": spread,
         "difference": difference,
-        "paired": statistics.mean(abs(a - b) for a, b in pairs) / center,
         "limit": 2 * spread * math.sqrt(2 / len(means["fp32"])),
         "points_inside": points_inside(curves),
     }

@@ -7,12 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.bare import make_bare_step
+from benchmarks.bare import DEVICE, make_bare_step, synchronize
 from mindiffusion.data.image_cache import cached_images
 from mindiffusion.data.image_files import find_images
 from mindiffusion.ddim import DDIM
@@ -21,8 +20,8 @@ from mindiffusion.runtime.precision import memory_format, resolve_precision, set
 from mindiffusion.sampling import denoiser
 from mindiffusion.unet import NaiveUnet
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NAN = float("nan")
+COLUMNS = ("section", "data", "name", "meaning", "images_per_s", "over_a", "turns", "low", "high", "memory_mib")
 CLASSES = {  # of kernels, by a part of their name; the first that fits
     "convolutions": ("conv", "cudnn", "gemm", "cutlass", "xmma", "sm90", "sm80", "implicit"),
     "normalisation and its fused neighbours": ("norm", "rsqrt", "welford"),
@@ -32,26 +31,10 @@ CLASSES = {  # of kernels, by a part of their name; the first that fits
 }
 
 
-def row(section: str, name: str, meaning: str, rate: float, memory: float = 0.0) -> dict:
-    """A line of the table; ``rate`` in the unit that ``meaning`` says."""
-    return {
-        "section": section,
-        "data": "",
-        "name": name,
-        "meaning": meaning,
-        "images_per_s": rate,
-        "over_a": NAN,
-        "turns": 1,
-        "low": rate,
-        "high": rate,
-        "memory_mib": memory,
-    }
-
-
-def synchronize() -> None:
-    """Wait for the GPU, if there is one."""
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
+def row(section: str, name: str, meaning: str, *rates: float, memory: float = 0.0, data: str = "", over_a: float = NAN):
+    """A line of the table, by COLUMNS; ``rates`` of its turns, in the unit that ``meaning`` says; memory in MiB."""
+    turns = (statistics.median(rates), over_a, len(rates), min(rates), max(rates))
+    return dict(zip(COLUMNS, (section, data, name, meaning, *turns, memory), strict=True))
 
 
 def median_time(work, repeats: int) -> float:
@@ -145,9 +128,7 @@ def scaling(args, scratch: str) -> list[dict]:
         metrics = next(output.glob("contents*/metrics.csv")).read_text().splitlines()
         column = metrics[0].split(",").index("images_per_s")
         speeds = [float(line.split(",")[column]) for line in metrics[1:]] or [NAN]
-        rows.append(
-            row("scaling", str(count), f"process(es), global batch {batch}, images/s", statistics.median(speeds))
-        )
+        rows.append(row("scaling", str(count), f"process(es), global batch {batch}, images/s", *speeds))
     return rows
 
 
@@ -156,15 +137,14 @@ def growth(args, scratch: str) -> list[dict]:
     rows = []
     for n_feat, size in ((32, 32), (32, 64), (32, 128), (64, 32), (128, 32)):
         batch = 256 if DEVICE.type == "cuda" else max(4, 64 * 32 * 32 * 32 // (n_feat * size * size))
-        options = {"n_feat": n_feat, "image_size": size, "batch_size": batch, "precision": "auto"}
-        step = make_bare_step(SimpleNamespace(compile=DEVICE.type == "cuda", **options), DEVICE)
+        step = make_bare_step(n_feat, size, batch, compiled=DEVICE.type == "cuda")
         if DEVICE.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             for _ in range(5):
                 step()
         seconds = median_time(step, 3)
         memory = torch.cuda.max_memory_allocated() / 2**20 if DEVICE.type == "cuda" else 0
-        rows.append(row("growth", f"n{n_feat} {size}px", f"batch {batch}, images/s", batch / seconds, memory))
+        rows.append(row("growth", f"n{n_feat} {size}px", f"batch {batch}, images/s", batch / seconds, memory=memory))
     return rows
 
 
@@ -172,8 +152,7 @@ def kernels(args, scratch: str) -> list[dict]:
     """Where the time of a step goes: eager fp32 as published, and the program's step. Share per class of kernel."""
     rows = []
     for label, precision, compiled in (("eager fp32", "fp32", False), ("ours", "auto", None)):
-        options = {"n_feat": args.n_feat, "image_size": args.image_size, "batch_size": args.batch_size}
-        step = make_bare_step(SimpleNamespace(precision=precision, compile=compiled, **options), DEVICE)
+        step = make_bare_step(args.n_feat, args.image_size, args.batch_size, precision, compiled)
         for _ in range(6 if DEVICE.type == "cuda" else 1):
             step()
         synchronize()

@@ -1,14 +1,13 @@
 """python -m benchmarks.throughput --data-path FOLDER_OF_JPEGS --output-dir results
 
 How fast the program trains, against published-style loops and against the hardware. Every contender trains the same
-network (but c) at the same batch size in a process of its own; they take turns (A B C A B C ...), and medians are
+network at the same batch size in a process of its own; they take turns (A B C A B C ...), and medians are
 compared. Writes throughput.csv and throughput.md. Peers that are not installed are skipped: requirements-bench.txt.
 """
 
 import argparse
 import csv
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -18,8 +17,9 @@ import torch
 from torchvision.utils import save_image
 
 from benchmarks import sections
-from benchmarks.bare import ceiling, training_flops
+from benchmarks.bare import DEVICE, ceiling, training_flops
 from benchmarks.interleave import Contender, race, start
+from benchmarks.sections import COLUMNS, row
 from mindiffusion.data.synthetic import synthetic_images
 from mindiffusion.runtime.command_line import CommandLine
 from mindiffusion.runtime.precision import resolve_precision
@@ -27,7 +27,6 @@ from mindiffusion.runtime.precision import resolve_precision
 MEANING = {
     "a": "published style: ImageFolder, workers, eager fp32, .item()",
     "b": "denoising-diffusion-pytorch Trainer, this network",
-    "c": "diffusers style, UNet2DModel (another network)",
     "d": "ours, fp32, eager",
     "e": "ours, default of a long run (C)",
     "e_cs": "ours, default of a long run (CS)",
@@ -36,8 +35,6 @@ MEANING = {
     "g": "ceiling: large matrix products at that precision",
 }
 SCHEDULE_IMAGES = 202_599 * 80  # the default schedule on CelebA
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-COLUMNS = ("section", "data", "name", "meaning", "images_per_s", "over_a", "turns", "low", "high", "memory_mib")
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser = CommandLine(__doc__)
     parser.add_argument("--data-path", help="folder of images in subfolders; without it, synthetic data only")
     parser.add_argument("--output-dir", type=Path, default=Path("benchmark_results"), help="default: %(default)s")
-    parser.add_argument("--contenders", default="a,b,c,d,e,e_cs,e_cr,f", help="default: %(default)s")
+    parser.add_argument("--contenders", default="a,b,d,e,e_cs,e_cr,f", help="default: %(default)s")
     parser.add_argument("--n-feat", type=int, default=32)
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=256)
@@ -53,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--turn-seconds", type=float, default=4.0, help="length of a turn (default: 4)")
     parser.add_argument("--quick", action="store_true", help="3 turns of 1 s at batch 64: shows that it works")
     parser.add_argument("--no-synthetic", action="store_true", help="leave out the second race, on synthetic data")
-    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peers of b and c")
+    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peer of b")
     parser.add_argument(
         "--sections",
         nargs="*",
@@ -89,7 +86,11 @@ def main() -> None:
                 print(f"section {name} ...", file=sys.stderr, flush=True)
                 rows += sections.SECTIONS[name](args, scratch)
     text = report(args, rows, time.monotonic() - began)
-    write(args.output_dir, rows, text)
+    with open(args.output_dir / "throughput.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    (args.output_dir / "throughput.md").write_text(text)
     print(text)
 
 
@@ -104,7 +105,7 @@ def hold_race(args, names: list[str], label: str, folder: str, train_path: str |
     contenders: list[Contender] = []
     try:
         for name in names:
-            python = args.peer_python if name in "bc" else sys.executable
+            python = args.peer_python if name == "b" else sys.executable
             contenders.append(start(name, options, args.output_dir / f"{label}_{name}.log", python))
             contenders[-1].turn(1)  # sets it up, compiles if it will: one after the other
             print(f"{label}: {name} is set up" + ("" if contenders[-1].alive else " (failed)"), file=sys.stderr)
@@ -119,29 +120,23 @@ def hold_race(args, names: list[str], label: str, folder: str, train_path: str |
         if not rates or rates[-1] != rates[-1]:
             print(f"{label}: {each.name} is left out: {each.reason()}", file=sys.stderr)
             continue
-        rows.append(row("race", label, each.name, each.rate, each.rate / base, rates, each.memory))
+        facts = {"memory": each.memory / 2**20, "data": label, "over_a": each.rate / base}
+        rows.append(row("race", each.name, MEANING[each.name], *rates, **facts))
     rows.append(ceiling_row(args, label, base))
     return rows
-
-
-def row(section: str, data: str, name: str, rate: float, over_a: float, rates: list[float], memory: int) -> dict:
-    """A line of the table."""
-    low, high = (min(rates), max(rates)) if rates else (rate, rate)
-    values = (section, data, name, MEANING.get(name, name), rate, over_a, len(rates), low, high, memory / 2**20)
-    return dict(zip(COLUMNS, values, strict=True))
 
 
 def ceiling_row(args, label: str, base: float) -> dict:
     """(g) Images per second if every operation ran as fast as a large matrix product."""
     precision = resolve_precision("auto", DEVICE, long_run=True)
-    rate, bandwidth = ceiling(DEVICE, torch.bfloat16 if precision == "bf16" else torch.float32)
+    rate, bandwidth = ceiling(torch.bfloat16 if precision == "bf16" else torch.float32)
     flops = training_flops(args.n_feat, args.image_size)
     print(
         f"ceiling: {rate / 1e9:,.0f} GFLOP/s in {precision}, copies at {bandwidth / 1e9:,.0f} GB/s; "
         f"{flops / 1e9:.2f} GFLOP per image",
         file=sys.stderr,
     )
-    return row("race", label, "g", rate / flops, rate / flops / base, [], 0)
+    return row("race", "g", MEANING["g"], rate / flops, data=label, over_a=rate / flops / base)
 
 
 def write_synthetic(args, scratch: str) -> str:
@@ -188,16 +183,6 @@ def report(args, rows: list[dict], seconds: float) -> str:
 def number(value: float) -> str:
     """Four digits, whatever the size."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def write(folder: Path, rows: list[dict], text: str) -> None:
-    """throughput.csv and throughput.md."""
-    with open(folder / "throughput.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    (folder / "throughput.md").write_text(text)
-    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,10 @@ def test_impossible_settings_are_user_errors(wrong):
         Sampler("dpm", **wrong).process(Optimal())
 
 
-@pytest.mark.parametrize("wrong", [{"name": "ddim", "spacing": "t"}, {"name": "dpm", "eta": 0, "noise_above": 0.5}])
-def test_a_setting_that_would_do_nothing_is_refused(wrong):
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": "ddim", "spacing": "t"}, {"eta": 0, "noise_above": 0.5}, {"name": "euler"}, {"steps": 0}, {"eta": 5.0}],
+)
+def test_an_impossible_setting_and_one_that_would_do_nothing_are_refused(wrong):
     with pytest.raises(UserError):
         Sampler(**wrong)

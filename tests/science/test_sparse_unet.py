@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -107,9 +108,11 @@ def test_state_dict_holds_mask_and_births_but_no_training_state():
 
 
 @pytest.mark.parametrize("wrong", [{"scope": "layer"}, {"sparsity": -0.1}, {"sparsity": 1.1}, {"sparsity": math.nan}])
-def test_unknown_scope_and_impossible_sparsity_are_user_errors(wrong):
+def test_unknown_scope_method_and_impossible_sparsity_are_user_errors(wrong):
     with pytest.raises(UserError, match=r"mask_scope|sparsity"):
         make_net(**wrong)
+    with pytest.raises(UserError, match="'magnitude'"):
+        make_net().regrow_channels(1, 2, "magnitude")
 
 
 # Regrowth
@@ -145,13 +148,9 @@ def test_score_averages_magnitudes_over_steps():
         net.accumulate_channel_gradients()
     net.accumulate_channel_gradients()  # no new backward pass: not a step
     assert net.get_channel_gradients().tolist() == [2.0] * 2 * N
-
-
-def test_ranks_are_averaged_before_the_magnitude_is_taken():
-    net = make_net()
-    net.mask_probe.grad = torch.full((2 * N,), 4.0)
-    net.accumulate_channel_gradients(lambda gradient: gradient.add_(-6.0).div_(2))  # another rank's gradient is -6
-    assert net.get_channel_gradients().tolist() == [1.0] * 2 * N
+    net.mask_probe.grad = torch.full((2 * N,), 11.0)
+    net.accumulate_channel_gradients(lambda gradient: gradient.add_(-15.0).div_(2))  # another rank's gradient is -15
+    assert net.get_channel_gradients().tolist() == [2.0] * 2 * N  # (1 + 3 + 2) / 3: averaged before the magnitude
 
 
 def test_micro_batches_score_like_the_whole_batch():
@@ -179,12 +178,9 @@ def test_regrow_opens_the_top_scores_and_never_touches_active_channels():
     assert net.channel_mask.nonzero().flatten().tolist() == [0, 2, 4, 5]
     assert net.channel_birth_stage.tolist() == [0, -1, 3, -1, 0, 3, *[-1] * 10]
     assert not net.gradient_sum.any() and not net.gradient_steps.any()  # the next stage's scores start anew
-
-
-def test_ties_go_to_the_lowest_index():
-    net = with_scores([0, 5, 1, 1, 5, 1, *[1] * 10], active=[0])
-    net.regrow_channels(4, current_stage=2)
-    assert net.channel_mask.nonzero().flatten().tolist() == [0, 1, 2, 3, 4]
+    tied = with_scores([0, 5, 1, 1, 5, 1, *[1] * 10], active=[0])
+    tied.regrow_channels(4, current_stage=2)
+    assert tied.channel_mask.nonzero().flatten().tolist() == [0, 1, 2, 3, 4]  # ties go to the lowest index
 
 
 @pytest.mark.parametrize("method", ["gradient", "random"])
@@ -214,11 +210,6 @@ def test_regrow_to_is_idempotent_and_never_closes_channels():
     mask = net.channel_mask.clone()
     assert net.regrow_to(0.4, 2) == net.regrow_to(0.9, 3) == 0
     assert torch.equal(net.channel_mask, mask)
-
-
-def test_unknown_regrowth_method_is_a_user_error():
-    with pytest.raises(UserError, match="'magnitude'"):
-        make_net().regrow_channels(1, 2, "magnitude")
 
 
 # Clean until born
@@ -251,31 +242,32 @@ def test_a_born_channel_trains_and_the_rest_stay(scope):
     assert_the_rest_stayed(net, start)
 
 
-@both_scopes
-def test_a_copy_keeps_its_own_promise(scope):
-    net = make_net(scope)
+def copied(net: SparseNaiveUnet) -> SparseNaiveUnet:
     twin = copy.deepcopy(net)
     net.channel_mask.fill_(1.0)  # the copy must heed its own mask, not that of the original
-    train(twin, steps=2)
-    assert_the_rest_stayed(twin, net)
+    return twin
+
+
+def loaded(net: SparseNaiveUnet, assign: bool = False) -> SparseNaiveUnet:
+    other = make_net(net.mask_scope, mask_seed=1)
+    other.load_state_dict(copy.deepcopy(net.state_dict()), assign=assign)
+    assert all(len(other.get_parameter(name)._backward_hooks) == 1 for name, *_ in other.masked_channel_slices())
+    return other
+
+
+def averaged(net: SparseNaiveUnet) -> SparseNaiveUnet:
+    twin = copy.deepcopy(Ema(net, decay=0.9).net)
+    assert not any(p.requires_grad for p in twin.parameters())
+    return twin.requires_grad_()
 
 
 @both_scopes
-@pytest.mark.parametrize("assign", [False, True])
-def test_loaded_weights_keep_the_promise(scope, assign):
-    net, start = make_net(scope), make_net(scope)
-    net.load_state_dict(copy.deepcopy(start.state_dict()), assign=assign)
-    assert all(len(net.get_parameter(name)._backward_hooks) == 1 for name, *_ in net.masked_channel_slices())
-    train(net, steps=1)
+@pytest.mark.parametrize("made", [copied, loaded, partial(loaded, assign=True), averaged])
+def test_what_is_made_of_a_network_keeps_the_promise(scope, made):
+    start = make_net(scope)
+    net = made(copy.deepcopy(start))
+    train(net, steps=2)
     assert_the_rest_stayed(net, start)
-
-
-def test_a_copy_of_an_average_keeps_the_promise_once_it_trains():
-    start = Ema(make_net(), decay=0.9).net
-    twin = copy.deepcopy(start)
-    assert not any(p.requires_grad for p in twin.parameters())
-    train(twin.requires_grad_(), steps=1)
-    assert_the_rest_stayed(twin, start)
 
 
 def test_average_of_a_masked_channel_is_its_initial_value_and_the_mask_is_copied():
