@@ -6,6 +6,7 @@ models that are not named stay as they are, and a cell that nobody measured this
 """
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +44,20 @@ def collect(output: Path, tables: Path) -> None:
 
 def run_facts(trained: Path, state: dict) -> dict:
     """The row of runs.csv of the run in a folder; ``state`` is what done.json says of it."""
-    contents, checkpoints = (next(trained.glob(f"{kind}_*")) for kind in ("contents", "checkpoints"))
+    contents = next(trained.glob("contents_*"))
     config = json.loads((contents / "config.json").read_text())
     rows = read_metrics(contents / "metrics.csv")
-    speeds = sorted(float(row["images_per_s"]) for row in rows)
     return {
         "images": rows[-1]["images"],
         "train_seconds": round(state["train_seconds"], 1),
-        "images_per_s": round(speeds[len(speeds) // 2], 1),
+        "images_per_s": round(statistics.median_high(float(row["images_per_s"]) for row in rows), 1),
         "last_mse": rows[-1]["mse"],
         "device": config["device"],
         "precision": config["precision"],
         "torch": config["torch"],
         "commit": state["commit"],
         "settings": state["settings"],
-        "weights_digest": weights_digest(read_weights(checkpoints / "latest.pt").state),
+        "weights_digest": weights_digest(read_weights(trained).state),
     }
 
 

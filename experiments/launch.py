@@ -18,9 +18,8 @@ from mindiffusion.stages import Stage
 
 
 def load_script(name: str) -> ModuleType:
-    """A training script as a fresh module, whose main is not called: "train_celeba_c_32", or
-    "experiments.train_weighted_32". UserError if it is none."""
-    found = importlib.util.find_spec(name) if name.split(".")[-1].startswith("train_") else None
+    """A training script, "train_celeba_c_32", as a fresh module, whose main is not called. UserError if it is none."""
+    found = importlib.util.find_spec(name) if name.startswith("train_") else None
     if found is None or found.loader is None:
         raise UserError(f"there is no training script {name}: name one without .py, from the repository's folder.")
     script = importlib.util.module_from_spec(found)

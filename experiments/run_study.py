@@ -68,9 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     finally:
         collect(output, tables)
     total = len(study.cells) * len(study.seeds)
-    print(f"{finished} of {total} runs are done; tables in {args.tables or args.output}/results.csv and runs.csv")
-    if finished < total:
-        print("the wall budget is used: call again to go on")
+    left = "" if finished == total else "; the wall budget is used: call again to go on"
+    print(f"{finished} of {total} runs are done; tables in {args.tables or args.output}/results.csv and runs.csv{left}")
 
 
 def choose(study: Study, args: argparse.Namespace) -> Study:

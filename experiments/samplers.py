@@ -153,21 +153,21 @@ def plot(path: Path, rows: list[dict[str, str]]) -> None:
     from mindiffusion.reports.figure_plots import GREY, log_ticks, new_figure, save_figure
 
     floor = next((float(row["swd"]) for row in rows if row["network"] == REAL), None)
-    rows = [row for row in rows if row["network"] != REAL]
-    networks = list(dict.fromkeys(row["network"] for row in rows))
-    samplers = list(dict.fromkeys(row["sampler"] for row in rows))
-    evaluations = sorted({int(row["evaluations"]) for row in rows})
-    if not rows:
+    found: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for row in rows:
+        if row["network"] != REAL:
+            lines = found.setdefault(row["network"], {})
+            lines.setdefault(row["sampler"], []).append((int(row["evaluations"]), float(row["swd"])))
+    if not found:
         raise UserError("there is nothing to draw yet: name networks.")
-    columns = min(3, len(networks))
-    lines = -(-len(networks) // columns)
-    figure = new_figure(0.6 + 2.6 * lines)
-    panels = figure.subplots(lines, columns, squeeze=False, sharex=True).flatten()
-    for axes, network in zip(panels, networks, strict=False):
+    samplers = list(dict.fromkeys(sampler for lines in found.values() for sampler in lines))
+    evaluations = sorted({x for lines in found.values() for points in lines.values() for x, _ in points})
+    columns = min(3, len(found))
+    figure = new_figure(0.6 + 2.6 * -(-len(found) // columns))
+    panels = figure.subplots(-(-len(found) // columns), columns, squeeze=False, sharex=True).flatten()
+    for axes, (network, lines) in zip(panels, found.items(), strict=False):
         for index, sampler in enumerate(samplers):
-            mine = [row for row in rows if (row["network"], row["sampler"]) == (network, sampler)]
-            points = sorted((int(row["evaluations"]), float(row["swd"])) for row in mine)
-            x, y = [each[0] for each in points], [each[1] for each in points]
+            x, y = zip(*sorted(lines[sampler]), strict=True) if sampler in lines else ((), ())
             axes.plot(x, y, MARKERS[index % len(MARKERS)] + "-", color=f"C{index % 10}", label=sampler, markersize=4)
         if floor:
             axes.axhline(floor, color=GREY, linewidth=0.8)
@@ -175,7 +175,7 @@ def plot(path: Path, rows: list[dict[str, str]]) -> None:
         axes.set_xticks(evaluations, evaluations, fontsize=7)
         axes.xaxis.set_minor_locator(NullLocator())
         log_ticks(axes.yaxis)
-    for axes in panels[len(networks) :]:
+    for axes in panels[len(found) :]:
         axes.set_axis_off()
     figure.supxlabel("network evaluations per image", fontsize=10)
     figure.supylabel("swd: lower is better", fontsize=10)

@@ -44,9 +44,8 @@ def main(argv: list[str] | None = None) -> None:
     elif args.cells or args.seed is not None:
         parser.error("--cells and --seed choose among the runs of a study: give one folder that has a results.csv.")
     else:
-        paths = {path.name: path for path in args.sources}
-        if len(paths) < len(args.sources):
-            paths = {str(path): path for path in args.sources}
+        alike = len({path.name for path in args.sources}) < len(args.sources)
+        paths = {str(path) if alike else path.name: path for path in args.sources}
     networks = {name: load_network(path) for name, path in paths.items()}
     rows = {}
     if args.real:

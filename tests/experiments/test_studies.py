@@ -79,7 +79,7 @@ def test_every_spec_names_real_scripts_constants_and_flags(path):
         found = [stage.to_dict() for stage in script.STAGES]
         stages = [(stage.get("t_min", 0), stage.get("t_max", 1), stage["epochs"]) for stage in found]
         assert stages == list(cell.stages)
-    assert study.data_path == "synthetic" or (study.train_images, study.eval_images) == ("1-8000", "8001-9000")
+    assert (study.train_images, study.eval_images) == ("1-8000", "8001-9000")
 
 
 def test_a_study_of_unequal_budgets_or_equal_names_is_refused():
