@@ -71,9 +71,6 @@ DAMAGES = {  # name: (what is done to real images, the levels that must rise, th
 }
 
 
-# --- sliced Wasserstein distance --------------------------------------------------------------------------------------
-
-
 def test_pyramid_levels_add_up_and_a_flat_image_is_all_coarse():
     levels = laplacian_pyramid(REAL)
     assert list(levels) == [32, 16, 8] and levels[8].shape == (COUNT, 3, 8, 8)
@@ -142,9 +139,6 @@ def test_swd_refuses_a_size_without_a_pyramid():
         swd_row(torch.zeros(2, 3, 24, 24), torch.zeros(2, 3, 24, 24), Settings())
 
 
-# --- power spectrum ---------------------------------------------------------------------------------------------------
-
-
 def spectrum(samples: torch.Tensor) -> dict[int, float]:
     error = spectrum_error(band_power(samples), band_power(REAL))
     return {low: value for (low, _), value in zip(frequency_bands(32), error.tolist(), strict=True)}
@@ -169,9 +163,6 @@ def test_spectrum_of_real_images_is_right_and_of_damaged_ones_wrong_in_the_right
     assert blur[16] < -10 and abs(blur[1]) < 1.5
     assert noise[16] > 3 and abs(noise[1]) < 1.0
     assert spectrum(0.5 * REAL)[4] == pytest.approx(-6.02, abs=0.01)  # half the amplitude, a quarter of the energy
-
-
-# --- colour -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_colour_shift_is_found_with_its_size_and_direction():
@@ -204,9 +195,6 @@ def test_a_measure_sees_a_chunk_of_images_at_a_time_and_finds_the_same(measure, 
     assert {name: each.value for name, each in parts.items()} == pytest.approx(
         {name: each.value for name, each in whole.items()}, rel=1e-5, abs=1e-6
     )
-
-
-# --- intervals --------------------------------------------------------------------------------------------------------
 
 
 def mean(values: torch.Tensor, **options) -> list[Estimate]:

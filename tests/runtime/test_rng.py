@@ -2,7 +2,7 @@
 
 import torch
 
-from mindiffusion.runtime.rng import derive_seed, make_generator
+from mindiffusion.runtime.rng import BlockNoise, derive_seed, make_generator
 
 
 def test_seeds_are_the_same_on_every_machine_and_in_every_version():
@@ -28,6 +28,12 @@ def test_generators_are_independent_of_the_global_state_and_leave_it_alone():
     assert torch.equal(torch.randn(5, generator=make_generator(7, "noise", 3)), first)
     for other in ((8, "noise", 3), (7, "flips", 3), (7, "noise", 4)):
         assert not torch.equal(torch.randn(5, generator=make_generator(*other)), first)
+
+
+def test_noise_of_an_image_is_the_same_in_every_range_across_blocks():
+    whole, part = BlockNoise(0, "x", 0, 200), BlockNoise(0, "x", 60, 80)
+    for _ in range(2):
+        assert torch.equal(whole.draw((2,))[60:140], part.draw((2,)))
 
 
 def test_neighbouring_steps_are_uncorrelated():
