@@ -13,11 +13,13 @@ CLIP = 1.0 - 1.0 / 255.0  # beyond it a value is black or full in 8 bits
 
 
 def color_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
-    """color_error, the means of ``NAMES``, and by how much samples are too saturated."""
+    """color_error, which is the mean over channels of |difference of their means|; the means of ``NAMES``; and by how
+    much samples are too saturated."""
 
     def statistic(samples: Tensor, reference: Tensor) -> Tensor:
+        error = (samples[:, :3].mean(0) - reference[:, :3].mean(0)).abs().mean()
         here, there = samples.mean(0), reference.mean(0)
-        return torch.cat((color_error(samples, reference)[None], here, (here - there)[3:4]))
+        return torch.cat((error[None], here, (here - there)[3:4]))
 
     sets = [per_image(color_statistics, images, settings.device) for images in (samples, reference)]
     return bootstrap(("color_error", *NAMES, "saturation_error"), statistic, *sets, settings=settings)
@@ -32,16 +34,12 @@ def color_statistics(images: Tensor) -> Tensor:
     return torch.cat((means, spread[:, None], clipped[:, None]), 1)
 
 
-def color_error(samples: Tensor, reference: Tensor) -> Tensor:
-    """The error of the mean colour: |difference| of channel means, averaged over channels, given both statistics."""
-    return (samples[:, :3].mean(0) - reference[:, :3].mean(0)).abs().mean()
-
-
 def spectrum_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
-    """spectrum_db_LOW per octave, and the mean of their magnitudes."""
+    """spectrum_db_LOW, the decibels by which the mean energy of an octave exceeds that of the reference: negative where
+    detail is missing (blur), positive where there is too much (noise); and the mean of their magnitudes."""
 
     def statistic(samples: Tensor, reference: Tensor) -> Tensor:
-        error = spectrum_error(samples, reference)
+        error = 10.0 * torch.log10(samples.mean(0).clamp(min=1e-12) / reference.mean(0).clamp(min=1e-12))
         return torch.cat((error, error.abs().mean()[None]))
 
     names = [*(f"spectrum_db_{low}" for low, _ in frequency_bands(samples.shape[-1])), "spectrum_db"]
@@ -63,12 +61,6 @@ def band_power(images: Tensor) -> Tensor:
     radius = torch.hypot(frequency[:, None], frequency)
     masks = [(radius >= low) & (radius < high) for low, high in frequency_bands(size)]
     return torch.stack([power[:, mask].sum(1) for mask in masks], 1)
-
-
-def spectrum_error(samples: Tensor, reference: Tensor) -> Tensor:
-    """Decibels (bands,) by which the mean energy of samples exceeds that of the reference, from ``band_power`` of each:
-    negative where detail is missing (blur), positive where there is too much (noise)."""
-    return 10.0 * torch.log10(samples.mean(0).clamp(min=1e-12) / reference.mean(0).clamp(min=1e-12))
 
 
 def recovery_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:

@@ -10,17 +10,7 @@ from mindiffusion.data.synthetic import synthetic_images
 from mindiffusion.evaluation import settings
 from mindiffusion.evaluation import swd as sliced
 from mindiffusion.evaluation.bootstrap import Estimate, bootstrap
-from mindiffusion.evaluation.image_statistics import (
-    NAMES,
-    band_power,
-    color_error,
-    color_row,
-    color_statistics,
-    frequency_bands,
-    recovery_row,
-    spectrum_error,
-    spectrum_row,
-)
+from mindiffusion.evaluation.image_statistics import band_power, color_row, frequency_bands, recovery_row, spectrum_row
 from mindiffusion.evaluation.settings import Settings, to_float
 from mindiffusion.evaluation.swd import laplacian_pyramid, patches, swd_row
 from mindiffusion.runtime.errors import UserError
@@ -42,19 +32,15 @@ def natural(seed: int, count: int = COUNT) -> torch.Tensor:
 REAL, ALSO_REAL = natural(0), natural(1)
 
 
-def blurred(images: torch.Tensor) -> torch.Tensor:
-    return interpolate(avg_pool2d(images, 2), scale_factor=2, mode="bilinear")
-
-
-def swd(samples: torch.Tensor, **options) -> dict[int, float]:
-    row = swd_row(samples, REAL, Settings(resamples=0, **options))
-    return {size: row[f"swd_{size}"].value for size in (32, 16, 8)}
+def measured(row, samples: torch.Tensor, reference: torch.Tensor = REAL, **options) -> dict[str, float]:
+    """The numbers of a measure, without intervals."""
+    return {name: each.value for name, each in row(samples, reference, Settings(resamples=0, **options)).items()}
 
 
 @functools.cache
-def floor() -> dict[int, float]:
-    """Of real images that are other ones."""
-    return swd(ALSO_REAL)
+def floor() -> dict[str, float]:
+    """The swd of real images that are other ones."""
+    return measured(swd_row, ALSO_REAL)
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +50,9 @@ def fewer_directions(monkeypatch):
 
 
 DAMAGES = {  # name: (what is done to real images, the levels that must rise, those that must stay near the floor)
-    "blur": (blurred, (32,), (8,)),
+    "blur": (lambda x: interpolate(avg_pool2d(x, 2), scale_factor=2, mode="bilinear"), (32,), (8,)),
     "noise": (lambda x: x + 0.15 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2)), (32,), (8,)),
-    "color shift": (lambda x: x + torch.tensor([0.3, 0.0, -0.1])[:, None, None], (8,), (32, 16)),
+    "color shift": (lambda x: x + torch.tensor([0.3, 0.0, -0.15])[:, None, None], (8,), (32, 16)),
     "less contrast": (lambda x: 0.5 * x, (32, 16, 8), ()),
 }
 
@@ -93,22 +79,24 @@ def test_patches_are_squares_of_neighbours_in_their_own_image_with_colours_in_on
 
 
 def test_swd_of_a_set_with_itself_is_zero_and_real_images_are_near_the_floor():
-    assert all(distance == 0 for distance in swd(REAL).values())
+    assert all(distance == 0 for distance in measured(swd_row, REAL).values())
     low = floor()  # of 120 images; it falls with their number
-    assert 0 < low[32] < 40 and 0 < low[16] < 40 and 0 < low[8] < 200
+    assert 0 < low["swd_32"] < 40 and 0 < low["swd_16"] < 40 and 0 < low["swd_8"] < 200
 
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_swd_rises_at_the_level_of_the_damage(name):
     damage, up, calm = DAMAGES[name]
-    damaged = swd(damage(ALSO_REAL))
-    assert all(damaged[size] > 2.5 * floor()[size] for size in up), (damaged, floor())
-    assert all(damaged[size] < 1.5 * floor()[size] for size in calm), (damaged, floor())
+    ratio = {size: measured(swd_row, damage(ALSO_REAL))[f"swd_{size}"] / floor()[f"swd_{size}"] for size in up + calm}
+    assert all(ratio[size] > 2.5 for size in up) and all(ratio[size] < 1.5 for size in calm), ratio
 
 
 def test_the_published_normalisation_is_blind_to_a_colour_shift():
-    shifted = ALSO_REAL + torch.tensor([0.3, 0.0, -0.1])[:, None, None]
-    assert swd(shifted, swd_normalization="own") == pytest.approx(swd(ALSO_REAL, swd_normalization="own"), rel=1e-3)
+    plain, shifted = (
+        measured(swd_row, images, swd_normalization="own")
+        for images in (ALSO_REAL, DAMAGES["color shift"][0](ALSO_REAL))
+    )
+    assert shifted == pytest.approx(plain, rel=1e-3)
 
 
 def test_swd_has_an_error_that_shrinks_with_more_images():
@@ -139,11 +127,6 @@ def test_swd_refuses_a_size_without_a_pyramid():
         swd_row(torch.zeros(2, 3, 24, 24), torch.zeros(2, 3, 24, 24), Settings())
 
 
-def spectrum(samples: torch.Tensor) -> dict[int, float]:
-    error = spectrum_error(band_power(samples), band_power(REAL))
-    return {low: value for (low, _), value in zip(frequency_bands(32), error.tolist(), strict=True)}
-
-
 def test_bands_hold_all_energy_but_the_mean_colour():
     assert [low for low, _ in frequency_bands(32)] == [1, 2, 4, 8, 16]
     spread = (REAL - REAL.mean((2, 3), keepdim=True)).double().square().sum((2, 3)).mean(1)
@@ -158,43 +141,38 @@ def test_a_wave_falls_into_its_octave(cycles, band):
 
 
 def test_spectrum_of_real_images_is_right_and_of_damaged_ones_wrong_in_the_right_octave():
-    assert all(abs(error) < 1.0 for error in spectrum(ALSO_REAL).values())
-    blur, noise = (spectrum(DAMAGES[name][0](ALSO_REAL)) for name in ("blur", "noise"))
-    assert blur[16] < -10 and abs(blur[1]) < 1.5
-    assert noise[16] > 3 and abs(noise[1]) < 1.0
-    assert spectrum(0.5 * REAL)[4] == pytest.approx(-6.02, abs=0.01)  # half the amplitude, a quarter of the energy
+    assert all(abs(error) < 1.0 for error in measured(spectrum_row, ALSO_REAL).values())
+    blur, noise = (measured(spectrum_row, DAMAGES[name][0](ALSO_REAL)) for name in ("blur", "noise"))
+    assert blur["spectrum_db_16"] < -10 and abs(blur["spectrum_db_1"]) < 1.5
+    assert noise["spectrum_db_16"] > 3 and abs(noise["spectrum_db_1"]) < 1.0
+    half = measured(spectrum_row, 0.5 * REAL)  # a quarter of the energy
+    assert half == pytest.approx({name: 6.02 if name == "spectrum_db" else -6.02 for name in half}, abs=0.01)
 
 
 def test_a_colour_shift_is_found_with_its_size_and_direction():
-    real = color_statistics(REAL)
-    shifted = color_statistics(REAL + torch.tensor([0.3, 0.0, -0.15])[:, None, None])
-    drift = dict(zip(NAMES, (shifted - real).mean(0).tolist(), strict=True))
-    assert (drift["mean_r"], drift["mean_g"], drift["mean_b"]) == pytest.approx((0.3, 0.0, -0.15), abs=1e-5)
-    assert float(color_error(shifted, real)) == pytest.approx(0.15, abs=1e-5)
-    assert float(color_error(color_statistics(ALSO_REAL), real)) < 0.1
-    assert float(color_error(real, real)) == 0
+    plain, shifted = (measured(color_row, images) for images in (REAL, DAMAGES["color shift"][0](REAL)))
+    drift = [shifted[name] - plain[name] for name in ("mean_r", "mean_g", "mean_b", "color_error")]
+    assert drift == pytest.approx([0.3, 0.0, -0.15, 0.15], abs=1e-5) and plain["color_error"] == 0
+    assert measured(color_row, ALSO_REAL)["color_error"] < 0.1
 
 
 def test_grey_has_no_saturation_and_ends_of_the_range_are_clipped():
-    grey = dict(zip(NAMES, color_statistics(torch.full((1, 3, 4, 4), 0.5))[0].tolist(), strict=True))
-    assert grey["saturation"] == 0 and grey["clipped"] == 0
-    red = torch.tensor([1.0, -1.0, 0.0])[None, :, None, None].expand(1, 3, 4, 4)
-    red = dict(zip(NAMES, color_statistics(red)[0].tolist(), strict=True))
-    assert red["saturation"] == 2 and red["clipped"] == pytest.approx(2 / 3)
+    grey = torch.full((2, 3, 4, 4), 0.5)
+    red = torch.tensor([1.0, -1.0, 0.0])[None, :, None, None].expand(2, 3, 4, 4)
+    row = measured(color_row, red, grey)
+    assert row["saturation"] == row["saturation_error"] == 2 and row["clipped"] == pytest.approx(2 / 3)
+    row = measured(color_row, grey, red)
+    assert row["saturation"] == 0 and row["saturation_error"] == -2 and row["clipped"] == 0
 
 
 @pytest.mark.parametrize("measure", [color_row, spectrum_row, recovery_row], ids=lambda row: row.__name__)
 def test_a_measure_sees_a_chunk_of_images_at_a_time_and_finds_the_same(measure, monkeypatch):
     samples = synthetic_images(20, 32, seed=0)
-    whole = measure(samples, samples[:9], Settings((), resamples=0))
-    seen = []
+    whole, seen = measured(measure, samples, samples[:9]), []
     monkeypatch.setattr(settings, "CHUNK", 8)
     monkeypatch.setattr(settings, "to_float", lambda images: seen.append(len(images)) or to_float(images))
-    parts = measure(samples, samples[:9], Settings((), resamples=0))
+    assert measured(measure, samples, samples[:9]) == pytest.approx(whole, rel=1e-5, abs=1e-6)
     assert max(seen) == 8
-    assert {name: each.value for name, each in parts.items()} == pytest.approx(
-        {name: each.value for name, each in whole.items()}, rel=1e-5, abs=1e-6
-    )
 
 
 def mean(values: torch.Tensor, **options) -> list[Estimate]:
