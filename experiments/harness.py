@@ -39,8 +39,7 @@ class Harness:
     def settings(self, cell: Cell) -> str:
         """A digest of all that a run's numbers depend on but its seed, its commit and its machine."""
         study = self.study
-        synthetic = study.data_path == SYNTHETIC
-        about = [cell.script, all_constants(cell), self._flags(cell), study.images, synthetic]
+        about = [cell.script, all_constants(cell), self._flags(cell), study.images, study.data_path == SYNTHETIC]
         about += [study.eval_images, study.evaluate]
         return blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=6).hexdigest()
 

@@ -9,8 +9,6 @@ from mindiffusion.reports.bands import COLUMNS, NUM_BANDS, BandFile, band_timest
 from mindiffusion.reports.row_file import read_rows
 from mindiffusion.unet import NaiveUnet
 
-POSITION = {"stage": 1, "epoch": 1, "step": 3, "images": 24}
-
 
 class Oracle(torch.nn.Module):
     """Knows the clean image, which is black, so the noise in x_t; errs by 2 where t/T is above 0.7."""
@@ -64,16 +62,6 @@ def test_no_more_images_go_through_the_network_at_once_than_training_takes(tmp_p
     )
     assert seen == {16, 6, 4}
     assert whole == pytest.approx(parts, rel=1e-4)
-
-
-def test_rows_of_later_steps_are_forgotten(tmp_path):
-    file = band_file(tmp_path)
-    file.keep_up_to(0)
-    for step in (3, 6, 9):
-        file.add({**POSITION, "step": step}, [0.5] * NUM_BANDS)
-    file.keep_up_to(6)
-    assert [row["step"] for row in file.rows()] == ["3", "6"]
-    assert file.has(6) and not file.has(9)
 
 
 def test_a_run_measures_every_epoch_the_same_with_and_without_grids(tmp_path, finished):

@@ -208,21 +208,9 @@ MOVE = """(async () => {
   slider.dispatchEvent(new Event('input', {bubbles: true}));
   await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
 })()"""
-TIMES = """(async () => {
-  const slider = document.getElementById('position'), times = [];
-  for (let i = 0; i <= +slider.max; i++) {
-    const began = performance.now();
-    slider.value = i;
-    slider.dispatchEvent(new Event('input'));
-    update();
-    await Promise.all([...document.querySelectorAll('.card img')].map(image => image.decode()));
-    times.push(performance.now() - began);
-  }
-  return times;
-})()"""
 
 
-def test_a_browser_shows_four_runs_of_80_epochs_and_stays_responsive(tmp_path):
+def test_a_browser_shows_four_runs_of_80_epochs_and_moving_leaves_nothing_behind(tmp_path):
     folders = [fake_run(tmp_path / f"contents_{v}_32", v, shade=60 * i) for i, v in enumerate(("", "c", "cs", "cr"))]
     page = tmp_path / "compare.html"
     page.write_text(page_of(*folders), encoding="utf-8")
@@ -256,9 +244,8 @@ def test_a_browser_shows_four_runs_of_80_epochs_and_stays_responsive(tmp_path):
                     " m.value = 'images_per_s'; m.dispatchEvent(new Event('change')); })()")  # fmt: skip
         assert browser.run("document.getElementById('log').checked") is False
         elements = browser.run("document.querySelectorAll('*').length")
-        times = browser.run(TIMES)
-        assert len(times) == 80
-        # a step of the slider leaves nothing behind
+        for position in (0, 79, 40):  # leaves nothing behind
+            browser.run(MOVE % position)
         assert browser.run("document.querySelectorAll('*').length") == elements
         assert browser.problems == []
 
