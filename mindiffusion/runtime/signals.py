@@ -4,7 +4,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from dataclasses import dataclass
+from types import FrameType
 
 ECHO_SECONDS = 2.0  # Ctrl-C reaches a worker twice: from the terminal, and passed on by torchrun a moment later
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
@@ -49,31 +50,35 @@ def stop_at_once(number: int, frame: FrameType | None) -> None:
     raise Stopped(f"stopped by {signal_name(number)}; nothing half-written is left behind.", 128 + number)
 
 
+@dataclass
 class StopSignals:
-    """Within the block a signal only sets ``received`` to its number (0 before). Another one, more than
-    ``ECHO_SECONDS`` later, acts at once, as it would have without this class."""
+    """What ``noted_signals`` noted: ``received`` is the number of the signal, 0 before it."""
 
-    def __init__(self) -> None:
-        self.received = 0
-        self._first_at = 0.0
+    received: int = 0
 
-    def __enter__(self) -> "StopSignals":
-        self._block = handled_by(self._note)
-        self._former = self._block.__enter__()
-        return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._block.__exit__(None, None, None)
-        if self.received and isinstance(error, RuntimeError):  # a process that was stopped too has hung up first
-            raise Stopped(
-                f"stopped by {signal_name(self.received)}, and out of contact with the other processes: --resume goes "
-                "on from the last checkpoint.",
-                128 + self.received,
-            ) from error
+@contextmanager
+def noted_signals() -> Iterator[StopSignals]:
+    """Within the block a signal is only noted. Another one, more than ``ECHO_SECONDS`` later, acts at once, as it would
+    have without this."""
+    stop, first_at = StopSignals(), 0.0
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self.received:
-            self.received, self._first_at = int(number), time.monotonic()
-        elif time.monotonic() - self._first_at > ECHO_SECONDS:
-            signal.signal(number, self._former[number])
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal first_at
+        if not stop.received:
+            stop.received, first_at = int(number), time.monotonic()
+        elif time.monotonic() - first_at > ECHO_SECONDS:
+            signal.signal(number, former[number])
             signal.raise_signal(number)
+
+    with handled_by(note) as former:
+        try:
+            yield stop
+        except RuntimeError as error:  # a process that was stopped too has hung up first
+            if not stop.received:
+                raise
+            raise Stopped(
+                f"stopped by {signal_name(stop.received)}, and out of contact with the other processes: --resume goes "
+                "on from the last checkpoint.",
+                128 + stop.received,
+            ) from error

@@ -15,7 +15,7 @@ from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.files import advice_when_unwritable
 from mindiffusion.runtime.precision import set_backend_flags
 from mindiffusion.runtime.rng import derive_seed, make_generator
-from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.runtime.signals import StopSignals, noted_signals
 from mindiffusion.runtime.terminal import command
 from mindiffusion.stages import Stage
 from mindiffusion.training.display import Display
@@ -94,7 +94,7 @@ def train(
         log.begin()
         display.begin()
         step_function = make_step(run.config, ranks, ddp, optimizer, run.ema, after_backward, after_step)
-        with memory_explained(run.config, ranks), StopSignals() as stop, log.progress():
+        with memory_explained(run.config, ranks), noted_signals() as stop, log.progress():
             _train_stages(run, log, saver, display, step_function, start_stage, stop)
     _print_end(run)
 

@@ -18,7 +18,7 @@ from torch import nn
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.runtime import signals
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.signals import Stopped, StopSignals, handled_by, stop_at_once
+from mindiffusion.runtime.signals import Stopped, StopSignals, handled_by, noted_signals, stop_at_once
 from mindiffusion.sampling import Drawable, Sampler, draw_together
 from mindiffusion.training.saver import Saver
 
@@ -131,7 +131,7 @@ def test_ctrl_c_passed_on_by_torchrun_does_not_cut_the_save_short(data, tmp_path
 def test_a_later_signal_acts_at_once(monkeypatch):
     monkeypatch.setattr(signals, "ECHO_SECONDS", 0.0)
     before = signal.getsignal(INT)  # a job in the background of a shell ignores it
-    with pytest.raises(Stopped, match="stopped by Ctrl-C") as caught, handled_by(stop_at_once), StopSignals() as stop:
+    with pytest.raises(Stopped, match="stopped by Ctrl-C") as caught, handled_by(stop_at_once), noted_signals() as stop:
         signal.raise_signal(INT)
         assert stop.received == INT
         time.sleep(0.001)
@@ -165,7 +165,7 @@ def test_a_grid_is_given_up_at_the_next_step():
 
 
 def test_a_run_that_loses_its_peers_to_the_same_signal_ends_as_stopped():
-    with pytest.raises(Stopped, match="out of contact") as caught, StopSignals() as stop:
+    with pytest.raises(Stopped, match="out of contact") as caught, noted_signals() as stop:
         signal.raise_signal(TERM)
         assert stop.received == TERM
         raise RuntimeError("Connection closed by peer")
