@@ -26,22 +26,20 @@ from mindiffusion.stages import Stage
 from mindiffusion.unet import NaiveUnet
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
-STAGES = (Stage("high", 1, t_min=0.6, t_max=1.0), Stage("full", 1, t_min=0.0, t_max=1.0))
 
 
-def checkpoint(name: str | Path, averaged: bool = True, epochs: int = 2, spoil: float = 0.0) -> Path:
-    """A checkpoint of untrained networks after so many of two epochs of one step."""
+def checkpoint(name: str | Path, averaged: bool = True) -> Path:
+    """A checkpoint of untrained networks after an epoch of one step."""
     nets = []
     for seed in (0, 1):
         torch.manual_seed(seed)
         nets.append(NaiveUnet(3, 3, 8).state_dict())
-        nets[-1]["out.bias"][0] += spoil
-    config = TrainConfig("", STAGES, global_batch_size=8, n_feat=8, ema_decay=0.9 if averaged else 0.0).to_dict()
-    content = {"network": "NaiveUnet", "model": nets[0], "ema": nets[1] if averaged else None}
-    content["optimizer"] = {"param_groups": [{"params": []}], "state": {}}
-    content |= {"args": {}, "training_state": {}, "t_stop": 0 if epochs == 2 else 600}
-    content |= {"interval": {}, "next_stage": 0, "next_epoch": epochs, "next_step": epochs}
-    save_checkpoint(Path(name), {**content, "config": config, "data": {"kind": "synthetic", "images": 8, "seed": 0}})
+    stages = (Stage("full", 1, t_min=0.0, t_max=1.0),)
+    config = TrainConfig("", stages, global_batch_size=8, n_feat=8, ema_decay=0.9 if averaged else 0.0).to_dict()
+    content = {"network": "NaiveUnet", "args": {}, "model": nets[0], "ema": nets[1] if averaged else None}
+    content |= {"optimizer": {"param_groups": [{"params": []}], "state": {}}, "training_state": {}, "interval": {}}
+    content |= {"t_stop": 0, "next_stage": 0, "next_epoch": 1, "next_step": 1, "config": config}
+    save_checkpoint(Path(name), {**content, "data": {"kind": "synthetic", "images": 8, "seed": 0}})
     return Path(name)
 
 
@@ -65,26 +63,18 @@ def quick(monkeypatch):
     monkeypatch.setattr(measures, "MEASURES", table)
 
 
-def test_an_export_of_averaged_weights_is_measured_with_those_alone(quick):
+def test_a_row_is_of_one_kind_of_weights_and_an_export_has_one(quick):
     pytest.importorskip("safetensors")
-    export(read_weights(checkpoint("a.pt")), Path("model"), raw=False, overwrite=False)
-    digests = {}
-    for path in ("model", "a.pt"):
-        (result,) = evaluated(path, "--data-path", "synthetic", "--metrics", "color", "loss")["results"]
-        assert result["weights"] == "averaged"
-        digests[path] = result["weights_digest"]
-    assert digests["model"] == digests["a.pt"]  # by which a result finds its model again, wherever it is
-    with pytest.raises(UserError, match="averaged weights only: leave --raw-weights out"):
-        evaluated("model", "--data-path", "synthetic", "--metrics", "loss", "--raw-weights")
-
-
-def test_a_row_is_of_one_kind_of_weights(quick):
     path, without = checkpoint("a.pt"), checkpoint("raw.pt", averaged=False)
-    for name, flags, kind in ((path, [], "averaged"), (path, ["--raw-weights"], "raw"), (without, [], "raw")):
+    export(read_weights(path), Path("model"), raw=False, overwrite=False)
+    asked = ((path, [], "averaged"), ("model", [], "averaged"), (path, ["--raw-weights"], "raw"), (without, [], "raw"))
+    for name, flags, kind in asked:
         (result,) = evaluated(name, "--data-path", "synthetic", "--metrics", "color", "loss", *flags)["results"]
-        state = read_weights(name, raw=kind == "raw").state
+        state = read_weights(path if name == "model" else name, raw=kind == "raw").state
         assert (result["weights"], result["weights_digest"]) == (kind, weights_digest(state))
         assert result["metrics"]["loss"]["value"] == float(state["out.bias"][0])
+    with pytest.raises(UserError, match="averaged weights only: leave --raw-weights out"):
+        evaluated("model", "--data-path", "synthetic", "--metrics", "loss", "--raw-weights")
 
 
 def test_a_checkpoint_that_is_replaced_meanwhile_is_measured_as_it_was(quick, monkeypatch):
