@@ -18,14 +18,11 @@ class Ema:
         self._pairs = list(self.net.parameters()), list(net.parameters())
         self._buffers = list(zip(self.net.buffers(), net.buffers(), strict=True))
 
-    def weight(self, num_updates: int) -> float:
-        """1 - d of the ``num_updates``-th update (from 0)."""
-        return 1.0 - min(self.decay, (1 + num_updates) / (10 + num_updates))
-
     @torch.no_grad()
-    def update(self, weight: float) -> None:
-        """Follow the network one step. ``weight`` is 1 - d."""
+    def update(self, num_updates: int) -> None:
+        """Follow the network one step, after ``num_updates`` earlier ones."""
         mine, theirs = self._pairs
-        torch._foreach_lerp_(mine, theirs, weight)
+        decay = min(self.decay, (1 + num_updates) / (10 + num_updates))
+        torch._foreach_lerp_(mine, theirs, 1.0 - decay)
         for copied, original in self._buffers:
             copied.copy_(original)

@@ -25,7 +25,6 @@ class Log:
         self.metrics_file = MetricsFile(run.config.contents_dir / "metrics.csv")
         self.tensorboard: TensorBoardLog | None = None
         self.bar = tqdm(disable=True)
-        self.stage = 0
 
     def begin(self) -> None:
         """Open the files, and forget what they say of steps from the run's next one on: those will be done again."""
@@ -58,7 +57,6 @@ class Log:
         self.run.print_line(
             f"stage {stage + 1}/{len(config.stages)} {here.name}: {', '.join(filter(None, parts))}", BOLD
         )
-        self.stage = stage
         self.bar.set_description(self._place(self.bar.n // config.global_batch_size), refresh=False)
 
     def finish_step(self, done: int, measured: dict[str, Tensor]) -> None:
@@ -83,17 +81,18 @@ class Log:
             keep = f" To go on from it instead: --init-from {saved} and another --output-dir." if saved else ""
             slower = "" if self.run.config.precision == "fp32" else ", or use --precision fp32"
             raise UserError(
-                f"the loss is {means['loss']} and the gradient norm {means['grad_norm']} by step {done} of stage "
-                f"{self.stage + 1}, epoch {self._epoch(done)} (looked at every {LOG_EVERY} steps). The last good "
-                f"checkpoint: {good}. Lower --lr{slower}, and start anew with --overwrite.{keep}"
+                f"the loss is {means['loss']} and the gradient norm {means['grad_norm']} by step {done}, "
+                f"{self._place(done - 1)} (looked at every {LOG_EVERY} steps). The last good checkpoint: {good}. "
+                f"Lower --lr{slower}, and start anew with --overwrite.{keep}"
             )
         return means
 
     def _write_row(self, done: int, means: dict[str, float], speed: float) -> None:
         config, schedule = self.run.config, self.run.schedule
+        stage, epoch = schedule.position(done - 1)
         row = {
-            "stage": self.stage + 1,
-            "epoch": self._epoch(done),
+            "stage": stage + 1,
+            "epoch": epoch + 1,
             "step": done,
             "images": done * config.global_batch_size,
             **means,
@@ -108,9 +107,6 @@ class Log:
         if done % schedule.steps_per_epoch == 0:
             left = human_time((schedule.total_steps - done) * config.global_batch_size / speed)
             self.run.print_line(f"{self._place(done - 1)}: loss {means['loss']:.4f}, {speed:.0f} images/s, {left} left")
-
-    def _epoch(self, done: int) -> int:
-        return (done - 1) // self.run.schedule.steps_per_epoch + 1
 
     def _place(self, step: int) -> str:
         """Where ``step`` lies, for people."""

@@ -154,8 +154,7 @@ def _train_stages(
                 seed = derive_seed(config.seed, "step", step * ranks.world_size + ranks.rank)
                 torch.manual_seed(seed)  # of dropout, say
                 batch = draw_batch(run, images, order, step)
-                ema_weight = run.ema.weight(step) if run.ema else 0.0
-                log.finish_step(step + 1, step_function(batch, ema_weight, schedule.lr(step)))
+                log.finish_step(step + 1, step_function(batch, step, schedule.lr(step)))
                 saver.finish_step(step + 1, stop)
             check_ranks_agree(ranks, run.net, f"at the end of epoch {epoch.number + 1}")
             saver.finish_epoch(epoch)

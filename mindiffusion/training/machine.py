@@ -17,6 +17,7 @@ from mindiffusion.runtime.gpu import describe
 from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format, resolve_precision, widest
 from mindiffusion.runtime.rng import make_generator
 from mindiffusion.training.schedule import images_per_pass
+from mindiffusion.training.step import Batch
 
 # A run on a CPU is long from so many images on, counted as 32x32 images at n_feat 32: about a quarter of an hour on two
 # cores. Compiling takes one to two minutes and pays only then.
@@ -25,7 +26,6 @@ GOOD, BAD, NO_MEMORY = range(3)  # outcomes of compiling; of several ranks the w
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2}  # relative, of loss and gradient norm
 TRIALS = 2  # batches: where one ReLU is decided the other way by rounding, a small batch may differ once, not twice
 EAGER_AT_ONCE = 64  # images: the eager step keeps more, and must not need memory that training does not
-Batch = tuple[Tensor, Tensor, Tensor]  # images x, timesteps t, noise eps
 Losses = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
 
 

@@ -13,7 +13,7 @@ from mindiffusion.runtime.precision import autocast
 from mindiffusion.training.ema import Ema
 
 Batch = tuple[Tensor, Tensor, Tensor]  # images x, timesteps t, noise eps
-Step = Callable[[Batch, float, float], dict[str, Tensor]]
+Step = Callable[[Batch, int, float], dict[str, Tensor]]
 
 
 class Losses(nn.Module):
@@ -40,14 +40,15 @@ def make_step(
     after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None = None,
     after_step: Callable[[float], None] | None = None,
 ) -> Step:
-    """The function (batch, ema_weight, lr) -> {"loss", "mse", "penalty", "grad_norm", ...} that does all of a step:
-    gradient, optimizer, moving average, and the hooks of ``train``. What it returns are scalars on the device.
+    """The function (batch, index, lr) -> {"loss", "mse", "penalty", "grad_norm", ...} that does all of step
+    number ``index``, from 0: gradient, optimizer, moving average, and the hooks of ``train``. What it returns are
+    scalars on the device.
 
     Nothing in it waits for the device or draws random numbers, and what it changes it changes in place.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
-    def step(batch: Batch, ema_weight: float, lr: float) -> dict[str, Tensor]:
+    def step(batch: Batch, index: int, lr: float) -> dict[str, Tensor]:
         measured = backward_pass(config, ranks, losses, batch)
         if after_backward:
             after_backward(ranks.average_)
@@ -60,7 +61,7 @@ def make_step(
         if after_step:
             after_step(lr)
         if average:
-            average.update(ema_weight)
+            average.update(index)
         return measured
 
     return step

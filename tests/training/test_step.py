@@ -80,7 +80,7 @@ def batches(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tens
 def train(variant: str, config: TrainConfig) -> tuple[NaiveUnet, Ema, list]:
     """Three steps of the program's step function."""
     net, _, average, _, step = make_parts(variant, config, Ranks(), fused=True)
-    return net, average, [step(batch, average.weight(n), config.lr) for n, batch in enumerate(batches())]
+    return net, average, [step(batch, n, config.lr) for n, batch in enumerate(batches())]
 
 
 def train_by_hand(variant: str, config: TrainConfig) -> tuple[NaiveUnet, NaiveUnet, list]:
@@ -163,11 +163,11 @@ def test_a_step_neither_waits_for_the_device_nor_meets_a_cpu_tensor(variant, mic
     monkeypatch.setattr(loop, "make_generator", lambda *_: None)  # "meta" has none, and no autocast
     monkeypatch.setattr(STEP, "autocast", lambda *_: contextlib.nullcontext())
     config, ranks = make_config(micro_batch_size=micro_batch, precision="bf16"), Ranks(device=META)
-    net, process, average, optimizer, step = make_parts(variant, config, ranks, foreach=True)  # none is fused on meta
+    net, process, _, optimizer, step = make_parts(variant, config, ranks, foreach=True)  # none is fused on meta
     images = torch.zeros(16, 3, 32, 32, dtype=torch.uint8, device=META)
     run = Run(config, ranks, ImageData(images, {}), net, process, optimizer, None)
     batch = loop.draw_batch(run, images, run.schedule.order(0).to(META), 0)
-    measured = step(batch, average.weight(0), run.schedule.lr(0))
+    measured = step(batch, 0, run.schedule.lr(0))
     run.meter.add(measured)
     assert {tensor.device.type for tensor in (*batch, *measured.values())} == {"meta"}
     assert len(optimizer.state) == len(list(net.parameters()))  # it has stepped

@@ -169,7 +169,7 @@ def test_a_broken_loss_stops_with_a_message_and_leaves_good_checkpoints(minutes,
         return measured
 
     monkeypatch.setattr(step, "backward_pass", break_the_fifth_gradient)
-    with pytest.raises(UserError, match=r"the loss is .* of stage 2, epoch 2.*Lower --lr"):
+    with pytest.raises(UserError, match=r"the loss is .* by step .*, stage 2/5, epoch 2/5 .*Lower --lr"):
         launch(CS, tmp_path, "--checkpoint-minutes", minutes)
     for path in checkpoints(CS, tmp_path).iterdir():
         saved = load_checkpoint(path)
