@@ -209,6 +209,23 @@ MOVE = """(async () => {
   await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
 })()"""
 
+CONTRAST = """(() => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (c) => c <= 10 ? c / 3295 : ((c / 255 + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) + 0.05;
+  const behind = (e) => {
+    const colour = rgb(getComputedStyle(e).backgroundColor);
+    return colour[3] === 0 && e.parentElement ? behind(e.parentElement) : colour;
+  };
+  const ratio = (e) => {
+    const [a, b] = [rgb(getComputedStyle(e)[e.ownerSVGElement ? 'fill' : 'color']), behind(e)].map(light);
+    return Math.max(a, b) / Math.min(a, b);
+  };
+  const words = document.querySelectorAll('p, td, th, small, span, label, h1, h2, button, select, output, svg text');
+  return [...words].filter((e) => e.textContent && e.getClientRects().length)
+    .map((e) => [ratio(e), e.tagName, e.textContent]).sort((a, b) => a[0] - b[0])[0];
+})()"""
+
 
 def test_a_browser_shows_four_runs_of_80_epochs_and_moving_leaves_nothing_behind(tmp_path):
     folders = [fake_run(tmp_path / f"contents_{v}_32", v, shade=60 * i) for i, v in enumerate(("", "c", "cs", "cr"))]
@@ -225,6 +242,8 @@ def test_a_browser_shows_four_runs_of_80_epochs_and_moving_leaves_nothing_behind
                     "[...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth)"
                 )
                 assert max(hidden) <= 0, f"columns of a table are hidden at {width} pixels"
+                weakest = browser.run(CONTRAST)
+                assert weakest[0] >= 4.5, f"cannot be read: {weakest}, dark: {dark}"  # WCAG 2.2, 1.4.3
             colours.append(browser.run("getComputedStyle(document.body).backgroundColor"))
         assert colours[0] != colours[1]
 
