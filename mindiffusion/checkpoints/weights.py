@@ -1,7 +1,7 @@
 """Networks out of files: checkpoints of this program, exported folders, bare state dicts of minDiffusion."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -49,19 +49,6 @@ class Weights:
                     "run has diverged. Name an earlier checkpoint of it, stage1.pt say."
                 )
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of weights that the file holds."""
-        if not self.checkpoint or "model" not in self.checkpoint:
-            return (self.kind,)
-        return (AVERAGED, RAW) if self.checkpoint["ema"] else (RAW,)
-
-    def of_kind(self, kind: str) -> "Weights":
-        """The weights of another kind out of the same file, which is not read again. ``kind`` is one of ``kinds``."""
-        if kind == self.kind:
-            return self
-        return replace(self, state=self.checkpoint["ema" if kind == AVERAGED else "model"], kind=kind)
-
 
 def weights_digest(state: dict[str, Tensor]) -> str:
     """BLAKE2b of a state dict, in any order of its names: by this a measured result knows its model again."""
@@ -87,8 +74,8 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
     if isinstance(content, dict) and content.get("format") == FORMAT:
         checkpoint = load_checkpoint(path)
         check_checkpoint(path, checkpoint)
-        weights = Weights(path, checkpoint["model"], checkpoint, RAW)
-        return weights if raw else weights.of_kind(weights.kinds[0])
+        averaged = bool(checkpoint["ema"]) and not raw
+        return Weights(path, checkpoint["ema" if averaged else "model"], checkpoint, AVERAGED if averaged else RAW)
     good = isinstance(content, dict) and all(isinstance(name, str) for name in content)
     if not good or not all(isinstance(value, Tensor) for value in content.values()):
         raise BadCheckpoint(f"{path} holds neither a checkpoint of this program nor a bare state dict.")
