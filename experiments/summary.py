@@ -11,6 +11,7 @@ two comments, of which the first says what it holds; studies are folders of docs
     <!-- table: differences study=faces pairs=P/uniform,S/P -->                          a row per pair of cells
     <!-- table: grid file=samplers/samplers.csv where=network:p_32 rows=sampler columns=evaluations value=swd -->
     <!-- table: csv file=faces/swd_own_normalization.csv columns=name,swd -->            a file's own rows and columns
+    <!-- table: pairs file=converged.csv "pairs=CP/P" columns=swd -->                     by how much one is better
     <!-- end -->
 """
 
@@ -20,7 +21,7 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.tables import ROOT, Interval, StudyTable, read_csv
+from experiments.tables import ROOT, Interval, StudyTable, improvement, read_csv
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import write_atomically
@@ -84,6 +85,21 @@ def excerpt(file: str, columns: str, digits: str = "0", where: str = "") -> list
     return markdown([names, *found])
 
 
+def paired(file: str, pairs: str, columns: str, where: str = "") -> list[str]:
+    """Of a file with a row per training and seed: by how much one way of training is better than another, by seed."""
+    rows, names = _rows_of(file, where), columns.split(",")
+    lines = [["", *(f"`{name}`" if name.startswith("swd") else name for name in names), "seeds"]]
+    for pair in pairs.split(","):
+        values = [
+            [{row["seed"]: float(row[name]) for row in rows if row["training"] == way and row[name]} for name in names]
+            for way in pair.split("/")
+        ]
+        gains = [improvement(ours, theirs) for ours, theirs in zip(*values, strict=True)]
+        texts = [gain_text(gain, int(name == "bits/dim")) for gain, name in zip(gains, names, strict=True)]
+        lines.append([pair.replace("/", " against "), *texts, str(max(gain.seeds for gain in gains))])
+    return markdown(lines)
+
+
 def _rows_of(file: str, where: str) -> list[dict[str, str]]:
     """The rows of a CSV file in which each "column:value" or "column:value|other value" of ``where`` holds. A comma
     within a value, as in "images:256,000", begins no column."""
@@ -119,9 +135,11 @@ def _table(words: str) -> list[str]:
             return grid(**given)
         if kind == "csv":
             return excerpt(**given)
+        if kind == "pairs":
+            return paired(**given)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"<!-- table: {words} -->: {error!r}") from error
-    raise UserError(f"there is no table {kind!r}: means, differences, grid or csv.")
+    raise UserError(f"there is no table {kind!r}: means, differences, grid, csv or pairs.")
 
 
 def name_of(cell: str) -> str:

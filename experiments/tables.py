@@ -102,6 +102,11 @@ def interval(values: list[float]) -> Interval:
     return Interval(mean, mean - half, mean + half, len(values))
 
 
+def improvement(ours: dict, theirs: dict) -> Interval:
+    """By how many percent ``ours`` {seed: value} are below (better than) ``theirs``, paired by seed."""
+    return interval([100 * (1 - ours[seed] / theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())])
+
+
 class StudyTable:
     """results.csv of a study, as far as it is of finished runs: {(cell, seed, metric): value}.
 
@@ -138,5 +143,4 @@ class StudyTable:
 
     def improvement(self, cell: str, control: str, metric: str) -> Interval:
         """By how many percent ``cell`` is below (better than) ``control``, paired by seed."""
-        ours, theirs = (self.by_seed(each, metric) for each in (cell, control))
-        return interval([100 * (1 - ours[seed] / theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())])
+        return improvement(self.by_seed(cell, metric), self.by_seed(control, metric))

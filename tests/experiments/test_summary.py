@@ -43,7 +43,11 @@ def test_every_kind_of_table_is_written_between_its_comments(studies):
         "grid file=small/results.csv where=metric:swd rows=cell columns=seed value=value",
         "csv file=large/results.csv where=metric:bpd,seed:0 columns=cell,value digits=1",
         'csv file=named.csv "where=images:256,000|1,000,seed:1" columns=images digits=',
+        'pairs file=ways.csv "where=images:256,000" "pairs=S: soft/P" columns=swd,bits/dim',
     ]
+    ways = ("P,0,100,4", "P,1,100,4", "S: soft,1,60,", "S: soft,0,50,5")
+    lines = [f'{way},"256,000"\n' for way in ways] + ['P,0,10,1,"64,000"\n']
+    (studies / "ways.csv").write_text("training,seed,swd,bits/dim,images\n" + "".join(lines))
     (studies / "named.csv").write_text('images,seed\n"256,000",0\n"256,000",1\n"1,000",1\n"64,000",1\n')
     page = "Words.\n" + "\n".join(f"<!-- table: {kind} -->\nold\n<!-- end -->" for kind in kinds) + "\nMore.\n"
     filled = summary.filled(page)
@@ -55,6 +59,8 @@ def test_every_kind_of_table_is_written_between_its_comments(studies):
     assert parts[2][0::2] == ["| | 0 | 1 |", "| P | 10 | 12 |"]
     assert parts[3][2] == "| P | 6.0 |"
     assert parts[4][2:] == ["| 256,000 |", "| 1,000 |"]
+    assert parts[5][0] == "| | `swd` | bits/dim | seeds |"
+    assert parts[5][2] == "| S: soft against P | 45 % better (-19 to 109) | 25.0 % worse | 2 |"
     for wrong in ("unknown", "means cells=P", "grid file=small/results.csv size=3", "differences study=small pairs=P"):
         with pytest.raises(UserError):
             summary.filled(f"<!-- table: {wrong} -->\n<!-- end -->")
