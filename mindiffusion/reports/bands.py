@@ -17,19 +17,19 @@ NUM_BANDS = 10
 MOST_IMAGES = 64  # a tenth of a sample grid's work
 
 
-def band_names(num_bands: int = NUM_BANDS) -> list[str]:
+def band_names() -> list[str]:
     """Columns of bands.csv, by the ends of each band in t/T: "t 0.0-0.1" to "t 0.9-1.0"."""
-    return [f"t {index / num_bands:.1f}-{(index + 1) / num_bands:.1f}" for index in range(num_bands)]
+    return [f"t {index / NUM_BANDS:.1f}-{(index + 1) / NUM_BANDS:.1f}" for index in range(NUM_BANDS)]
 
 
 COLUMNS = (*COUNTS, *band_names())
 OLD_NAMES = {f"t<={(index + 1) / NUM_BANDS:g}": name for index, name in enumerate(band_names())}
 
 
-def band_timesteps(num_images: int, n_T: int, num_bands: int = NUM_BANDS) -> Tensor:
-    """Timesteps (num_bands, num_images) int64: row i is spread evenly over i < num_bands * t/n_T <= i + 1."""
+def band_timesteps(num_images: int, n_T: int) -> Tensor:
+    """Timesteps (NUM_BANDS, num_images) int64: row i is spread evenly over i < NUM_BANDS * t/n_T <= i + 1."""
     spread = (torch.arange(num_images, dtype=torch.float64) + 0.5) / num_images
-    t = (torch.arange(num_bands, dtype=torch.float64)[:, None] + spread) / num_bands
+    t = (torch.arange(NUM_BANDS, dtype=torch.float64)[:, None] + spread) / NUM_BANDS
     return (t * n_T).ceil().long().clamp(1, n_T)
 
 

@@ -52,11 +52,12 @@ def build_page(
         "curves": [dict(zip(("key", "label", "log", "note"), curve, strict=True)) for curve in curves_of(records)],
         "bands": len(band_names()),
     }
+    several = f"{len(names)} training runs compared: {', '.join(names)}"
     text = json.dumps(data, allow_nan=False)  # within a script: no tag, no comment may begin there
     parts = {
         "STYLE": (here / "compare_page.css").read_text(encoding="utf-8"),
         "SCRIPT": (here / "compare_page.js").read_text(encoding="utf-8"),
-        "TITLE": for_html(heading(names), 1000),
+        "TITLE": for_html(several if len(names) > 1 else f"A training run: {names[0]}", 1000),
         "NOTES": "".join(f'<p class="note">{for_html(note, 1000)}</p>' for note in notes(records)),
         "OPENING": opening,
         "RECOVERY": "".join(recovery_section(record, title) for record, title in zip(records, names, strict=True)),
@@ -66,13 +67,6 @@ def build_page(
     }
     page = (here / "compare_page.html").read_text(encoding="utf-8")
     return re.sub(r"<!--([A-Z]+)-->", lambda match: parts[match[1]], page)
-
-
-def heading(names: list[str]) -> str:
-    """What the page is."""
-    return (
-        f"{len(names)} training runs compared: {', '.join(names)}" if len(names) > 1 else f"A training run: {names[0]}"
-    )
 
 
 def notes(records: list[RunRecord]) -> list[str]:

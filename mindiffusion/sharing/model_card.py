@@ -1,8 +1,9 @@
 """The README.md of an exported model: what it is, what it was trained on, how it did, and what may be done with it."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mindiffusion.checkpoints.checkpoint import LATEST
 from mindiffusion.checkpoints.models import model_name
@@ -10,7 +11,7 @@ from mindiffusion.checkpoints.weights import Weights, weights_digest
 from mindiffusion.config import TrainConfig
 from mindiffusion.data.synthetic import SYNTHETIC
 from mindiffusion.evaluation.measures import SHOWN
-from mindiffusion.evaluation.results import Result, rounded
+from mindiffusion.evaluation.results import rounded
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import for_markdown, plain
@@ -23,6 +24,7 @@ CelebA, which the experiments of this repository use, is for non-commercial rese
 were not asked: do not use samples to identify or to deceive anybody."""
 SYNTHETIC_LICENCE = "MIT, like the code: no photographs were used."
 MOST_COLUMNS = 8  # of a table with none of them
+Found = TypeVar("Found")
 
 
 def model_card(weights: Weights, about: dict[str, Any], net: NaiveUnet, licence: str = "") -> str:
@@ -82,7 +84,7 @@ def _schedule_text(about: dict[str, Any], config: dict[str, Any]) -> str:
 
 def _metrics_text(weights: Weights, about: dict[str, Any]) -> str:
     """What metrics.csv, bands.csv and evaluations say of these very weights, if they are where runs put them."""
-    record = _record_of(weights.path)
+    record = _or_none(lambda path: read_record(find_contents(path)), weights.path)
     parts = [*([_training_text(record, about["next_step"])] if record else []), *_evaluation_text(weights, record)]
     return "\n\n".join(filter(None, parts)) or "None are on record beside the weights."
 
@@ -104,7 +106,7 @@ def _evaluation_text(weights: Weights, record: RunRecord | None) -> list[str]:
     has no digest counts as theirs if these are the newest weights of the run."""
     folder = weights.path.resolve().parent
     files = find_evaluations([record.folder if record else folder])
-    results = [result for path in files for result in _read(path)]
+    results = [result for path in files for result in _or_none(read_evaluation, path) or ()]
     newest = record is not None and weights.path.name == LATEST
     names = {model_name(weights), record.title} if newest else set()
     answer = of_weights(
@@ -132,15 +134,9 @@ def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else for_markdown(value)
 
 
-def _read(path: Path) -> list[Result]:
+def _or_none(read: Callable[[Path], Found], path: Path) -> Found | None:
+    """A card can do without a run whose checkpoint was moved away from it, and without a table that is none."""
     try:
-        return read_evaluation(path)
-    except UserError:  # a card can do without a table that is none
-        return []
-
-
-def _record_of(model: Path) -> RunRecord | None:
-    try:
-        return read_record(find_contents(model))
-    except UserError:  # a checkpoint that was moved away from its run
+        return read(path)
+    except UserError:
         return None

@@ -83,11 +83,12 @@ def config_section(records: list[RunRecord], names: list[str]) -> str:
     flat = [flat_settings({k: v for k, v in record.config.items() if k not in PLACES}) for record in records]
     fields = list(dict.fromkeys(name for config in flat for name in config))
     differing = [name for name in fields if len({json.dumps(config.get(name)) for config in flat}) > 1]
-    differing.sort(key=lambda name: not _is_science(name))
+    science = [name for name in differing if name.partition(".")[0] in SCIENCE]
+    differing.sort(key=lambda name: name not in science)
     rows, kinds = [], []
     for name in [*differing, *(name for name in fields if name not in differing)]:
         rows.append((name, [_cell(config.get(name)) for config in flat]))
-        kinds.append("same" if name not in differing else "science" if _is_science(name) else "place")
+        kinds.append("same" if name not in differing else "science" if name in science else "place")
     if len(records) == 1:
         return f"<h2>Configuration</h2>{page_table(names, rows)}"
     label = '<label><input id="all" type="checkbox"> show what is the same, too</label>'
@@ -101,7 +102,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value) or "none"
-
-
-def _is_science(name: str) -> bool:
-    return name.partition(".")[0] in SCIENCE
