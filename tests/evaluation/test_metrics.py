@@ -188,8 +188,5 @@ def test_the_bootstrap_interval_is_that_of_theory_for_a_mean():
         assert estimate.low < estimate.value < estimate.high
         assert estimate.half == pytest.approx(1.96 * sigma / 20, rel=0.2)
     assert Estimate.from_error(10.0, 1.0) == Estimate(10.0, 8.04, 11.96)
-
-
-def test_without_resamples_there_is_no_interval():
     (bare,) = mean(torch.arange(50.0)[:, None], resamples=0)
     assert bare.value == 24.5 and bare.low != bare.low

@@ -135,11 +135,10 @@ def test_grey_networks_draw_and_others_are_refused_in_a_sentence(launch, tmp_pat
             launch("x", model=path)
 
 
-def test_a_size_that_the_model_was_not_trained_on_is_refused(launch, tmp_path):
+def test_a_size_that_the_model_was_not_trained_on_is_refused(launch, finished):
     run = "train_celeba_c_32"
-    train(run, tmp_path)
     with pytest.raises(UserError, match="trained on 32x32 images"):
-        launch("x.png", "--image-size", "64", model=checkpoints(run, tmp_path))
+        launch("x.png", "--image-size", "64", model=checkpoints(run, finished(run)))
     assert launch("big", "--image-size", "64", "-n", "1")[0].shape == (3, 64, 64)  # a bare file does not know
 
 
