@@ -62,18 +62,16 @@ class TrainConfig:
     title: str = ""  # for people: the script's own words
 
     # The experiment: flags.
-    seed: int = science(0, "seed of everything random", type=int)
-    image_size: int = science(32, f"pixels per side, a multiple of {SIZE_MULTIPLE}", type=int)
-    n_feat: int = science(32, f"width of the network, a multiple of {NORM_GROUPS}", type=int)
-    global_batch_size: int = science(256, "images per optimizer step, over all processes", type=int)
-    images_per_epoch: int = science(
-        0, "images of an epoch, each epoch's drawn anew from all; 0 = all of them", type=int
-    )
-    lr: float = science(2e-5, "learning rate of Adam", type=float)
+    seed: int = science(0, "seed of everything random")
+    image_size: int = science(32, f"pixels per side, a multiple of {SIZE_MULTIPLE}")
+    n_feat: int = science(32, f"width of the network, a multiple of {NORM_GROUPS}")
+    global_batch_size: int = science(256, "images per optimizer step, over all processes")
+    images_per_epoch: int = science(0, "images of an epoch, each epoch's drawn anew from all; 0 = all of them")
+    lr: float = science(2e-5, "learning rate of Adam")
     lr_schedule: str = science(
         "constant", "linear lets the learning rate fall to 0 over the run", choices=("constant", "linear")
     )
-    ema_decay: float = science(0.999, "decay of the weights' moving average, used for sampling; 0 = off", type=float)
+    ema_decay: float = science(0.999, "decay of the weights' moving average, used for sampling; 0 = off")
     precision: str = science(
         "auto",
         "bf16 autocast or fp32; auto is bf16 where the GPU, or in a long run the CPU, has it",
@@ -91,7 +89,7 @@ class TrainConfig:
     skip_bad_images: bool = flag(False, "leave out unreadable images and list them", action="store_true")
     output_dir: str = flag(".", "folder that gets contents_*/ and checkpoints_*/")
     device: str = flag("auto", "where to train", choices=DEVICES)
-    micro_batch_size: int = flag(0, "images per forward pass and process, to save memory; 0 = all at once", type=int)
+    micro_batch_size: int = flag(0, "images per forward pass and process, to save memory; 0 = all at once")
     compile: str | None = flag(  # None: see resolve_auto; "": off
         None,
         "torch.compile the step, in this mode; default: on CUDA, and on a CPU in runs of more than about 15 minutes",
@@ -99,14 +97,14 @@ class TrainConfig:
         const=COMPILE_MODES[0],
         choices=COMPILE_MODES,
     )
-    num_samples: int = flag(32, "images per sample grid; 0 = no grids", type=int)
-    grid_every: int = flag(0, "epochs between grids; 0 = 1, on a GPU more where they are dear", type=int)
+    num_samples: int = flag(32, "images per sample grid; 0 = no grids")
+    grid_every: int = flag(0, "epochs between grids; 0 = 1, on a GPU more where they are dear")
     sampler: str = flag("dpm", "of sample grids; ddpm takes every step", choices=SAMPLERS)
-    sample_steps: int = flag(25, "network evaluations per sample of a grid", type=int)
-    sample_eta: float = flag(1.0, "noise of the grids' sampler, from 0 (none) to 1 (as much as DDPM)", type=float)
+    sample_steps: int = flag(25, "network evaluations per sample of a grid")
+    sample_eta: float = flag(1.0, "noise of the grids' sampler, from 0 (none) to 1 (as much as DDPM)")
     figures: bool = flag(True, "draw figures at stage ends", action=argparse.BooleanOptionalAction)
     tensorboard: bool = flag(False, "log scalars and grids for TensorBoard too", action="store_true")
-    checkpoint_minutes: float = flag(10.0, "save latest.pt this often, besides every epoch", type=float)
+    checkpoint_minutes: float = flag(10.0, "save latest.pt this often, besides every epoch")
     resume: str = flag(
         "",
         "continue this run: from the newest good checkpoint, or from PATH",
@@ -270,7 +268,9 @@ def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:
         text = item.metadata["help"]
         if item.default not in ("", None):
             text += f" (default: {SWITCH.get(str(item.default), item.default)})"
-        parser.add_argument(_flag_name(item.name), default=argparse.SUPPRESS, help=text, **item.metadata["options"])
+        options = {"type": item.type} if item.type in (int, float) else {}
+        options |= {"default": argparse.SUPPRESS, "help": text, **item.metadata["options"]}
+        parser.add_argument(_flag_name(item.name), **options)
     parser.add_argument("--no-compile", dest="compile", action="store_const", const="", default=argparse.SUPPRESS)
     return parser
 
