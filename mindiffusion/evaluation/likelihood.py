@@ -59,7 +59,7 @@ def timestep_strata(n_T: int) -> list[tuple[int, int]]:
 
 def band_of(t: int, n_T: int) -> int:
     """The band (from 0) of timestep t: band k holds t with k * n_T / 10 < t <= (k + 1) * n_T / 10."""
-    return min((t - 1) * NUM_BANDS // n_T, NUM_BANDS - 1)
+    return (t - 1) * NUM_BANDS // n_T
 
 
 @dataclass(frozen=True)
