@@ -10,7 +10,7 @@ two comments, of which the first says what it holds; studies are folders of docs
     <!-- table: means study=faces cells=uniform,C,P metrics=swd,bpd -->                  a column per cell
     <!-- table: differences study=faces pairs=P/uniform,S/P -->                          a row per pair of cells
     <!-- table: grid file=samplers/samplers.csv where=network:p_32 rows=sampler columns=evaluations value=swd -->
-    <!-- table: csv file=faces/swd_own_normalization.csv columns=name,swd -->            a file's own rows and columns
+    <!-- table: csv file=converged.csv "where=seed:0,images:64,000|256,000" columns=training,swd -->   rows as they are
     <!-- table: pairs file=converged.csv "pairs=CP/P" columns=swd -->                     by how much one is better
     <!-- end -->
 """
