@@ -18,7 +18,7 @@ two comments, of which the first says what it holds; studies are folders of docs
 import re
 import shlex
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from experiments.tables import ROOT, Interval, StudyTable, improvement, read_csv
@@ -39,7 +39,7 @@ METRICS = {  # name in results.csv: label, digits
     "color_error": ("`color_error`", 3),
     "loss": ("held-out `loss`", 4),
 }
-PAIRS = (("P", "uniform"), ("C", "uniform"), ("CP", "P"), ("S", "P"), ("CS", "C"), ("CR", "C"))
+PAIRS = "P/uniform,C/uniform,CP/P,S/P,CS/C,CR/C"
 BLOCK = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -56,15 +56,17 @@ def means(table: StudyTable, cells: Iterable[str], metrics: Iterable[str] = METR
 
 
 def differences(
-    table: StudyTable, pairs: Iterable[tuple[str, str]], metrics: Iterable[str] = ("swd", "bpd")
+    pairs: str, values: Callable[[str, str], dict], columns: Iterable[str], digits: dict[str, int]
 ) -> list[str]:
-    """A row per pair of cells that have been measured with one seed at least."""
-    rows = [["", *(METRICS[metric][0] for metric in metrics), "seeds"]]
-    for cell, control in pairs:
-        gains = [table.improvement(cell, control, metric) for metric in metrics]
-        if seeds := max(gain.seeds for gain in gains):
-            texts = [gain_text(gain, int(metric == "bpd")) for gain, metric in zip(gains, metrics, strict=True)]
-            rows.append([f"{name_of(cell)} against {name_of(control)}", *texts, str(seeds)])
+    """A row per pair "way/other way" of training with a seed in common: by how much the first is better, paired by
+    seed. ``values(way, column)``: {seed: value}; ``digits`` of columns that have more than none."""
+    rows = [["", *(METRICS[name][0] if name in METRICS else name for name in columns), "seeds"]]
+    for pair in pairs.split(","):
+        ours, theirs = pair.split("/")
+        gains = {name: improvement(values(ours, name), values(theirs, name)) for name in columns}
+        if seeds := max(gain.seeds for gain in gains.values()):
+            texts = [gain_text(gain, digits.get(name, 0)) for name, gain in gains.items()]
+            rows.append([f"{name_of(ours)} against {name_of(theirs)}", *texts, str(seeds)])
     return markdown(rows)
 
 
@@ -86,18 +88,15 @@ def excerpt(file: str, columns: str, digits: str = "0", where: str = "") -> list
 
 
 def paired(file: str, pairs: str, columns: str, where: str = "") -> list[str]:
-    """Of a file with a row per training and seed: by how much one way of training is better than another, by seed."""
-    rows, names = _rows_of(file, where), columns.split(",")
-    lines = [["", *(f"`{name}`" if name.startswith("swd") else name for name in names), "seeds"]]
-    for pair in pairs.split(","):
-        values = [
-            [{row["seed"]: float(row[name]) for row in rows if row["training"] == way and row[name]} for name in names]
-            for way in pair.split("/")
-        ]
-        gains = [improvement(ours, theirs) for ours, theirs in zip(*values, strict=True)]
-        texts = [gain_text(gain, int(name == "bits/dim")) for gain, name in zip(gains, names, strict=True)]
-        lines.append([pair.replace("/", " against "), *texts, str(max(gain.seeds for gain in gains))])
-    return markdown(lines)
+    """The differences of a CSV file that has a row per training and seed."""
+    rows = _rows_of(file, where)
+
+    def values(way: str, name: str) -> dict[str, float]:
+        if way not in {row["training"] for row in rows}:
+            raise KeyError(way)
+        return {row["seed"]: float(row[name]) for row in rows if row["training"] == way and row[name]}
+
+    return differences(pairs, values, columns.split(","), {"bits/dim": 1})
 
 
 def _rows_of(file: str, where: str) -> list[dict[str, str]]:
@@ -129,8 +128,8 @@ def _table(words: str) -> list[str]:
         if kind == "means":
             return means(StudyTable(RESULTS / given["study"]), given["cells"].split(","), metrics or METRICS)
         if kind == "differences":
-            pairs = [tuple(pair.split("/")) for pair in given["pairs"].split(",")]
-            return differences(StudyTable(RESULTS / given["study"]), pairs, metrics or ("swd", "bpd"))
+            table = StudyTable(RESULTS / given["study"])
+            return differences(given["pairs"], table.by_seed, metrics or ("swd", "bpd"), {"bpd": 1})
         if kind == "grid":
             return grid(**given)
         if kind == "csv":
@@ -185,8 +184,9 @@ def main(argv: list[str] | None = None) -> None:
     table = StudyTable(args.study)
     if unknown := [cell for cell in args.cells or [] if not table.by_seed(cell, "swd")]:
         raise UserError(f"{args.study} has no cell {', '.join(unknown)} with swd.")
-    pairs = [(cell, args.cells[0]) for cell in args.cells[1:]] if args.cells else PAIRS
-    print("\n".join([*means(table, args.cells or CELLS), "", *differences(table, pairs)]))
+    pairs = ",".join(f"{cell}/{args.cells[0]}" for cell in args.cells[1:]) if args.cells else PAIRS
+    told = differences(pairs, table.by_seed, ("swd", "bpd"), {"bpd": 1}) if pairs else []
+    print("\n".join([*means(table, args.cells or CELLS), "", *told]))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,3 @@ class StudyTable:
     def by_seed(self, cell: str, metric: str) -> dict[int, float]:
         """{seed: value}."""
         return {seed: value for (its, seed, name), value in self.values.items() if (its, name) == (cell, metric)}
-
-    def improvement(self, cell: str, control: str, metric: str) -> Interval:
-        """By how many percent ``cell`` is below (better than) ``control``, paired by seed."""
-        return improvement(self.by_seed(cell, metric), self.by_seed(control, metric))

@@ -61,7 +61,13 @@ def test_every_kind_of_table_is_written_between_its_comments(studies):
     assert parts[4][2:] == ["| 256,000 |", "| 1,000 |"]
     assert parts[5][0] == "| | `swd` | bits/dim | seeds |"
     assert parts[5][2] == "| S: soft against P | 45 % better (-19 to 109) | 25.0 % worse | 2 |"
-    for wrong in ("unknown", "means cells=P", "grid file=small/results.csv size=3", "differences study=small pairs=P"):
+    for wrong in (
+        "unknown",
+        "means cells=P",
+        "grid file=small/results.csv size=3",
+        "differences study=small pairs=P",
+        "pairs file=ways.csv pairs=P/Q columns=swd",
+    ):
         with pytest.raises(UserError):
             summary.filled(f"<!-- table: {wrong} -->\n<!-- end -->")
 
