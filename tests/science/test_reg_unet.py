@@ -41,19 +41,6 @@ def test_forward_is_naive_unet_exactly():
     assert torch.equal(net(x, t), naive(x, t))
 
 
-def test_every_convolution_is_listed_once_with_the_axis_of_its_output_channels():
-    net = make_net()
-    layers = net.get_conv_layers()
-    # init_conv and down1..3 have 3 convolutions each, up1..3 have 6 and a transposed one; then up0 and out
-    assert len(layers) == len({name for name, _, _ in layers}) == 4 * 3 + 3 * 7 + 2
-    four_dimensional = {name.removesuffix(".weight") for name, p in net.named_parameters() if p.dim() == 4}
-    assert {name for name, _, _ in layers} == four_dimensional
-    assert {name for name, _, axis in layers if axis == 1} == {f"up{i}.model.0" for i in (1, 2, 3)} | {"up0.0"}
-    for name, layer, axis in layers:
-        assert layer is net.get_submodule(name)
-        assert layer.weight.shape[axis] == layer.out_channels == len(layer.bias)
-
-
 def test_penalty_agrees_with_a_loop_over_channels():
     net = make_net()
     assert net.get_group_l1_penalty(LAM).item() == pytest.approx(brute_force_penalty(net, LAM), rel=1e-6)
