@@ -16,7 +16,7 @@ def new_config(old: dict[str, Any]) -> dict[str, Any]:
     """A configuration as it is written now; itself, if it is."""
     if "constants" in old:
         return old
-    stages = [dict(stage) for stage in old["stages"]]
+    stages = [{"name": stage["name"], "epochs": stage["epochs"], **stage} for stage in old["stages"]]
     for schedule, name in SCHEDULES.items():
         for stage, value in zip(stages, old.get(schedule) or [], strict=False):
             stage[name] = value

@@ -35,6 +35,8 @@ def model_card(weights: Weights, about: dict[str, Any], net: NaiveUnet, licence:
     title = variant if config else "original minDiffusion checkpoint"
     synthetic = about["data"].get("kind") == SYNTHETIC
     known = re.sub(r"[^\w.-]+", "-", plain(licence).lower()) or ("mit" if synthetic else "unknown")
+    if " " in licence:  # a sentence is the name of no licence that hubs know
+        known = f"other\nlicense_name: {known}"
     size = config.get("image_size", 32)
     kind = f"{type(net).__name__} with {parameters:,} parameters, n_feat {net.n_feat}"
     words = for_markdown(licence) + "." if licence else SYNTHETIC_LICENCE if synthetic else LICENCE

@@ -139,6 +139,7 @@ def test_words_of_a_checkpoint_are_plain_in_its_card(trained, tmp_path):
     sample(tmp_path / "a.pt", "--export", tmp_path / "model", "--licence", evil)
     card = (tmp_path / "model" / "README.md").read_text()
     assert "<script" not in card and "\x1b" not in card and "](" not in card and card.count("license:") == 1
+    assert "\nlicense: other\nlicense_name: a-b-script-" in card  # a sentence is no licence that hubs know
     assert r"a \| b \# &lt;script\>?\[0m \[x\]\(http\://evil\)" in card
 
 

@@ -1,4 +1,4 @@
-"""pytest tests/soak/test_images.py -s
+"""pytest tests/soak/test_faulty_images.py -s
 
 Images made faulty by a seeded generator: each is refused in words, or read with the pixels that Pillow finds in its
 bytes; none ends in a traceback, hangs, starts a program or fills the memory.
