@@ -84,7 +84,7 @@ class TrainConfig:
 
     # Place and machine.
     data_path: str = flag(
-        "", "image folder, searched recursively, or synthetic, or synthetic-demo; default: CELEBA_PATH"
+        "", "image folder, searched recursively, or synthetic, or synthetic-tiles; default: CELEBA_PATH"
     )
     skip_bad_images: bool = flag(False, "leave out unreadable images and list them", action="store_true")
     output_dir: str = flag(".", "folder that gets contents_*/ and checkpoints_*/")

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from mindiffusion.runtime.rng import make_generator
 
+# Other images are another set, under another name: a checkpoint is not continued on images that it has not seen.
 SYNTHETIC = "synthetic"  # the data_path that asks for the images of the studies
-SYNTHETIC_DEMO = "synthetic-demo"  # and for those of --demo, which a small network learns in minutes
+SYNTHETIC_DEMO = "synthetic-tiles"  # and for those of --demo, which a small network learns in minutes
 
 # (vertical frequency, horizontal frequency, RGB direction). The colours were chosen among simple ones so that the four
 # patterns of any signs keep within [-1, 1] and leave room for the stripes.

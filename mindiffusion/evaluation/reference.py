@@ -67,7 +67,7 @@ def choose_data_path(asked: str | None, seen: list[dict[str, Any] | None]) -> st
     CELEBA_PATH, "" if there is none."""
     sets = {data.get("set", SYNTHETIC) if data and data.get("kind") == SYNTHETIC else "" for data in seen}
     own = sets.pop() if len(sets) == 1 else ""
-    return asked or own or os.environ.get("CELEBA_PATH", "")
+    return asked or own * is_synthetic(own) or os.environ.get("CELEBA_PATH", "")
 
 
 def load_real(

@@ -173,8 +173,8 @@ def test_synthetic_data_need_no_disk(cache):
     assert data.images.shape == (70, 3, 32, 32) and data.images.dtype == torch.uint8
     assert data.fingerprint == {"kind": "synthetic", "images": 70, "image_size": 32, "seed": 4}
     assert not torch.equal(data.images, load("synthetic", seed=5, num_synthetic=70).images)
-    demo = load("synthetic-demo", seed=4, num_synthetic=70)
-    assert demo.fingerprint == {**data.fingerprint, "set": "synthetic-demo"}  # no run of one goes on with the other
+    demo = load("synthetic-tiles", seed=4, num_synthetic=70)
+    assert demo.fingerprint == {**data.fingerprint, "set": "synthetic-tiles"}  # no run of one goes on with the other
     assert not torch.equal(data.images, demo.images)
     assert not cache.exists()
 

@@ -53,6 +53,18 @@ def test_coarse_is_smooth_and_dominant_and_fine_is_not(size):
     assert render(model, random_signs(8, 4, 0), torch.zeros(8, 6)).square().mean().sqrt() == pytest.approx(0.32, 1e-3)
 
 
+def test_a_name_stands_for_these_images():
+    def row(name):  # some pixels of an image with signs + - + - ...
+        model = two_feature_model(32, name)
+        signs = [torch.ones(1, len(each)) for each in (model.coarse, model.fine)]
+        for each in signs:
+            each[:, 1::2] = -1
+        return render(model, *signs)[0, 0, 1, 1::8].tolist()
+
+    assert row("synthetic") == pytest.approx([-0.374, -0.029, 0.156, -0.189], abs=1e-3)
+    assert row("synthetic-tiles") == pytest.approx([0.308, -0.308, 0.308, -0.308], abs=1e-3)
+
+
 @every_set
 @pytest.mark.parametrize("size", [32, 64])
 def test_values_stay_in_range(size, name):

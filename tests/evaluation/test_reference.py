@@ -27,7 +27,7 @@ DRAWN = RealImages(torch.empty(200, 0), (1, 100))
         ({}, LAST, "not known", "does not say"),
         (SYNTHETIC, LAST, "held out", "synthetic"),
         (SYNTHETIC, DRAWN, "drawn alike", "many are the same"),
-        ({**SYNTHETIC, "set": "synthetic-demo"}, DRAWN, "held out", "another set"),
+        ({**SYNTHETIC, "set": "synthetic-tiles"}, DRAWN, "held out", "another set"),
     ],
 )
 def test_the_verdict_follows_from_the_fingerprint_of_the_data(data, reference, status, words):

@@ -83,7 +83,7 @@ def test_compile_takes_a_mode_and_the_last_word_counts(argv, mode):
 
 def test_flags_win_over_demo_and_demo_over_constants():
     config = parse("--demo", "--lr", "0.5")
-    assert config.lr == 0.5 and config.data_path == "synthetic-demo" and config.n_feat == DEMO["n_feat"]
+    assert config.lr == 0.5 and config.data_path == "synthetic-tiles" and config.n_feat == DEMO["n_feat"]
 
 
 def test_identity_holds_the_science_and_not_the_machine():

@@ -184,10 +184,10 @@ def test_what_cannot_be_had_is_told_once_and_the_rest_is_measured(name, words, m
 
 def test_without_a_data_path_models_of_synthetic_images_are_compared_with_their_own(monkeypatch):
     monkeypatch.setenv("CELEBA_PATH", "faces")
-    demo, other = ({"kind": "synthetic", **more} for more in ({"set": "synthetic-demo"}, {}))
+    demo, other = ({"kind": "synthetic", **more} for more in ({"set": "synthetic-tiles"}, {}))
     choices = [[demo], [demo, demo], [other], [demo, other], [demo, {"files": "x", "images": 3}], [None], []]
     chosen = [reference.choose_data_path(None, seen) for seen in choices]
-    assert chosen == ["synthetic-demo", "synthetic-demo", "synthetic", "faces", "faces", "faces", "faces"]
+    assert chosen == ["synthetic-tiles", "synthetic-tiles", "synthetic", "faces", "faces", "faces", "faces"]
     assert reference.choose_data_path("mine", [demo]) == "mine"
 
 
