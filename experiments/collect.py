@@ -2,7 +2,8 @@
 
 From trained models, which are named as for sample.py, and the folders in which evaluate.py has measured them (one with
 --swd-normalization own, say) to a table with a row per model. Rows are known by the digest of the weights: those of
-models that are not named stay as they are, and a cell that nobody measured this time keeps its number.
+models that are not named stay as they are, and a cell that nobody measured this time keeps its number. Sorted by way of
+training, learning rate, images and seed.
 """
 
 import json
@@ -112,7 +113,13 @@ def main(argv: list[str] | None = None) -> None:
         rows[row["weights"]] = rows.get(row["weights"], {}) | row | numbers[row["weights"]]
     real = rows.pop("", dict.fromkeys(("seed", "images", "learning rate"), "-") | {"training": REAL})
     real |= numbers.get("", {})
-    write_csv(args.table, MODEL_COLUMNS, [*rows.values(), *([real] if "swd" in real else [])])
+    ways = [*NAMES.values(), *(row["training"] for row in rows.values())]
+
+    def place(row: dict[str, str]) -> tuple:
+        images, seed = (int(row[name].replace(",", "")) for name in ("images", "seed"))
+        return ways.index(row["training"]), -float(row["learning rate"]), images, seed
+
+    write_csv(args.table, MODEL_COLUMNS, [*sorted(rows.values(), key=place), *([real] if "swd" in real else [])])
     print(f"{len(args.models)} rows written, {len(rows)} models in {args.table}")
 
 

@@ -180,8 +180,8 @@ def test_models_and_their_evaluations_become_a_table_that_grows(finished, tmp_pa
     one = evaluated(tmp_path / "one", {export: numbers, run: {"swd": 200.0}, None: {"swd": 17.0, "face_rate": 0.9}})
     own = evaluated(tmp_path / "own", {export: {"swd": 27.7}}, swd_normalization="own")
     table = ["--table", str(tmp_path / "converged.csv")]
-    collect.main([export, "--evaluations", one, own, *table])
     collect.main([run, "--names", "C, tiny", "--evaluations", one, *table])
+    collect.main([export, "--evaluations", one, own, *table])
     lines = (tmp_path / "converged.csv").read_text().splitlines()
     assert lines == [
         "training,seed,images,learning rate,swd,swd_own,bits/dim,face_rate,color_error,weights",
