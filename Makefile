@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo compare test lint figure gpu-check clean
+.PHONY: demo install compare test lint figure gpu-check clean
 
 # Faces by the weights that are shipped, then a small training run, then a page of both. DEVICE=cpu leaves a GPU alone.
 FACES := pretrained/s_1m_32
@@ -19,6 +19,8 @@ demo: .venv/installed
 	@$(BIN)/python compare.py demo/contents_s_32 -o demo/demo.html --overwrite \
 		--picture demo/faces.png "64 faces by the weights in $(FACES), 25 network evaluations each"
 	@echo "Open this page in a browser and press Play to see coarse come before fine: $(CURDIR)/demo/demo.html"
+
+install: .venv/installed
 
 # Finished runs, in RUNS (default: here), to an evaluation table and a page in one go: make compare RUNS=runs DATA=faces.
 # FLOOR= leaves out the row of real images, which needs images outside the reference; EVALUATE='--steps 100' adds flags.

@@ -271,7 +271,8 @@ def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:
         options = {"type": item.type} if item.type in (int, float) else {}
         options |= {"default": argparse.SUPPRESS, "help": text, **item.metadata["options"]}
         parser.add_argument(_flag_name(item.name), **options)
-    parser.add_argument("--no-compile", dest="compile", action="store_const", const="", default=argparse.SUPPRESS)
+    off = {"dest": "compile", "action": "store_const", "const": "", "default": argparse.SUPPRESS}
+    parser.add_argument("--no-compile", help="run PyTorch step by step, uncompiled", **off)
     return parser
 
 

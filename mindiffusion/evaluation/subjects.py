@@ -62,6 +62,8 @@ def _find_subject(path: Path, raw: bool) -> Subject:
         return Subject(model_name(weights), weights.path, replace(weights, checkpoint=checkpoint))
     if not path.is_dir():
         raise UserError(f"{path} does not exist: name {WAYS}, or a folder of images.")
+    if path.resolve().name.startswith("checkpoints_"):
+        raise UserError(f"{path} holds no model: train one, or name {WAYS}, or a folder of images.")
     find_images(path)  # UserError if there are none
     return Subject(path.resolve().name, path)
 

@@ -28,7 +28,7 @@ GAP, MARGIN, LINE = 4, 12, 24  # pixels: between images, around all, height of a
 TITLE_SIZE, TEXT_SIZE = 19, 17  # of the letters
 PAPER, INK, QUIET = (255, 255, 255), (27, 31, 36), (89, 99, 110)
 LAYOUT_KEY = "mindiffusion-grid"
-REAL_LABEL = "real images, for comparison"
+REAL_LABEL = "images of the data, for comparison"
 READABLE = 0.25  # of an image's range of 2: noise of this deviation still lets a face be seen
 MOST_PIXELS = 50_000_000  # of a picture that is read: 256 images of 512 pixels, and room
 

@@ -52,8 +52,11 @@ class Log:
     def announce(self, stage: int) -> None:
         """One line that says what this stage changes."""
         config, here = self.run.config, self.run.config.stages[stage]
-        parts = [f"{here.epochs} epoch{'s' * (here.epochs > 1)}", describe_values(here.values)]
-        parts += [describe_values(self.run.net.readings()), self.run.process.describe_loss()]
+        parts = [
+            f"{here.epochs} epoch{'s' * (here.epochs > 1)}",
+            describe_values({**here.values, **self.run.net.readings()}),
+            self.run.process.describe_loss(),
+        ]
         self.run.print_line(
             f"stage {stage + 1}/{len(config.stages)} {here.name}: {', '.join(filter(None, parts))}", BOLD
         )

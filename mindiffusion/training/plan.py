@@ -120,7 +120,7 @@ def _time(config: TrainConfig, net: nn.Module, images: int, ranks: Ranks) -> tup
     each = f" in each of {ranks.world_size} processes" if ranks.world_size > 1 else ""
     threads = torch.get_num_threads()
     limits = f"if {'a core is' if threads == 1 else f'{threads} cores are'} free for each process"
-    limits += "; uncompiled, which is slower" if config.compile else ""
+    limits += "; timed uncompiled: the run is compiled, and faster" if config.compile else ""
     if ranks.device.type == "cuda":
         limits = "an upper bound: timed uncompiled and on small batches"
     return (
