@@ -7,6 +7,7 @@ the synthetic data's coarse and fine features the samples show at the end of eac
 
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,22 +44,24 @@ def read_rows(path: Path, columns: Sequence[str], old_names: dict[str, str] | No
     """The rows that can be read, and whether the file is as it was written; ([], True) if there is none.
 
     As it was written: a header of some of ``columns`` (``old_names``: what earlier versions called them), beginning
-    with the first, and perhaps of others, and rows of as many numbers. A last line without an end is no damage: a kill
-    has cut it off.
+    with the first, and rows of as many numbers; in metrics.csv columns of others may follow. A last line without an end
+    is no damage: a kill has cut it off, but never the header.
     UserError if the file cannot be opened.
     """
     if not path.exists():
         return [], True
     try:
         with open_regular(path) as file:
-            whole, _, _ = file.read().rpartition(b"\n")
+            content = file.read()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. Mend that, or move it away.") from error
+    whole, _, cut = content.rpartition(b"\n")
     header, *lines = whole.decode(errors="replace").replace("\r\n", "\n").split("\n")
     names = [(old_names or {}).get(name, name) for name in header.split(",")]
     if names[0] != columns[0] or len(set(names)) < len(names):
-        return [], not whole
-    columns = [*columns, *(name for name in names if name not in columns and name.isidentifier())]
+        return [], not content
+    if set(METRICS) <= set(columns):
+        columns = [*columns, *(name for name in names if name not in columns and name.isidentifier())]
     cells = [line.split(",") for line in lines]
     rows = [
         {name: row[names.index(name)] if name in names else UNKNOWN for name in columns}
@@ -67,7 +70,8 @@ def read_rows(path: Path, columns: Sequence[str], old_names: dict[str, str] | No
     ]
     needed = [name for name in columns if name in COUNTS]
     rows = rows if set(needed) <= set(names) else []
-    return rows, len(rows) == len(lines) and set(names) <= set(columns)
+    part_of_a_row = re.fullmatch(rb"[\w.,+-]*\r?", cut) is not None
+    return rows, part_of_a_row and len(rows) == len(lines) and set(names) <= set(columns)
 
 
 def _is_good(name: str, cell: str) -> bool:

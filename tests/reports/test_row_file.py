@@ -34,6 +34,12 @@ DAMAGES = (
         (GOOD + "1,9,\0\0\n", 2, False),
         (GOOD.replace(",", ";"), 0, False),
         (GOOD.replace("0.5", "9e300"), 1, False),
+        (GOOD.replace("\n", "\r"), 0, False),
+        (GOOD + "1,9,0.2\r1,12,0.2\r", 2, False),
+        (GOOD + "\0" * 9, 2, False),
+        ("\0" * 4, 0, False),
+        ("\n", 0, False),
+        (GOOD.replace("loss", "foreign"), 2, False),
         ("\x89PNG\0\0\n" + GOOD[20:], 0, False),
     ],
 )
