@@ -12,7 +12,7 @@ from mindiffusion.checkpoints.foreign import check_checkpoint
 from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import remove_leftovers, write_atomically
+from mindiffusion.runtime.files import remove_files, remove_leftovers, write_atomically
 from mindiffusion.runtime.locks import Timeout, hold
 
 # What a run writes, and so what --overwrite deletes: nothing else in the folders is touched.
@@ -90,7 +90,7 @@ def _remove_empty(folders: list[Path]) -> None:
 
 def find_start(config: TrainConfig, restarted: bool = False) -> Found | None:
     """The checkpoint to continue from, None for a run that starts anew. A job that torchrun has ``restarted`` goes on
-    with what it has done.
+    with what it has done, or, if nothing of that is saved, as it was first told.
 
     UserError if an earlier run is there that neither --resume nor --overwrite speaks of, if that run's checkpoints are
     gone, if ``--resume PATH`` cannot be loaded, or if a checkpoint says what no run can be told. Call it on rank 0
@@ -102,7 +102,8 @@ def find_start(config: TrainConfig, restarted: bool = False) -> Found | None:
             "--resume instead of --overwrite."
         )
     grids = any(config.contents_dir.glob(GRID_PATTERN))
-    path = Path(config.resume)
+    path = Path(config.resume) if config.resume not in ("", RESUME_NEWEST) else None
+    found = None
     if restarted or config.resume == RESUME_NEWEST:
         found = find_newest(config.checkpoints_dir)
         if grids and not found:  # a run's first checkpoint is older than its first grid
@@ -110,31 +111,32 @@ def find_start(config: TrainConfig, restarted: bool = False) -> Found | None:
                 f"a run has left grids in {config.contents_dir}, but {config.checkpoints_dir} has no checkpoint of it. "
                 "Restore the checkpoints, start anew with --overwrite, or choose another --output-dir."
             )
-        if not found:
+        if not found and not path:
             print(f"nothing to resume in {config.checkpoints_dir}: a new run begins there.", flush=True)
     else:
-        here = config.resume and path.parent.resolve() == config.checkpoints_dir.resolve()
+        here = path and path.parent.resolve() == config.checkpoints_dir.resolve()
         traces = grids or (config.contents_dir / "metrics.csv").exists() or checkpoints_in(config.checkpoints_dir)
         if traces and not (here or config.overwrite):
             raise UserError(
                 f"an earlier run is in {config.contents_dir} and {config.checkpoints_dir}. Continue it with --resume, "
                 "delete it with --overwrite, or choose another --output-dir."
             )
-        found = Found(path, load_checkpoint(path)) if config.resume else None
+    if path and not found:
+        found = Found(path, load_checkpoint(path))
     if found:
         check_checkpoint(found.path, found.content)
     return found
 
 
 def clear_run(config: TrainConfig) -> None:
-    """Delete what an earlier run wrote. Call it on rank 0 alone, when all is ready to start."""
+    """Delete what an earlier run wrote. Call it on rank 0 alone, when all is ready to start. UserError if that cannot
+    be done."""
     for folder, patterns in (
         (config.contents_dir, CONTENTS_PATTERNS),
         (config.checkpoints_dir, CHECKPOINT_PATTERNS),
     ):
         for pattern in patterns:
-            for path in folder.glob(pattern):
-                path.unlink()
+            remove_files(folder.glob(pattern))
 
 
 def write_config(config: TrainConfig, data: dict[str, Any], extra: dict[str, Any]) -> None:

@@ -96,9 +96,18 @@ def read_text(path: Path | str) -> str:
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Delete the temporary files, of names that begin so, of a process that was killed while it wrote in ``folder``."""
-    for leftover in folder.glob(f".{name}*.tmp*"):
-        leftover.unlink()
+    """Delete the temporary files, of names that begin so, of a process that was killed while it wrote in ``folder``.
+    UserError if one cannot be deleted."""
+    remove_files(folder.glob(f".{name}*.tmp*"))
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Delete these, but no folder, which no program of ours has made under such a name. UserError if one cannot be
+    deleted."""
+    for path in paths:
+        if not path.is_dir():
+            with write_errors_explained(path):
+                path.unlink()
 
 
 def sync(path: Path) -> None:

@@ -1,7 +1,9 @@
 """The folders of a run: what may be continued there, what is deleted, when a checkpoint is due. Trains nothing."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,6 +13,7 @@ from mindiffusion.checkpoints.run_folder import clear_run, find_start, opened_ru
 from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import remove_leftovers
 from mindiffusion.stages import Stage
 
 
@@ -56,6 +59,34 @@ def test_resume_of_a_run_that_has_lost_its_checkpoints_is_refused(config):
     (config.contents_dir / "stage1_epoch001.png").touch()
     with pytest.raises(UserError, match=r"no checkpoint of it\. Restore .* --overwrite, or .* --output-dir"):
         find_start(config)
+
+
+def test_a_restarted_job_that_had_saved_nothing_begins_where_it_was_told_to(config, old, monkeypatch):
+    config = replace(config, resume=str(old))
+    assert find_start(config, restarted=True) == Found(old, {"next_step": 5})
+    (config.contents_dir / "metrics.csv").touch()  # its header came before the loss
+    assert find_start(config, restarted=True).path == old
+    newest = Found(config.checkpoints_dir / "latest.pt", {"next_step": 7})
+    monkeypatch.setattr(run_folder, "find_newest", lambda folder: newest)
+    assert find_start(config, restarted=True) == newest
+
+
+def test_a_folder_that_has_the_name_of_a_file_stays_and_stops_nothing(config, monkeypatch):
+    folders = {config.contents_dir / name for name in ("stage9_epoch1.png", "metrics.csv", ".x.tmp")}
+    folders.add(config.checkpoints_dir / "latest.pt")
+    for folder in folders:
+        folder.mkdir()
+    gone = [config.contents_dir / "config.json", config.checkpoints_dir / "previous.pt"]
+    for path in gone:
+        path.touch()
+    clear_run(config)
+    remove_leftovers(config.contents_dir)
+    assert all(folder.is_dir() for folder in folders) and not any(path.exists() for path in gone)
+    for remove, name in ((clear_run, "metrics.csv.bad"), (lambda _: remove_leftovers(config.contents_dir), ".y.tmp")):
+        (config.contents_dir / name).touch()
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=r"cannot write .*Read-only"):
+            patch.setattr(Path, "unlink", Mock(side_effect=OSError(errno.EROFS, "Read-only file system")))
+            remove(config)
 
 
 def test_overwrite_deletes_what_a_run_writes_and_nothing_else(config):
