@@ -54,6 +54,11 @@ class Contents:
     enlarged: int = 0
     narrow: int = 0
 
+    def is_typed(self) -> bool:
+        """Whether the values are of the types above: a file may say anything."""
+        kinds = [type(value) for value in vars(self).values()]
+        return kinds == [list, str, list, int, int] and all(isinstance(name, str) for name in self.skipped)
+
     def count(self, size: tuple[int, int], side: int) -> None:
         """Take note of an image of this width and height, of which the crop leaves so much."""
         self.enlarged += side < self.shape[-1]
@@ -115,7 +120,7 @@ def _open(path: Path, check: bool = True) -> tuple[Tensor, Contents] | None:
         # Copy-on-write: ranks share the pages, and PyTorch, which knows no read-only tensors, gets writable memory.
         images = np.load(path, mmap_mode="c")
         whole = path.stat().st_size == images.offset + images.nbytes  # a page beyond the end of a file kills its reader
-        sound = whole and images.dtype == np.uint8 and list(images.shape) == contents.shape
+        sound = whole and images.dtype == np.uint8 and list(images.shape) == contents.shape and contents.is_typed()
         if not sound or (check and pixel_digest(images) != contents.pixels):
             return None
         return torch.from_numpy(images), contents

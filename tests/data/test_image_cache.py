@@ -1,5 +1,6 @@
 """The cache of decoded images: built once, mapped, mended, shared by jobs and processes."""
 
+import json
 import multiprocessing
 import os
 import time
@@ -69,6 +70,12 @@ DAMAGES = {  # done to the array and to the JSON file beside it
     "json lost": lambda array, about: about.unlink(),
     "json of another kind": lambda array, about: about.write_text("[1]"),
     "json without shape": lambda array, about: about.write_text("{}"),
+    **{
+        f"json of {key} {value!r}": lambda array, about, new={key: value}: about.write_text(
+            json.dumps(json.loads(about.read_text()) | new)
+        )
+        for key, value in (("skipped", 5), ("skipped", [1, 2]), ("skipped", "ab"), ("enlarged", [1]), ("narrow", "x"))
+    },
     "json cut": lambda array, about: about.write_text(about.read_text()[:10]),
 }
 
