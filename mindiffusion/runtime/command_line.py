@@ -1,6 +1,7 @@
 """How a program begins and ends: --help as its docstring was written; mistakes and signals told in one paragraph."""
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -34,25 +35,36 @@ class CommandLine(argparse.ArgumentParser):
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Call ``main`` and turn its outcome into an exit code: 0, 2 for a UserError or a lack of memory, 128 + n for
-    signal n.
+    """Call ``main`` and turn its outcome into an exit code: 0, 2 for a UserError, a lack of memory or a path of too
+    long a name, 128 + n for signal n.
 
     Every rank meets the same mistakes, so only rank 0 speaks; each rank exits with the code. What cannot be printed
     ends nothing.
     """
+    # python -m torch.distributed.launch says so in an argument; like torchrun it says so in LOCAL_RANK too.
+    sys.argv[1:] = [each for each in sys.argv[1:] if not each.startswith(("--local-rank=", "--local_rank="))]
     with lasting_output(), handled_by(stop_at_once):
         try:
             check_versions()
             main()
-        except (UserError, RuntimeError, MemoryError) as error:
-            if not isinstance(error, UserError):
-                if not is_out_of_memory(error):
-                    raise
-                error = UserError(f"out of memory: {first_line(error)} {SMALLER}")
-            _tell_torchrun(str(error))
-            _end(error_text(error, sys.stderr), USER_ERROR_EXIT_CODE)
+        except (UserError, RuntimeError, MemoryError, OSError) as error:
+            mistake = _mistake(error)
+            if not mistake:
+                raise
+            _tell_torchrun(str(mistake))
+            _end(error_text(mistake, sys.stderr), USER_ERROR_EXIT_CODE)
         except Stopped as stopped:
             _end(str(stopped), stopped.exit_code)
+
+
+def _mistake(error: Exception) -> UserError | None:
+    """The error as something that a user can mend; None if it is none."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):  # of a name on the command line: it may be looked for in many places
+        advice = f"{error.filename}: {first_line(error)}. Name a path of shorter parts."
+        return UserError(advice) if error.errno == errno.ENAMETOOLONG else None
+    return UserError(f"out of memory: {first_line(error)} {SMALLER}") if is_out_of_memory(error) else None
 
 
 def _end(text: str, exit_code: int) -> NoReturn:

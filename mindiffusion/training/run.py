@@ -94,6 +94,8 @@ class Run:
         if found:
             try:
                 self._restore_state(found)
+            except BadCheckpoint:  # says all of it
+                raise
             except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
                 raise BadCheckpoint(f"{found.path} does not fit this run: {first_line(error)}.") from error
             total = self.schedule.total_steps

@@ -1,6 +1,7 @@
 """An end, and going on: a run that is resumed equals one that nothing interrupted, and nothing is lost by mistake."""
 
 import shutil
+import sys
 
 import pytest
 from helpers import (
@@ -18,7 +19,8 @@ from helpers import (
     metrics,
 )
 
-from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.training import loop as training
 
@@ -103,6 +105,16 @@ def test_resume_of_a_missing_path_fails(tmp_path):
         launch(C, tmp_path, "--resume", str(tmp_path / "missing.pt"))
 
 
+def test_resume_from_weights_that_are_no_numbers_is_told_once(finished, tmp_path):
+    content = load_checkpoint(checkpoints(C, finished(C)) / "latest.pt")
+    content["model"]["out.bias"] *= float("nan")
+    path = tmp_path / "nan.pt"
+    schema = ("format", "format_version", "checksum")
+    save_checkpoint(path, {name: content[name] for name in content if name not in schema})
+    with pytest.raises(UserError, match=r"^\S*nan\.pt holds model weights .*stage1\.pt say\.$"):
+        launch(C, tmp_path, "--resume", str(path))
+
+
 def test_resume_of_another_configuration_lists_the_fields_and_changes_nothing(finished, tmp_path):
     shutil.copytree(finished(C), tmp_path, dirs_exist_ok=True)
     before = files(tmp_path)
@@ -148,7 +160,7 @@ def test_overwrite_starts_anew_and_spares_other_files(finished, tmp_path):
     assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["config"]["seed"] == 1
 
 
-def test_what_cannot_be_resumed_is_told_with_what_can_be_done(finished, tmp_path, capsys, monkeypatch):
+def test_what_cannot_be_resumed_is_told_with_what_can_be_done(finished, tmp_path, capsys):
     folder = tmp_path / "my runs"
     shutil.copytree(finished(C), folder)
     with pytest.raises(
@@ -159,3 +171,9 @@ def test_what_cannot_be_resumed_is_told_with_what_can_be_done(finished, tmp_path
     said = capsys.readouterr().out
     assert f"nothing to resume in {tmp_path}/my rums/checkpoints_c_32: a new run begins there.\n" in said
     assert f"python sample.py '{tmp_path}/my rums/checkpoints_c_32' -o" in said
+
+
+def test_the_older_launcher_of_pytorch_starts_a_script_too(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["t.py", "--local-rank=0", "--local_rank=0", "--resume"])
+    run_script(lambda: None)  # as python -m torch.distributed.launch starts it
+    assert sys.argv == ["t.py", "--resume"]
