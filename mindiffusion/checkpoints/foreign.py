@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mindiffusion.checkpoints import v1
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint
+from mindiffusion.data.synthetic import SYNTHETIC
 from mindiffusion.ddpm import ddpm_schedules
 from mindiffusion.limits import beyond_limits
 from mindiffusion.runtime.errors import first_line
@@ -60,6 +61,8 @@ def _check_config(config: Any) -> None:
 def _check_data(data: Any) -> None:
     _check_plain(data, "data")
     _check_limits({"images": None, **data})
+    _check(isinstance(data.get("kind"), str), "kind of the data", data.get("kind"))
+    _check(data["kind"] != SYNTHETIC or type(data.get("seed")) is int, "seed of the data", data.get("seed"))
 
 
 def _check_limits(values: dict[str, Any]) -> None:

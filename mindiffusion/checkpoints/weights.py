@@ -13,6 +13,7 @@ from mindiffusion.checkpoints import v1
 from mindiffusion.checkpoints.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
 from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
 from mindiffusion.checkpoints.foreign import check_checkpoint, check_model
+from mindiffusion.config import TrainConfig
 from mindiffusion.networks import REGISTRY
 from mindiffusion.runtime.files import open_regular, read_text
 from mindiffusion.runtime.packages import require
@@ -75,7 +76,8 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
         checkpoint = load_checkpoint(path)
         check_checkpoint(path, checkpoint)
         averaged = bool(checkpoint["ema"]) and not raw
-        return Weights(path, checkpoint["ema" if averaged else "model"], checkpoint, AVERAGED if averaged else RAW)
+        state = checkpoint["ema" if averaged else "model"]
+        return Weights(path, state, _with_defaults(checkpoint), AVERAGED if averaged else RAW)
     good = isinstance(content, dict) and all(isinstance(name, str) for name in content)
     if not good or not all(isinstance(value, Tensor) for value in content.values()):
         raise BadCheckpoint(f"{path} holds neither a checkpoint of this program nor a bare state dict.")
@@ -177,7 +179,12 @@ def _read_export(folder: Path, raw: bool) -> Weights:
         raise BadCheckpoint(f"{folder} cannot be read as an export of this program: {reason}") from error
     if raw and about["weights"] == AVERAGED:
         raise BadCheckpoint(f"{folder} holds the averaged weights only: leave --raw-weights out.")
-    return Weights(folder, state, about if about["config"] else None, about["weights"])
+    return Weights(folder, state, _with_defaults(about) if about["config"] else None, about["weights"])
+
+
+def _with_defaults(about: dict[str, Any]) -> dict[str, Any]:
+    """What a file says of its model, with the settings that it leaves out."""
+    return {**about, "config": about["config"] and {**TrainConfig.defaults(), **about["config"]}}
 
 
 def _strip(name: str) -> str:

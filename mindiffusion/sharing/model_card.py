@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from mindiffusion.checkpoints.checkpoint import LATEST
 from mindiffusion.checkpoints.models import model_name
 from mindiffusion.checkpoints.weights import Weights, weights_digest
-from mindiffusion.config import TrainConfig
 from mindiffusion.data.synthetic import SYNTHETIC
 from mindiffusion.evaluation.measures import SHOWN
 from mindiffusion.evaluation.results import rounded
@@ -29,7 +28,7 @@ Found = TypeVar("Found")
 
 def model_card(weights: Weights, about: dict[str, Any], net: NaiveUnet, licence: str = "") -> str:
     """Markdown, with the header that model hubs read. ``licence``: what the user says of it."""
-    config = {**TrainConfig.defaults(), **about["config"]} if about["config"] else {}
+    config = about["config"]
     parameters = sum(p.numel() for p in net.parameters())
     variant = for_markdown(config.get("title") or config.get("variant", "").upper() or "control")
     title = variant if config else "original minDiffusion checkpoint"

@@ -39,7 +39,10 @@ def test_what_no_run_can_be_told_is_refused(change):
         checked_config({**GOOD, "stages": [STAGE], **change})
 
 
-@pytest.mark.parametrize("data", [None, {}, {"images": 0}, {"images": 24, "kind": [1]}])
+@pytest.mark.parametrize(
+    "data",
+    [None, {}, {"images": 0}, {"images": 24, "kind": [1]}, {"images": 24}, {"images": 24, "kind": "synthetic"}],
+)
 def test_data_that_no_run_has_is_refused(data):
     with pytest.raises(ValueError, match=r"no run has|must lie"):
         checked_data(data)
