@@ -13,7 +13,7 @@ from mindiffusion.reports.row_file import recovery_table
 from mindiffusion.reports.run_record import find_contents, read_record
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import prepare_output, write_atomically
+from mindiffusion.runtime.files import prepare_output, read_errors_explained, write_atomically
 from mindiffusion.runtime.terminal import command
 from mindiffusion.sharing.compare_page import build_page, titles
 from mindiffusion.sharing.evaluations import find_evaluations
@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"without an evaluation table: there is none beside the runs. To make one: {how}")
 
 
+@read_errors_explained()
 def table_of(path: Path) -> Path:
     """The file of an evaluation, which may be named by its folder. UserError if there is none."""
     found = path / JSON_NAME if path.is_dir() else path

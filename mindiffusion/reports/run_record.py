@@ -11,7 +11,7 @@ from mindiffusion.reports.bands import COLUMNS as BAND_COLUMNS
 from mindiffusion.reports.bands import OLD_NAMES, band_names
 from mindiffusion.reports.row_file import METRICS, RECOVERY, read_rows
 from mindiffusion.runtime.errors import UserError, first_line
-from mindiffusion.runtime.files import read_text
+from mindiffusion.runtime.files import read_errors_explained, read_text
 
 GRID_NAME = re.compile(r"stage(\d{1,4})_epoch(\d{1,9})\.png", re.ASCII)
 FILES = (  # name, columns, what earlier versions called them
@@ -64,9 +64,10 @@ class RunRecord:
         """How many stages have a row in metrics.csv."""
         return min(int(max(self.metrics["stage"], default=0)), len(self.config["stages"]))
 
+    @read_errors_explained()
     def grids(self) -> list[tuple[int, int, Path]]:
         """(stage, epoch, file) of each sample grid, both counted from 1, in order of epochs; those alone that are of a
-        stage and an epoch that the run has."""
+        stage and an epoch that the run has. UserError if the folder cannot be read."""
         found = [(GRID_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
         numbered = [(int(match[1]), int(match[2]), path) for match, path in found if match]
         stages, epochs = len(self.config["stages"]), sum(stage["epochs"] for stage in self.config["stages"])
@@ -104,9 +105,11 @@ def read_record(folder: Path) -> RunRecord:
     return RunRecord(folder, config, *tables, tuple(notes))
 
 
+@read_errors_explained()
 def find_contents(path: Path) -> Path:
     """The contents folder of the run that ``path`` names: itself, its folder of checkpoints, a checkpoint in that, or
-    the output folder of a single run. UserError if it holds several runs; ``path`` as it is if it holds none."""
+    the output folder of a single run. UserError if it holds several runs, or cannot be read; ``path`` as it is if it
+    holds none."""
     folder = path.parent if path.is_file() else path
     here = folder.resolve()
     sibling = here.with_name(here.name.replace("checkpoints", "contents", 1))

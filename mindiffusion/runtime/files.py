@@ -32,6 +32,15 @@ def write_errors_explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def read_errors_explained() -> Iterator[None]:
+    """Turn the operating system's refusal to look into a file or a folder into a UserError that says what to do."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}. Its owner can allow it.") from error
+
+
+@contextmanager
 def advice_when_unwritable(advice: str) -> Iterator[None]:
     """Add what this command can do about it to the message of a CannotWrite."""
     try:

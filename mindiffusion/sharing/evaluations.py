@@ -17,7 +17,7 @@ from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.results import JSON_NAME, Result
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.errors import UserError, first_line
-from mindiffusion.runtime.files import read_text
+from mindiffusion.runtime.files import read_errors_explained, read_text
 from mindiffusion.runtime.plain_text import plain, plain_values
 
 REAL = "real"  # the kind of a row of real images
@@ -35,9 +35,10 @@ class Answer:
     words: str
 
 
+@read_errors_explained()
 def find_evaluations(folders: list[Path]) -> list[Path]:
     """The evaluation files in the folders of runs, in the folders around them, and in ``evaluation*`` beside them or in
-    the current folder; of copies the first."""
+    the current folder; of copies the first. UserError if one cannot be read."""
     around = dict.fromkeys([*(folder.resolve().parent for folder in folders), Path.cwd()])
     beside = [place for home in around for place in sorted(home.glob("evaluation*")) if place.is_dir()]
     places = dict.fromkeys([*(folder.resolve() for folder in folders), *around, *beside])
@@ -96,7 +97,7 @@ def digests_of(folder: Path) -> frozenset[str]:
     """Of the weights, averaged and last, in the newest checkpoint of a folder; none if there is none."""
     try:
         found = find_newest(folder)
-    except UserError:
+    except (UserError, PermissionError):
         return frozenset()
     states = [found.content["model"], found.content["ema"]] if found else []
     return frozenset(weights_digest(state) for state in states if state)

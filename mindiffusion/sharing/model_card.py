@@ -106,7 +106,7 @@ def _evaluation_text(weights: Weights, record: RunRecord | None) -> list[str]:
     """The table of what was measured on these weights, with what must be known about it; empty if there is none. What
     has no digest counts as theirs if these are the newest weights of the run."""
     folder = weights.path.resolve().parent
-    files = find_evaluations([record.folder if record else folder])
+    files = _or_none(lambda path: find_evaluations([path]), record.folder if record else folder) or []
     results = [result for path in files for result in _or_none(read_evaluation, path) or ()]
     newest = record is not None and weights.path.name == LATEST
     names = {model_name(weights), record.title} if newest else set()
