@@ -38,7 +38,7 @@ from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import prepare_output
+from mindiffusion.runtime.files import prepare_output, write_errors_explained
 from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import resolve_precision, set_backend_flags
 from mindiffusion.runtime.terminal import progress_bar
@@ -164,13 +164,14 @@ def measured(settings: Settings, subjects: list[Subject], real: RealImages, floo
 
 
 def finish(args: argparse.Namespace, results: list[Result], about: dict[str, Any]) -> None:
-    """The plot, then the words."""
+    """The table, then the plot, which may fail, and what else is to be said."""
+    print(table_text(results, about))
     plots = not args.no_plots and plot_report(args.output_dir / PLOT_NAME, results, about)
     if not plots:
-        (args.output_dir / PLOT_NAME).unlink(missing_ok=True)  # of the evaluation that was replaced
+        with write_errors_explained(args.output_dir / PLOT_NAME):
+            (args.output_dir / PLOT_NAME).unlink(missing_ok=True)  # of the evaluation that was replaced
     if not plots and not args.no_plots:
         note("no plots: matplotlib is not installed (pip install -r requirements-eval.txt).")
-    print(table_text(results, about))
     print(f"written to {args.output_dir}/: all metrics in {CSV_NAME}, with intervals in {JSON_NAME}")
 
 

@@ -209,7 +209,7 @@ def test_without_a_data_path_models_of_synthetic_images_are_compared_with_their_
     assert reference.choose_data_path("mine", [demo]) == "mine"
 
 
-def test_an_evaluation_is_not_overwritten_and_its_plot_goes_with_it():
+def test_an_evaluation_is_not_overwritten_and_its_plot_goes_with_it(capsys):
     arguments = [str(write_pngs(Path("pngs"), 4)), "--data-path", "synthetic", "--metrics", "color"]
     evaluated(*arguments)
     before = Path("out", "evaluation.json").read_text()
@@ -219,6 +219,11 @@ def test_an_evaluation_is_not_overwritten_and_its_plot_goes_with_it():
     assert Path("out", "evaluation.json").read_text() == before
     evaluated(*arguments)
     assert not Path("out", "evaluation.png").exists()
+    Path("out", "evaluation.png").mkdir()
+    capsys.readouterr()
+    with pytest.raises(UserError, match=r"cannot write out/evaluation\.png"):
+        evaluated(*arguments)
+    assert "color" in capsys.readouterr().out  # the table
     with pytest.raises(UserError, match=r"cannot write out/evaluation\.json/x") as error:
         evaluate.main([*arguments, "--output-dir", "out/evaluation.json/x"])
     assert "--resume" not in str(error.value)
