@@ -36,6 +36,7 @@ from mindiffusion.runtime.terminal import command, progress_bar
 from mindiffusion.sampling import (
     Sampler,
     add_sampler_flags,
+    check_samples,
     chosen_sampler,
     draw,
     draw_together,
@@ -126,6 +127,7 @@ def write_grid(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
     steps = num_batches(len(mine), args.batch_size) * num_evaluations(model, args.sampler)
     with progress_bar(steps, "sampling: ", ranks.is_main) as bar:
         images = draw_together(ranks, model, args.sampler, args.num_samples, on_step=bar.update, **how(args))
+    check_samples(images, str(args.checkpoint), args.precision)
     ranks.from_main(lambda: save_grid(args.output, images, caption=caption(args, model)))
     return args.num_samples
 
@@ -145,6 +147,7 @@ def fill_folder(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
         with progress_bar(len(batches) * num_evaluations(model, args.sampler), "sampling: ", ranks.is_main) as bar:
             for start, size in batches:
                 images = draw(model, args.sampler, size, start, device=ranks.device, on_step=bar.update, **how(args))
+                check_samples(images, str(args.checkpoint), args.precision)
                 save_images(args.output, images, start)
     except Stopped as stopped:
         raise Stopped(

@@ -188,6 +188,16 @@ def draw_together(
     return torch.cat(ranks.all_gather(images))
 
 
+def check_samples(images: Tensor, name: str, precision: str) -> None:
+    """UserError, naming the model, if a pixel that ``draw`` has drawn in ``precision`` is no number."""
+    if not bool(images.isfinite().all()):
+        more = "" if precision == "fp32" else ", or take --precision fp32"
+        raise UserError(
+            f"the samples of {name} are not numbers (NaN or infinite) in {precision}: its run may have diverged. Name "
+            f"an earlier checkpoint, stage1.pt say{more}."
+        )
+
+
 def num_batches(count: int, batch_size: int) -> int:
     """Into how many batches ``draw`` splits ``count`` images."""
     return -(-count // batch_size)

@@ -19,9 +19,8 @@ from mindiffusion.evaluation.reference import DRAWN_ALIKE, TRAINED_ON, UNKNOWN, 
 from mindiffusion.evaluation.results import Result
 from mindiffusion.evaluation.settings import Settings, note, to_bytes
 from mindiffusion.evaluation.subjects import Subject
-from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.precision import set_backend_flags
-from mindiffusion.sampling import draw, num_evaluations
+from mindiffusion.sampling import check_samples, draw, num_evaluations
 
 Tick = Callable[[int], object]  # told how many images a network has just been asked about
 
@@ -79,8 +78,7 @@ def samples_of(settings: Settings, model: Model, name: str, tick: Tick) -> Tenso
         count = min(settings.batch_size, settings.n_samples - first)
         on_step = partial(tick, count)
         drawn = draw(model, settings.sampler, count, first, settings.seed, count, **how, on_step=on_step)
-        if not bool(drawn.isfinite().all()):
-            raise UserError(f"the samples of {name} are not numbers (NaN or infinite) in {settings.precision}.")
+        check_samples(drawn, name, settings.precision)
         images.append(to_bytes(drawn))
     set_backend_flags("fp32", settings.device)  # bf16 samples switch TF32 on; what is measured of them is fp32
     return torch.cat(images)

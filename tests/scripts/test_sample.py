@@ -135,6 +135,15 @@ def test_grey_networks_draw_and_others_are_refused_in_a_sentence(launch, tmp_pat
             launch("x", model=path)
 
 
+@pytest.mark.parametrize("output", ["grid.png", "folder"])
+def test_samples_that_are_no_numbers_are_refused_and_not_written(output, launch, tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save({name: 1e30 * value for name, value in NaiveUnet(3, 3, 8).state_dict().items()}, path)
+    with pytest.raises(UserError, match=r"samples of .*model\.pth are not numbers"):
+        launch(output, "-n", "2", model=path)
+    assert not list(tmp_path.rglob("*.png"))
+
+
 def test_a_size_that_the_model_was_not_trained_on_is_refused(launch, finished):
     run = "train_celeba_c_32"
     with pytest.raises(UserError, match="trained on 32x32 images"):
