@@ -14,6 +14,8 @@ from typing import Any
 
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.signals import Stopped
+from mindiffusion.runtime.terminal import command
 from mindiffusion.stages import Stage
 
 
@@ -109,7 +111,12 @@ def main(argv: list[str] | None = None) -> None:
     script = load_script(args.script)
     replace_constants(script, read_settings(script, args.set))
     sys.argv = [f"{args.script}.py", *argv[cut + 1 :]]
-    script.main()
+    try:
+        script.main()
+    except Stopped as stopped:  # it names the script alone, which would be another run
+        launched = command("python", "-m", "experiments.launch", *argv[:cut], "--")
+        text = str(stopped).replace(command("python", sys.argv[0]), launched)
+        raise Stopped(text, stopped.exit_code) from None
 
 
 if __name__ == "__main__":

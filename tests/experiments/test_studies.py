@@ -15,6 +15,8 @@ from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.results import Result, write_report
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.signals import Stopped
+from mindiffusion.runtime.terminal import command_to_resume
 from mindiffusion.sharing.evaluations import ALIKE
 
 SPECS = sorted((ROOT / "experiments" / "specs").glob("[a-z]*.py"))
@@ -36,6 +38,20 @@ def test_a_replaced_constant_reaches_what_is_computed_from_it(tmp_path, monkeypa
     assert config.constants == {"penalty_method": "proximal"}
     assert (config.stages[1].t_min, config.stages[2].name) == (0.5, "c")
     assert launch.load_script("train_celeba_cr_32").STAGES[0].lam == 5e-5  # the script itself is as it was
+
+
+def test_a_launched_run_that_is_stopped_names_the_command_that_goes_on(monkeypatch):
+    def train(*args, **more):
+        raise Stopped(f"Continue with: {command_to_resume(sys.argv)}", 143)
+
+    monkeypatch.setattr(sys, "argv", ["launch.py"])
+    monkeypatch.setattr("mindiffusion.training.loop.train", train)
+    words = ["train_celeba_c_32", "--set", "LR=1e-3"]
+    flags = ["--data-path", "synthetic", "--n-feat", "8", "--overwrite"]
+    with pytest.raises(Stopped) as stopped:
+        launch.main([*words, "--", *flags])
+    goes_on = " ".join(["python -m experiments.launch", *words, "--", *flags[:-1], "--resume"])
+    assert str(stopped.value) == f"Continue with: {goes_on}"
 
 
 @pytest.mark.parametrize(
