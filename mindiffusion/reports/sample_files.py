@@ -6,7 +6,7 @@ stands in samples.json: the numbers that are missing are those still to be drawn
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mindiffusion.runtime.files import (
     write_atomically,
     write_errors_explained,
 )
-from mindiffusion.runtime.locks import Timeout, hold
+from mindiffusion.runtime.locks import claim
 
 MOST, MOST_OF_GRID = 10**6, 4096  # images of a folder, whose names have six digits, and of a picture
 NUMBERED = "[0-9]" * 6 + ".png"  # what save_images writes, and so what --overwrite deletes
@@ -42,13 +42,7 @@ def claimed(output: Path, overwrite: bool = False) -> Iterator[None]:
     one has, if nothing can be written there, or if it is a picture that is there already, unless ``overwrite``."""
     folder, files = (output.parent, [output]) if is_grid(output) else (output, [])
     prepare_output(folder, files, overwrite)
-    with ExitStack() as stack:
-        with write_errors_explained(folder):
-            try:
-                stack.enter_context(hold(folder / f".{output.name}.lock", patience=0))
-            except Timeout:
-                advice = "wait for it, or choose another --output."
-                raise UserError(f"another sample.py is writing {output}: {advice}") from None
+    with claim(output, folder):
         yield
 
 

@@ -2,13 +2,29 @@
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import write_errors_explained
+
 POLL = 0.2  # seconds between two attempts
 UNKNOWN = {getattr(errno, name, None) for name in ("ENOSYS", "ENOLCK", "EOPNOTSUPP", "ENOTSUP")}
+
+
+@contextmanager
+def claim(output: Path, folder: Path) -> Iterator[None]:
+    """In the block no other process can claim ``output``: its lock lies in ``folder``. UserError if one has, or if
+    nothing can be written there."""
+    with ExitStack() as stack:
+        with write_errors_explained(folder):
+            try:
+                stack.enter_context(hold(folder / f".{output.name}.lock", patience=0))
+            except Timeout:
+                raise UserError(f"another sample.py is writing {output}: wait for it, or choose another.") from None
+        yield
 
 
 @contextmanager

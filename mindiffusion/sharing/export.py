@@ -12,7 +12,6 @@ A SparseNaiveUnet's channel_mask and channel_birth_stage are buffers, so they li
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from mindiffusion.checkpoints.weights import (
 from mindiffusion.config import identity_fields
 from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import sync, write_errors_explained
+from mindiffusion.runtime.locks import claim
 from mindiffusion.runtime.packages import require
 from mindiffusion.sharing.model_card import model_card
 
@@ -52,10 +52,13 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: boo
     about = describe(weights, raw) | {"stored": "float16" if half else "float32"}
     if half:
         net.half()
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f".{folder.name}.tmp")
     with write_errors_explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with claim(folder, folder.parent), write_errors_explained(folder):
+        shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
         try:
-            temporary.mkdir(parents=True)
+            temporary.mkdir()
             state = {name: value.contiguous() for name, value in net.state_dict().items()}
             (temporary / EXPORT_WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
             about["digest"] = weights_digest(state)
@@ -91,9 +94,11 @@ def _replaceable(folder: Path) -> bool:
 
 
 def _replace_folder(new: Path, folder: Path) -> None:
-    """A folder cannot be renamed over another that has files: move the old one aside first."""
+    """A folder cannot be renamed over another that has files: move the old one aside first. A kill in between leaves it
+    there until there is a new one."""
     old = new.with_suffix(".old")
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from mindiffusion.checkpoints.weights import build_network, read_weights, weight
 from mindiffusion.config import PLACES
 from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.locks import claim
 from mindiffusion.sharing.evaluations import DOUBT
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
@@ -166,6 +168,29 @@ def test_only_an_export_is_overwritten_and_only_when_asked(trained, tmp_path):
     with pytest.raises(UserError, match="replaces an export only"):
         sample(trained("train_celeba_32"), "--export", tmp_path / "model", "--overwrite")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+def test_what_a_killed_export_left_goes_with_the_next_and_nothing_before(trained, tmp_path, monkeypatch):
+    sample(trained("train_celeba_32"), "--export", tmp_path / "model")
+    again = (trained("train_celeba_c_32"), "--export", tmp_path / "model", "--overwrite")
+
+    def killed(self, target, rename=Path.rename):
+        if target == tmp_path / "model":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        patch.setattr("mindiffusion.sharing.export.shutil.rmtree", lambda *args, **more: None)  # a kill tidies nothing
+        with pytest.raises(KeyboardInterrupt):
+            sample(*again)
+    assert {path.name for path in tmp_path.iterdir()} == {".model.old", ".model.tmp"}
+    assert read_weights(tmp_path / ".model.old").checkpoint["config"]["variant"] == ""
+    with claim(tmp_path / "model", tmp_path), pytest.raises(UserError, match=r"another sample\.py is writing"):
+        sample(*again)
+    sample(*again)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert read_weights(tmp_path / "model").checkpoint["config"]["variant"] == "c"
 
 
 @pytest.mark.parametrize("damage", ["no config", "other format", "cut off", "empty"])
