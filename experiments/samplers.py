@@ -1,4 +1,4 @@
-"""python -m experiments.samplers pretrained/p_high_lr_32 pretrained/c_32 --data-path CELEBA --eval-images 8001-9000 \\
+"""python -m experiments.samplers pretrained/p_1m_32 pretrained/c_32 --data-path CELEBA --eval-images 8001-9000 \\
     --samplers "ddim eta=1" "dpm eta=0 spacing=lambda" "dpm eta=1 noise_above=0.3" --steps 10 20 50
 
 What does the sampler do? Networks x samplers x numbers of evaluations, all from the same noise, in samplers.csv: a row

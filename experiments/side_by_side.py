@@ -1,8 +1,8 @@
 """python -m experiments.side_by_side STUDY -o docs/grids.png: every cell of a study on the same noise, one row each.
-Or of trained models: python -m experiments.side_by_side pretrained/c_32 pretrained/p_high_lr_32 -o models.png
+Or of trained models: python -m experiments.side_by_side pretrained/c_32 pretrained/p_1m_32 -o models.png
 
-Column i of every row starts from the same noise, so that what differs down a column is the training. DDIM with eta 1,
-averaged weights. With --real the first row shows real images that were held out: look at them, but do not publish a
+Column i of every row starts from the same noise, so that what differs down a column is the training. Averaged
+weights, the sampler of pictures. With --real the first row shows real images that were held out: look at them, but do not publish a
 picture with them, as most data sets of faces do not allow it.
 """
 
