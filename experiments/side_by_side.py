@@ -2,8 +2,8 @@
 Or of trained models: python -m experiments.side_by_side pretrained/c_32 pretrained/p_1m_32 -o models.png
 
 Column i of every row starts from the same noise, so that what differs down a column is the training. Averaged
-weights, the sampler of pictures. With --real the first row shows real images that were held out: look at them, but do not publish a
-picture with them, as most data sets of faces do not allow it.
+weights, the sampler of pictures. With --real the first row shows real images that were held out: look at them, but do
+not publish a picture with them, as most data sets of faces do not allow it.
 """
 
 from pathlib import Path
