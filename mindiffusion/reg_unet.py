@@ -87,6 +87,8 @@ class RegNaiveUnet(NaiveUnet):
         """W_c *= max(0, 1 - threshold / ||W_c||_2), in place: the proximal operator of threshold * Group L1 (Parikh and
         Boyd 2014, section 6.5.4). With threshold = lr * lam, after the optimizer's step, it replaces the penalty in
         the loss; groups below the threshold become exact zeros, which Adam's rescaled penalty never gives."""
+        if threshold == 0:
+            return  # 0 / 0 would make a group of zeros no number
         found = self._norms_by_shape()
         flat = torch.cat([norms.flatten() for _, norms in found])
         # A group of zeros stays zeros: 1 - threshold / 0 = -inf, clamped to 0.

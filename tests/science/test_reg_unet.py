@@ -136,3 +136,12 @@ def test_a_compiled_penalty_follows_lambda_and_is_compiled_once():
         for lam in (0.0, LAM, 2 * LAM):
             net.set_lam(lam)
             assert torch.equal(compiled(), net.penalty())
+
+
+def test_a_threshold_of_zero_leaves_groups_of_zeros_as_they_are():
+    net = RegNaiveUnet(3, 3, 8, method="proximal")
+    with torch.no_grad():
+        net.out.weight[0].zero_()
+    before = net.out.weight.clone()
+    net.proximal_step(0.0)
+    assert torch.equal(net.out.weight, before)
