@@ -12,7 +12,9 @@ from typing import Any
 
 MOST = 200  # characters of one word or name
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls (ESC), bidi and other format characters, half characters
-MARKDOWN = re.compile(r"([\\`*\[\]()#+!|~$&:@>{}]|(?<!\w)_|_(?!\w))")
+MARKDOWN = re.compile(  # code, emphasis, links, cells, formulas; the end of a heading; addresses; letters by their name
+    r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|(?<!\S)#|:(?=//)|(?<=www)\.|&(?=#?\w+;)"
+)
 DEEPEST = 12  # levels of a value that ``plain_values`` follows; what this program writes has four
 
 
@@ -34,7 +36,7 @@ def for_html(text: object, most: int = MOST) -> str:
 
 def for_markdown(text: object, most: int = MOST) -> str:
     """``plain`` text that markdown shows as it is, within a line or a cell of a table: no tag, link or emphasis."""
-    return MARKDOWN.sub(r"\\\1", plain(text, most)).replace("<", "&lt;")
+    return MARKDOWN.sub(r"\\\g<0>", plain(text, most)).replace("<", "&lt;")
 
 
 def plain_values(value: Any, deep: int = DEEPEST) -> Any:

@@ -38,7 +38,7 @@ def model_card(weights: Weights, about: dict[str, Any], net: NaiveUnet, licence:
         known = f"other\nlicense_name: {known}"
     size = config.get("image_size", 32)
     kind = f"{type(net).__name__} with {parameters:,} parameters, n_feat {net.n_feat}"
-    words = for_markdown(licence) + "." if licence else SYNTHETIC_LICENCE if synthetic else LICENCE
+    words = f"Of the weights: {for_markdown(licence)}." if licence else SYNTHETIC_LICENCE if synthetic else LICENCE
     sections = [
         f"---\nlicense: {known}\ntags: [diffusion, ddpm]\n---\n\n# DDPM: {title}",
         f"A DDPM of {size}x{size} images, {title}. {kind}. The weights are {_weights_text(about['weights'])}.",

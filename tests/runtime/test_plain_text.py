@@ -41,8 +41,16 @@ def test_html_and_markdown_read_no_tag_in_it():
 
 
 def test_markdown_has_no_link_cell_or_emphasis_and_names_stay_readable():
-    assert for_markdown("[a](http://b) | `c` *d* _e_") == r"\[a\]\(http\://b\) \| \`c\` \*d\* \_e\_"
-    assert for_markdown("stage1_high_noise 2e-05") == "stage1_high_noise 2e-05"
+    assert for_markdown("[a](http://b) | `c` *d* __e__ &#35; # www.f") == (
+        r"\[a\](http\://b) \| \`c\` \*d\* \_\_e\_\_ \&#35; \# www\.f"
+    )
+
+
+@pytest.mark.parametrize(
+    "title", ["C: a timestep curriculum", "P + S (at 1:2)", "cat & dog, 80 % > C#!", "{stage1_high_noise} 2e-05 -1 @x"]
+)
+def test_markdown_shows_a_title_without_a_sign_that_needs_none(title):
+    assert for_markdown(title) == title
 
 
 def test_values_keep_their_form_and_what_is_no_plain_value_is_refused():
