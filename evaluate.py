@@ -38,7 +38,7 @@ from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import prepare_output, write_errors_explained
+from mindiffusion.runtime.files import check_output, prepare_output, write_errors_explained
 from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import resolve_precision, set_backend_flags
 from mindiffusion.runtime.terminal import progress_bar
@@ -105,6 +105,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Check everything, measure row by row, write, show."""
     args = parse_args(argv)
+    check_output(outputs := [args.output_dir / name for name in (*FILES, PLOT_NAME)], args.overwrite)
     read_env_file()
     subjects = find_subjects(args.subjects, args.names, (FLOOR,) if args.floor else (), args.raw_weights)
     size = choose_size(args.image_size, subjects)
@@ -134,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
                 "--floor needs real images outside the reference, and that is the whole folder: choose a part of it "
                 "with --eval-images, or leave --floor out (of make compare with FLOOR=)."
             )
-        prepare_output(args.output_dir, [args.output_dir / name for name in (*FILES, PLOT_NAME)], args.overwrite)
+        prepare_output(args.output_dir, outputs, args.overwrite)
         note_reference(real, args.places is not None, args.n_samples, args.n_loss_images)
         set_backend_flags("fp32", ranks.device)  # of all measures, not of the samples alone
         about = describe(settings, real)

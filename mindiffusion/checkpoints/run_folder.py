@@ -12,7 +12,7 @@ from mindiffusion.checkpoints.foreign import check_checkpoint
 from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import remove_files, remove_leftovers, write_atomically
+from mindiffusion.runtime.files import refuse_folders, remove_files, remove_leftovers, write_atomically
 from mindiffusion.runtime.locks import Timeout, hold
 
 # What a run writes, and so what --overwrite deletes: nothing else in the folders is touched.
@@ -93,14 +93,17 @@ def find_start(config: TrainConfig, restarted: bool = False) -> Found | None:
     with what it has done, or, if nothing of that is saved, as it was first told.
 
     UserError if an earlier run is there that neither --resume nor --overwrite speaks of, if that run's checkpoints are
-    gone, if ``--resume PATH`` cannot be loaded, or if a checkpoint says what no run can be told. Call it on rank 0
-    alone. Deletes nothing: see ``clear_run``.
+    gone, if a folder has the name of a run's file, if ``--resume PATH`` cannot be loaded, or if a checkpoint says what
+    no run can be told. Call it on rank 0 alone. Deletes nothing: see ``clear_run``.
     """
     if restarted and config.overwrite:
         raise UserError(
             "torchrun has restarted this job, and --overwrite would now delete what it has done. Launch it again with "
             "--resume instead of --overwrite."
         )
+    refuse_folders(_files_of_a_run(config))  # before --overwrite deletes anything
+    if config.tensorboard and (config.contents_dir / "tensorboard").is_file():
+        raise UserError(f"{config.contents_dir}/tensorboard is a file, and --tensorboard needs a folder: rename it.")
     grids = any(config.contents_dir.glob(GRID_PATTERN))
     path = Path(config.resume) if config.resume not in ("", RESUME_NEWEST) else None
     found = None
@@ -131,12 +134,12 @@ def find_start(config: TrainConfig, restarted: bool = False) -> Found | None:
 def clear_run(config: TrainConfig) -> None:
     """Delete what an earlier run wrote. Call it on rank 0 alone, when all is ready to start. UserError if that cannot
     be done."""
-    for folder, patterns in (
-        (config.contents_dir, CONTENTS_PATTERNS),
-        (config.checkpoints_dir, CHECKPOINT_PATTERNS),
-    ):
-        for pattern in patterns:
-            remove_files(folder.glob(pattern))
+    remove_files(_files_of_a_run(config))
+
+
+def _files_of_a_run(config: TrainConfig) -> list[Path]:
+    places = ((config.contents_dir, CONTENTS_PATTERNS), (config.checkpoints_dir, CHECKPOINT_PATTERNS))
+    return [path for folder, patterns in places for pattern in patterns for path in folder.glob(pattern)]
 
 
 def write_config(config: TrainConfig, data: dict[str, Any], extra: dict[str, Any]) -> None:

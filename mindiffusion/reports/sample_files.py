@@ -16,9 +16,10 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import (
     prepare_output,
     read_text,
+    refuse_folders,
+    remove_files,
     remove_leftovers,
     write_atomically,
-    write_errors_explained,
 )
 from mindiffusion.runtime.locks import claim
 
@@ -31,15 +32,14 @@ def is_grid(output: Path) -> bool:
     """Whether ``output`` is a picture, and not a folder. UserError if it is the name of neither."""
     if output.suffix not in ("", ".png"):
         raise UserError(f"--output is {output}; name a .png file for a grid, or a folder for single images.")
-    if output.suffix == ".png" and output.is_dir():
-        raise UserError(f"--output is {output}, a folder with the name of a grid: name another file, or rename it.")
     return output.suffix == ".png"
 
 
 @contextmanager
 def claimed(output: Path, overwrite: bool = False) -> Iterator[None]:
     """Make the folder that ``output`` is or lies in; in the block no other process can claim ``output``. UserError if
-    one has, if nothing can be written there, or if it is a picture that is there already, unless ``overwrite``."""
+    one has, if nothing can be written there, if it is a picture that is a folder, or one that is there already, unless
+    ``overwrite``."""
     folder, files = (output.parent, [output]) if is_grid(output) else (output, [])
     prepare_output(folder, files, overwrite)
     with claim(output, folder):
@@ -49,17 +49,17 @@ def claimed(output: Path, overwrite: bool = False) -> Iterator[None]:
 def prepare_folder(folder: Path, asked: dict[str, Any], count: int, overwrite: bool) -> list[int]:
     """Which of the images 0 .. ``count - 1`` of what is ``asked`` for are still to be drawn.
 
-    With ``overwrite`` all of them: images that are there are deleted. UserError, saying where they differ, if those
-    that are there are of something else.
+    With ``overwrite`` all of them: images that are there are deleted. UserError, before that, if a folder is in the way
+    or, saying where they differ, if the images are of something else.
     """
     remove_leftovers(folder)
     there = {path.name for path in folder.glob("*.png")}
     if there and not overwrite:
         _check_alike(folder, asked)
-    with write_errors_explained(folder):
-        for path in folder.glob(NUMBERED) if overwrite else ():
-            path.unlink()
-            there.discard(path.name)
+    mine = [*folder.glob(NUMBERED)] if overwrite else []
+    refuse_folders([folder / RECORD, *mine])
+    remove_files(mine)
+    there -= {path.name for path in mine}
     write_atomically(folder / RECORD, lambda temporary: temporary.write_text(json.dumps(asked, indent=2) + "\n"))
     return [number for number in range(count) if _name(number) not in there]
 

@@ -1,7 +1,6 @@
 """How a program begins and ends: --help as its docstring was written; mistakes and signals told in one paragraph."""
 
 import argparse
-import errno
 import json
 import os
 import sys
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from mindiffusion.runtime.errors import UserError, first_line, is_out_of_memory
+from mindiffusion.runtime.errors import UserError, first_line, is_out_of_memory, long_names_explained
 from mindiffusion.runtime.output import lasting_output
 from mindiffusion.runtime.packages import check_versions
 from mindiffusion.runtime.signals import Stopped, handled_by, stop_at_once
@@ -46,8 +45,9 @@ def run_script(main: Callable[[], None]) -> None:
     with lasting_output(), handled_by(stop_at_once):
         try:
             check_versions()
-            main()
-        except (UserError, RuntimeError, MemoryError, OSError) as error:
+            with long_names_explained():
+                main()
+        except (UserError, RuntimeError, MemoryError) as error:
             mistake = _mistake(error)
             if not mistake:
                 raise
@@ -61,9 +61,6 @@ def _mistake(error: Exception) -> UserError | None:
     """The error as something that a user can mend; None if it is none."""
     if isinstance(error, UserError):
         return error
-    if isinstance(error, OSError):  # of a name on the command line: it may be looked for in many places
-        advice = f"{error.filename}: {first_line(error)}. Name a path of shorter parts."
-        return UserError(advice) if error.errno == errno.ENAMETOOLONG else None
     return UserError(f"out of memory: {first_line(error)} {SMALLER}") if is_out_of_memory(error) else None
 
 

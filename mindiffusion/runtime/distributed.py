@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.errors import UserError, long_names_explained
 from mindiffusion.runtime.gpu import pick_device, probe
 from mindiffusion.runtime.precision import keep_compiled_code
 from mindiffusion.runtime.signals import Stopped, handled_by
@@ -61,7 +61,8 @@ class Ranks:
         outcome: list = [None, None]
         if self.is_main:
             try:
-                outcome[0] = work()
+                with long_names_explained():
+                    outcome[0] = work()
             except UserError as error:
                 if self.world_size == 1:
                     raise
@@ -90,7 +91,8 @@ class Ranks:
         """
         result, mistake = None, ""
         try:
-            result = work()
+            with long_names_explained():
+                result = work()
         except UserError as error:
             mistake = str(error)
         said = self.all_gather(mistake)
@@ -149,7 +151,8 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
         restarted = ranks.from_main(lambda: _count_attempt() > 1)
         device = ranks.run_on_all(lambda: _ready_device(device_name, local_rank))
         ranks.check_equal({"device": device.type}, "Give --device cpu, or leave the machines without a usable GPU out.")
-        yield replace(ranks, device=device, restarted=restarted)
+        with long_names_explained():
+            yield replace(ranks, device=device, restarted=restarted)
     except (UserError, Stopped):
         _leave_group()
         raise

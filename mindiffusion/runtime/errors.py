@@ -1,5 +1,9 @@
 """Mistakes that a user can mend, and what other errors say. How a program ends with them: command_line.py."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(ValueError):
     """Something outside the program is wrong: a flag, a path, a file. The message says what to do about it."""
@@ -10,6 +14,17 @@ def first_line(error: Exception) -> str:
     file."""
     text = getattr(error, "strerror", None) or str(error)
     return next(iter(text.strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def long_names_explained() -> Iterator[None]:
+    """Turn the refusal of a name too long for any file into a UserError: it may be looked for in many places."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise UserError(f"{error.filename}: {first_line(error)}. Name a path of shorter parts.") from error
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

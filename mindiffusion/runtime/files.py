@@ -49,13 +49,26 @@ def advice_when_unwritable(advice: str) -> Iterator[None]:
         raise CannotWrite(f"{error} {advice}") from error
 
 
-def prepare_output(path: Path, files: Iterable[Path], overwrite: bool) -> None:
-    """Make ``path``, a folder to write into, before the work begins. UserError if it cannot be written, or if one of
-    ``files`` is there already and ``overwrite`` is not given."""
+def refuse_folders(files: Iterable[Path]) -> None:
+    """UserError if a folder has the name of one of ``files``, which are to be written."""
+    for file in files:
+        if file.is_dir():
+            raise UserError(f"{file} is a folder, where a file is to be written: rename it, or write elsewhere.")
+
+
+def check_output(files: list[Path], overwrite: bool) -> None:
+    """UserError if one of ``files`` is a folder, or is there already and ``overwrite`` is not given."""
+    refuse_folders(files)
     if there := [] if overwrite else [str(file) for file in files if file.exists()]:
         are, them = ("are", "them") if len(there) > 1 else ("is", "it")
         names = ", ".join(there)
         raise UserError(f"{names} {are} there already: choose another place, or replace {them} with --overwrite.")
+
+
+def prepare_output(path: Path, files: list[Path], overwrite: bool) -> None:
+    """Make ``path``, a folder to write into, before the work begins. UserError as ``check_output``, or if it cannot be
+    written."""
+    check_output(files, overwrite)
     with write_errors_explained(path):
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()  # has no name: programs that start at once do not meet

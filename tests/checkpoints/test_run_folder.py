@@ -71,17 +71,23 @@ def test_a_restarted_job_that_had_saved_nothing_begins_where_it_was_told_to(conf
     assert find_start(config, restarted=True) == newest
 
 
-def test_a_folder_that_has_the_name_of_a_file_stays_and_stops_nothing(config, monkeypatch):
-    folders = {config.contents_dir / name for name in ("stage9_epoch1.png", "metrics.csv", ".x.tmp")}
-    folders.add(config.checkpoints_dir / "latest.pt")
-    for folder in folders:
-        folder.mkdir()
-    gone = [config.contents_dir / "config.json", config.checkpoints_dir / "previous.pt"]
-    for path in gone:
-        path.touch()
-    clear_run(config)
+@pytest.mark.parametrize("name", ["contents_c_32/metrics.csv", "checkpoints_c_32/latest.pt"])
+def test_a_folder_that_has_the_name_of_a_file_of_a_run_is_refused_and_one_that_is_no_leftover_stays(name, config):
+    folder = Path(config.output_dir) / name
+    for each in (folder, config.contents_dir / ".x.tmp"):
+        each.mkdir()
+    for options in ({"overwrite": True}, {"resume": RESUME_NEWEST}, {}):
+        with pytest.raises(UserError, match=rf"{name} is a folder, where a file is to be written: rename it"):
+            find_start(replace(config, **options))
+    folder.rmdir()
+    (config.contents_dir / "tensorboard").touch()
+    with pytest.raises(UserError, match="tensorboard is a file, and --tensorboard needs a folder"):
+        find_start(replace(config, tensorboard=True))
     remove_leftovers(config.contents_dir)
-    assert all(folder.is_dir() for folder in folders) and not any(path.exists() for path in gone)
+    assert (config.contents_dir / ".x.tmp").is_dir()
+
+
+def test_what_cannot_be_deleted_is_told(config, monkeypatch):
     for remove, name in ((clear_run, "metrics.csv.bad"), (lambda _: remove_leftovers(config.contents_dir), ".y.tmp")):
         (config.contents_dir / name).touch()
         with monkeypatch.context() as patch, pytest.raises(UserError, match=r"cannot write .*Read-only"):

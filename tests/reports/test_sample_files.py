@@ -17,7 +17,11 @@ def test_overwrite_deletes_numbered_samples_alone(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=r"holds images already, and no samples\.json"):
         prepare_folder(tmp_path, ASKED, 2, overwrite=False)
-    assert prepare_folder(tmp_path, ASKED, 2, overwrite=True) == [0, 1]
+    (tmp_path / "000002.png").mkdir()
+    with pytest.raises(UserError, match=r"000002\.png is a folder"):
+        prepare_folder(tmp_path, ASKED, 2, overwrite=True)
+    (tmp_path / "000002.png").rmdir()
+    assert (tmp_path / "000000.png").exists() and prepare_folder(tmp_path, ASKED, 2, overwrite=True) == [0, 1]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*mine, "samples.json"])
 
 
@@ -56,6 +60,6 @@ def test_a_folder_with_the_name_of_a_grid_is_refused_and_left_alone(tmp_path):
     folder = tmp_path / "samples.png"
     folder.mkdir()
     (folder / "000000.png").touch()
-    with pytest.raises(UserError, match="a folder with the name of a grid"), claimed(folder):
+    with pytest.raises(UserError, match=r"samples\.png is a folder"), claimed(folder):
         pass
     assert (folder / "000000.png").exists() and is_grid(tmp_path / "a.png") and not is_grid(tmp_path / "a")

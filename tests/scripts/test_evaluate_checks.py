@@ -209,21 +209,22 @@ def test_without_a_data_path_models_of_synthetic_images_are_compared_with_their_
     assert reference.choose_data_path("mine", [demo]) == "mine"
 
 
-def test_an_evaluation_is_not_overwritten_and_its_plot_goes_with_it(capsys):
+def test_an_evaluation_is_not_overwritten_and_its_plot_goes_with_it(capsys, monkeypatch):
     arguments = [str(write_pngs(Path("pngs"), 4)), "--data-path", "synthetic", "--metrics", "color"]
     evaluated(*arguments)
     before = Path("out", "evaluation.json").read_text()
     Path("out", "evaluation.png").write_bytes(b"old")
     with pytest.raises(UserError, match=r"\.json, out/evaluation\.png are there already.*them with --o"):
-        evaluate.main([*arguments, "--seed", "1", "--output-dir", "out"])
+        evaluate.main(["nowhere", "--output-dir", "out"])  # before anything is loaded
     assert Path("out", "evaluation.json").read_text() == before
     evaluated(*arguments)
     assert not Path("out", "evaluation.png").exists()
-    Path("out", "evaluation.png").mkdir()
-    capsys.readouterr()
-    with pytest.raises(UserError, match=r"cannot write out/evaluation\.png"):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"cannot write out/evaluation\.png"):
+        patch.setattr(evaluate, "note_reference", lambda *args: Path("out", "evaluation.png").mkdir())
         evaluated(*arguments)
-    assert "color" in capsys.readouterr().out  # the table
+    assert capsys.readouterr().out.count("color") == 3  # the table
+    with pytest.raises(UserError, match=r"out/evaluation\.png is a folder"):
+        evaluated("nowhere")
     with pytest.raises(UserError, match=r"cannot write out/evaluation\.json/x") as error:
         evaluate.main([*arguments, "--output-dir", "out/evaluation.json/x"])
     assert "--resume" not in str(error.value)

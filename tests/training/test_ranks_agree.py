@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+from pathlib import Path
 
 import faults
 import pytest
@@ -15,6 +16,8 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.training.machine import check_ranks_agree, checksum
 from mindiffusion.unet import NaiveUnet
+
+LONG = Path("n" * 256)  # no file system has such names
 
 
 def test_a_checksum_sees_one_bit_and_two_swapped_weights():
@@ -124,18 +127,28 @@ def miss_a_file(rank):
             raise UserError("a file is missing")
         return "found"
 
-    with process_group("cpu") as ranks:
+    def told(work):
         try:
-            ranks.run_on_all(work)
+            work()
         except UserError as error:
             print(error, flush=True)
-        print(ranks.run_on_all(lambda: rank), flush=True)
+
+    def everywhere():
+        with process_group("cpu") as ranks:
+            told(lambda: ranks.run_on_all(work))
+            print(ranks.run_on_all(lambda: rank), flush=True)
+            told(lambda: ranks.from_main(LONG.read_bytes))
+            told(lambda: ranks.run_on_all(LONG.read_bytes))
+            LONG.read_bytes()
+
+    told(everywhere)
 
 
-def test_a_mistake_of_one_rank_is_told_by_all(tmp_path):
+def test_a_mistake_of_one_rank_is_told_by_all_and_a_name_too_long_is_one(tmp_path):
     codes, logs = in_processes(miss_a_file, tmp_path)
     assert codes == [0, 0]
-    assert logs == [f"rank 1: a file is missing\n{rank}\n" for rank in range(2)]
+    long = f"{LONG}: File name too long. Name a path of shorter parts.\n"
+    assert logs == [f"rank 1: a file is missing\n{rank}\n{3 * long}" for rank in range(2)]
 
 
 def no_gpu_on_rank_1(rank):
