@@ -40,7 +40,8 @@ def on(graph: torch.fx.GraphModule, device: torch.device) -> torch.fx.GraphModul
 
 def forward_and_backward(losses: Losses) -> tuple[torch.fx.GraphModule, list[torch.Tensor]]:
     """A graph of both, and its inputs. PyTorch takes gradients of CUDA tensors only where there is a driver: so the
-    traced forward pass is moved to the CPU for its gradient, and the whole is moved back and decomposed."""
+    traced forward pass is moved to the CPU for its gradient, and the whole is moved back and decomposed. What divides
+    it knows the gradient that comes in by its name, ``tangents``."""
     named = dict([*losses.named_parameters(), *losses.named_buffers()])
     images = torch.empty(256, 3, 32, 32).to(memory_format=torch.channels_last)
     on_cpu = [*named.values(), images, torch.ones(256, dtype=torch.int64), images.clone()]
@@ -54,7 +55,7 @@ def forward_and_backward(losses: Losses) -> tuple[torch.fx.GraphModule, list[tor
             return list(torch.func.functional_call(losses, state, args[len(named) :]).values())
 
     joint = on(aot_export_joint_simple(on(make_fx(forward)(*on_gpu), CPU), on_cpu, trace_joint=True), GPU)
-    whole = make_fx(lambda ins, gradient: tree_leaves(joint(ins, gradient)), decomposition.select_decomp_table())
+    whole = make_fx(lambda primals, tangents: tree_leaves(joint(primals, tangents)), decomposition.select_decomp_table())
     return whole(on_gpu, [torch.empty((), device=GPU)]), [*on_gpu, torch.empty((), device=GPU)]
 
 
