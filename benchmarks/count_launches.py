@@ -55,7 +55,8 @@ def forward_and_backward(losses: Losses) -> tuple[torch.fx.GraphModule, list[tor
             return list(torch.func.functional_call(losses, state, args[len(named) :]).values())
 
     joint = on(aot_export_joint_simple(on(make_fx(forward)(*on_gpu), CPU), on_cpu, trace_joint=True), GPU)
-    whole = make_fx(lambda primals, tangents: tree_leaves(joint(primals, tangents)), decomposition.select_decomp_table())
+    table = decomposition.select_decomp_table()
+    whole = make_fx(lambda primals, tangents: tree_leaves(joint(primals, tangents)), table)
     return whole(on_gpu, [torch.empty((), device=GPU)]), [*on_gpu, torch.empty((), device=GPU)]
 
 
