@@ -5,8 +5,8 @@ and as evaluation.csv, evaluation.json and, where matplotlib is installed, evalu
 named as for sample.py: a run's folder, a checkpoint file, or an export. Samples are those that sample.py draws.
 For each row the table says whether the real images were held out of that model's training.
 
-Each row is written as soon as it is measured. Cost: a network is asked about n_samples x steps images, and about
-n_loss_images x 31 for loss and bpd: some minutes per model on 2 CPU cores at n_feat 32; it is told at the beginning.
+Each row is written as soon as it is measured. Cost: a network is asked about num_samples x steps images, and about
+num_loss_images x 31 for loss and bpd: some minutes per model on 2 CPU cores at n_feat 32; it is told at the beginning.
 The cheap question: --metrics swd color face_rate.
 """
 
@@ -48,7 +48,7 @@ from mindiffusion.unet import SIZE_MULTIPLE
 FLOOR = "real"  # the name of the row of real images
 FILES, PLOT_NAME = (CSV_NAME, JSON_NAME), "evaluation.png"
 AS_ASKED = (  # settings that have the names of their flags
-    *("crop", "sampler", "n_samples", "n_loss_images", "batch_size", "seed", "resamples"),
+    *("crop", "sampler", "num_samples", "num_loss_images", "batch_size", "seed", "resamples"),
     *("swd_normalization", "inception_weights"),
 )
 DATA_DEFAULT = "(default: what models of synthetic images were trained on, else CELEBA_PATH)"
@@ -66,8 +66,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--crop", choices=tuple(CROPS), default="square", help="of real images (default: square)")
     parser.add_argument("--skip-bad-images", action="store_true", help="leave out unreadable real images")
     parser.add_argument("--image-size", type=int, help="pixels per side (default: the model's, else 32)")
-    parser.add_argument("--n-samples", type=int, default=1000, help="images to draw or read (default: 1000)")
-    parser.add_argument("--n-loss-images", type=int, default=1000, help="real ones for loss and bpd (default: 1000)")
+    parser.add_argument("--num-samples", type=int, default=1000, help="images to draw or read (default: 1000)")
+    parser.add_argument("--num-loss-images", type=int, default=1000, help="real ones for loss and bpd (default: 1000)")
     parser.add_argument("--metrics", nargs="+", choices=NAMES, help="default: all that can be had")
     parser.add_argument("--raw-weights", action="store_true", help="the last weights, not their moving average")
     add_sampler_flags(parser, TO_MEASURE)
@@ -89,7 +89,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.names and len(args.names) != len(args.subjects):
         parser.error(f"--names has {len(args.names)} names for {len(args.subjects)} models and folders.")
-    for name, least in (("n_samples", 2), ("n_loss_images", 1), ("batch_size", 1), ("resamples", 0), ("seed", 0)):
+    for name, least in (("num_samples", 2), ("num_loss_images", 1), ("batch_size", 1), ("resamples", 0), ("seed", 0)):
         if getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least {least}.")
     if args.image_size is not None and (args.image_size < 1 or args.image_size % SIZE_MULTIPLE):
@@ -109,11 +109,11 @@ def main(argv: list[str] | None = None) -> None:
     read_env_file()
     subjects = find_subjects(args.subjects, args.names, (FLOOR,) if args.floor else (), args.raw_weights)
     size = choose_size(args.image_size, subjects)
-    subjects = read_folders(subjects, size, args.crop, args.n_samples)
+    subjects = read_folders(subjects, size, args.crop, args.num_samples)
     seen = [each.about.get("data") for each in subjects if each.weights]
     data_path = choose_data_path(args.data_path, seen)
-    real = load_real(data_path, size, args.crop, args.places, args.n_samples, seen, args.skip_bad_images)
-    counts = [args.n_samples if each.images is None else len(each.images) for each in subjects]
+    real = load_real(data_path, size, args.crop, args.places, args.num_samples, seen, args.skip_bad_images)
+    counts = [args.num_samples if each.images is None else len(each.images) for each in subjects]
     with process_group(args.device) as ranks:
         if ranks.world_size > 1:
             raise UserError("evaluate.py runs as one process: start it with plain python.")
@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
                 "with --eval-images, or leave --floor out (of make compare with FLOOR=)."
             )
         prepare_output(args.output_dir, outputs, args.overwrite)
-        note_reference(real, args.places is not None, args.n_samples, args.n_loss_images)
+        note_reference(real, args.places is not None, args.num_samples, args.num_loss_images)
         set_backend_flags("fp32", ranks.device)  # of all measures, not of the samples alone
         about = describe(settings, real)
         results: list[Result] = []
@@ -181,8 +181,8 @@ def describe(settings: Settings, real: RealImages) -> dict[str, Any]:
     return {
         **real.describe(),
         "metrics": list(settings.measures),
-        "n_samples": settings.n_samples,
-        "n_loss_images": min(settings.n_loss_images, len(real.images)),
+        "num_samples": settings.num_samples,
+        "num_loss_images": min(settings.num_loss_images, len(real.images)),
         "sampler": settings.sampler.describe(),
         "sample_precision": settings.precision,
         "sampling": vars(settings.sampler),

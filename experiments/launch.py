@@ -12,7 +12,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from mindiffusion.runtime.command_line import CommandLine, run_script
+from experiments.tables import ROOT
+from mindiffusion.runtime.command_line import CommandLine, did_you_mean, run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.signals import Stopped
 from mindiffusion.runtime.terminal import command
@@ -23,7 +24,10 @@ def load_script(name: str) -> ModuleType:
     """A training script, "train_celeba_c_32", as a fresh module, whose main is not called. UserError if it is none."""
     found = importlib.util.find_spec(name) if name.startswith("train_") else None
     if found is None or found.loader is None:
-        raise UserError(f"there is no training script {name}: name one without .py, from the repository's folder.")
+        near = did_you_mean(name, [path.stem for path in ROOT.glob("train_*.py")])
+        raise UserError(
+            f"there is no training script {name}: name one without .py, from the repository's folder.{near}"
+        )
     script = importlib.util.module_from_spec(found)
     found.loader.exec_module(script)
     return script

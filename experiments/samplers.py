@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--eval-images", metavar="A-B", help="the reference, held out of training, e.g. 8001-9000")
     parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS), help=f"default: {', '.join(SAMPLERS)}")
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 20, 50, 100], help="default: 10 20 50 100")
-    parser.add_argument("--n-samples", type=int, default=500, help="default: 500")
+    parser.add_argument("--num-samples", type=int, default=500, help="default: 500")
     parser.add_argument("--batch-size", type=int, default=250, help="default: 250")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: fp32")
@@ -95,20 +95,20 @@ def _value(text: str) -> object:
 def measure_all(args: argparse.Namespace, samplers: dict[str, list[Sampler]], table: Path) -> None:
     """A row of the table for each setting that it does not have."""
     size, real = 0, torch.empty(0)
-    facts = (args.n_samples, args.seed, args.precision, args.eval_images or "all")
+    facts = (args.num_samples, args.seed, args.precision, args.eval_images or "all")
     for name, path in zip(args.names, args.networks, strict=True):
         network = load_network(path, args.precision, args.compile)
         if network.model.image_size != size:
             size = network.model.image_size
-            images = real_images(args.data_path, args.eval_images, size, args.n_samples)
+            images = real_images(args.data_path, args.eval_images, size, args.num_samples)
             real = images.images
             if images.num_others > 1:
-                measure(table, (REAL, "", "", 0, *facts), real, partial(images.floor, args.n_samples))
+                measure(table, (REAL, "", "", 0, *facts), real, partial(images.floor, args.num_samples))
         for text, each in samplers.items():
             for sampler in each[:1] if text.startswith("ddpm") else each:
                 evaluations = num_evaluations(network.model, sampler)
                 names = (name, weights_digest(network.model.weights.state)[:12], text, evaluations, *facts)
-                draw = partial(network.draw, sampler, args.n_samples, args.seed, batch_size=args.batch_size)
+                draw = partial(network.draw, sampler, args.num_samples, args.seed, batch_size=args.batch_size)
                 measure(table, names, real, draw)
         torch._dynamo.reset()  # it keeps 8 variants of one piece of code, and runs the ninth uncompiled
 

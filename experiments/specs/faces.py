@@ -35,7 +35,7 @@ STUDY = Study(
     ),
     # The sampler of the tables that are there; evaluate.py's own is another by now.
     evaluate=(
-        *("--n-samples", "1000", "--sampler", "ddim", "--eta", "1", "--steps", "100"),
+        *("--num-samples", "1000", "--sampler", "ddim", "--eta", "1", "--steps", "100"),
         *("--precision", "bf16", "--compile"),
     ),
 )

@@ -20,5 +20,5 @@ STUDY = Study(
     images=640_000,
     train_images="1-8000",
     eval_images="8001-9000",
-    evaluate=("--n-samples", "1000"),
+    evaluate=("--num-samples", "1000"),
 )

@@ -27,8 +27,8 @@ Tick = Callable[[int], object]  # told how many images a network has just been a
 
 def questions(settings: Settings, model: Model, reference: int) -> int:
     """How many images the network will be asked about: what the time of a row depends on."""
-    drawn = settings.n_samples * num_evaluations(model, settings.sampler)
-    asked = min(settings.n_loss_images, reference) * len(timestep_strata(model.n_T))
+    drawn = settings.num_samples * num_evaluations(model, settings.sampler)
+    asked = min(settings.num_loss_images, reference) * len(timestep_strata(model.n_T))
     return drawn * bool(wanted(settings, SAMPLES)) + asked * bool(wanted(settings, NETWORK))
 
 
@@ -55,7 +55,7 @@ def measure_model(settings: Settings, subject: Subject, real: RealImages, tick: 
     for measure in wanted(settings, NETWORK):
         process = DDPM(model.net, model.betas, model.n_T).to(settings.device)
         process.eps_model.register_forward_hook(lambda module, inputs, output: tick(len(output)))
-        values, about["terms"] = measure.row(process, real.images[: settings.n_loss_images], settings)
+        values, about["terms"] = measure.row(process, real.images[: settings.num_loss_images], settings)
         row |= values
     return _result(subject.name, row, about)
 
@@ -74,8 +74,8 @@ def samples_of(settings: Settings, model: Model, name: str, tick: Tick) -> Tenso
     model = replace(model, image_size=settings.image_size)
     how = {"device": settings.device, "precision": settings.precision, "compiled": settings.compiled}
     images = []
-    for first in range(0, settings.n_samples, settings.batch_size):
-        count = min(settings.batch_size, settings.n_samples - first)
+    for first in range(0, settings.num_samples, settings.batch_size):
+        count = min(settings.batch_size, settings.num_samples - first)
         on_step = partial(tick, count)
         drawn = draw(model, settings.sampler, count, first, settings.seed, count, **how, on_step=on_step)
         check_samples(drawn, name, settings.precision)
@@ -87,8 +87,8 @@ def samples_of(settings: Settings, model: Model, name: str, tick: Tick) -> Tenso
 def measure_folder(settings: Settings, subject: Subject, real: RealImages) -> Result:
     """The row of a folder of images, which has no loss and no bound."""
     count, size = len(subject.images), settings.image_size
-    if count < settings.n_samples:
-        note(f"{subject.name} has {count:,} images, not {settings.n_samples:,}: compare it with rows of as many.")
+    if count < settings.num_samples:
+        note(f"{subject.name} has {count:,} images, not {settings.num_samples:,}: compare it with rows of as many.")
     if subject.resized:
         note(f"{subject.resized:,} of {count:,} images of {subject.name} are not {size}x{size}: cropped and resized.")
     about = {"kind": "folder", "path": subject.path.resolve().name, "samples": count, "resized": subject.resized}
@@ -98,7 +98,7 @@ def measure_folder(settings: Settings, subject: Subject, real: RealImages) -> Re
 
 def measure_floor(settings: Settings, name: str, real: RealImages) -> Result:
     """The row that perfect samples would get: real images that are not the reference."""
-    images = real.floor(settings.n_samples)
+    images = real.floor(settings.num_samples)
     return _result(name, sample_row(images, real.images, settings), {"kind": "real", "samples": len(images)})
 
 

@@ -106,20 +106,20 @@ def image_hash(images: Tensor) -> str:
     return digest.hexdigest()
 
 
-def note_reference(real: RealImages, chosen: bool, n_samples: int, n_loss_images: int) -> None:
+def note_reference(real: RealImages, chosen: bool, num_samples: int, num_loss_images: int) -> None:
     """Say which images are compared with, and where there are fewer than asked for: few are less sure. ``chosen``: by
     --eval-images."""
     there, about = len(real.images), real.describe()
     most = f"the first {MOST_REAL:,} not trained on; --eval-images chooses others"
     which = f" ({most})" if there == MOST_REAL and real.files and not chosen else ""
     note(f"the reference is {there:,} real images: {about['eval_images']} of {about['data']}{which}.")
-    if there < n_samples:
+    if there < num_samples:
         note(
-            f"there are {there:,} reference images for {n_samples:,} samples, and swd takes as many of both: it is "
-            f"larger and less sure than with {n_samples:,}. Compare only tables of equal numbers."
+            f"there are {there:,} reference images for {num_samples:,} samples, and swd takes as many of both: it is "
+            f"larger and less sure than with {num_samples:,}. Compare only tables of equal numbers."
         )
-    if there < n_loss_images:
-        note(f"loss and bpd are over {there:,} images, not over the {n_loss_images:,} of --n-loss-images.")
+    if there < num_loss_images:
+        note(f"loss and bpd are over {there:,} images, not over the {num_loss_images:,} of --num-loss-images.")
 
 
 def verdict(data: dict[str, Any] | None, real: RealImages) -> tuple[str, str]:

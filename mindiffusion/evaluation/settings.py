@@ -25,8 +25,8 @@ class Settings:
     image_size: int = 32
     crop: str = "square"
     sampler: Sampler = field(default_factory=Sampler)
-    n_samples: int = 1000
-    n_loss_images: int = 1000
+    num_samples: int = 1000
+    num_loss_images: int = 1000
     fewest: int = 1000
     batch_size: int = 250
     seed: int = 0

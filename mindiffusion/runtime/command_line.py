@@ -3,10 +3,13 @@
 import argparse
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
 from typing import NoReturn
 
 from mindiffusion.runtime.errors import UserError, first_line, is_out_of_memory, long_names_explained
@@ -16,6 +19,7 @@ from mindiffusion.runtime.signals import Stopped, handled_by, stop_at_once
 from mindiffusion.runtime.terminal import error_text
 
 USER_ERROR_EXIT_CODE = 2
+MISTYPED = re.compile(r"unrecognized arguments:.*?\s(--[\w-]+)|invalid choice: '([^']*)'")  # what argparse says
 SMALLER = "Do less at a time: --batch-size of sample.py and evaluate.py, --micro-batch-size or --n-feat of training."
 
 
@@ -28,9 +32,18 @@ class CommandLine(argparse.ArgumentParser):
         super().__init__(description=doc, formatter_class=kind, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Say it, name --help, exit with code 2."""
+        """Say it, with the flag or choice that was meant; name --help, exit with code 2."""
         line = message if message.endswith(".") else f"{message}."
+        if wrong := MISTYPED.search(message):
+            choices = [str(choice) for action in self._actions for choice in action.choices or ()]
+            line += did_you_mean(wrong[1], self._option_string_actions) if wrong[1] else did_you_mean(wrong[2], choices)
         self.exit(USER_ERROR_EXIT_CODE, error_text(UserError(f"{line} See {self.prog} --help."), sys.stderr) + "\n")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question that names the one of ``known`` that is nearest to ``word``; empty if none is near."""
+    near = get_close_matches(word, known, 1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def run_script(main: Callable[[], None]) -> None:
@@ -60,8 +73,17 @@ def run_script(main: Callable[[], None]) -> None:
 def _mistake(error: Exception) -> UserError | None:
     """The error as something that a user can mend; None if it is none."""
     if isinstance(error, UserError):
-        return error
+        return UserError(f"{error}{_file_meant(str(error))}")
     return UserError(f"out of memory: {first_line(error)} {SMALLER}") if is_out_of_memory(error) else None
+
+
+def _file_meant(message: str) -> str:
+    """A question that names the neighbour of a file on the command line which a message is about, and which is not
+    there."""
+    for path in (Path(re.sub(r"^--[\w-]+=", "", word)) for word in sys.argv[1:]):
+        if message.removeprefix("The data path ").startswith(f"{path} ") and not os.path.exists(path):
+            return did_you_mean(path.name, [each.name for each in path.parent.glob("*")])
+    return ""
 
 
 def _end(text: str, exit_code: int) -> NoReturn:

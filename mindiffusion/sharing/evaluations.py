@@ -23,7 +23,8 @@ from mindiffusion.runtime.plain_text import plain, plain_values
 REAL = "real"  # the kind of a row of real images
 ABSENT = "not evaluated"
 DOUBT = "not known whether measured on these weights"
-ALIKE = ("n_samples", "n_loss_images", "sampler", "reference_hash", "seed")  # settings that numbers depend on
+ALIKE = ("num_samples", "num_loss_images", "sampler", "reference_hash", "seed")  # settings that numbers depend on
+OLD_NAMES = {"n_samples": "num_samples", "n_loss_images": "num_loss_images"}  # of settings, in files of before
 LARGEST = 1e30  # of any measure; more cannot be rounded for a table
 
 
@@ -50,7 +51,8 @@ def read_evaluation(path: Path) -> list[Result]:
     """The rows of an evaluation.json. UserError if it is none."""
     try:
         content = plain_values(json.loads(read_text(path)))
-        return [_result(row, path, dict(content["settings"])) for row in content["results"]]
+        settings = {OLD_NAMES.get(name, name): value for name, value in dict(content["settings"]).items()}
+        return [_result(row, path, settings) for row in content["results"]]
     except (OSError, ArithmeticError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
         raise UserError(f"{path} is no evaluation: {plain(reason)}. Name what evaluate.py wrote.") from error

@@ -28,7 +28,7 @@ def options(study, cache, tmp_path):
     """Flags of samplers for 8 samples against the last 8 of 24 images."""
     data = ["--data-path", str(write_pngs(tmp_path / "faces")), "--eval-images", "17-24"]
     latest = next(study.glob("runs/C/seed0/checkpoints_*/latest.pt"))
-    return [str(latest), *data, "--n-samples", "8", "-o", str(tmp_path / "out")]
+    return [str(latest), *data, "--num-samples", "8", "-o", str(tmp_path / "out")]
 
 
 def test_samplers_measures_each_setting_once_on_the_same_noise_and_goes_on_after_a_stop(options, tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ STUDY = Study(
     train_images="1-16",
     eval_images="17-24",
     flags=("--n-feat", "8", "--global-batch-size", "8", "--lr", "2e-3", "--num-samples", "0", "--device", "cpu"),
-    evaluate=("--metrics", "color", "loss", "--n-samples", "4", "--n-loss-images", "4", "--steps", "2"),
+    evaluate=("--metrics", "color", "loss", "--num-samples", "4", "--num-loss-images", "4", "--steps", "2"),
 )
 """
 

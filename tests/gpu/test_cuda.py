@@ -127,8 +127,19 @@ def test_what_is_drawn_and_measured_of_a_run_is_finite_in_every_precision(tmp_pa
     run = str(checkpoints(name, tmp_path))
     for precision in PRECISIONS:
         drawn = ["sample.py", run, "-o", str(tmp_path / f"{precision}.png"), "-n", "8", "--steps", "4"]
-        shown = ["evaluate.py", run, "--data-path", "synthetic", "--n-samples", "8", "--steps", "4", "--resamples", "0"]
-        shown += ["--n-loss-images", "4", "--metrics", "swd", "loss", "bpd", "--no-plots"]
+        shown = [
+            "evaluate.py",
+            run,
+            "--data-path",
+            "synthetic",
+            "--num-samples",
+            "8",
+            "--steps",
+            "4",
+            "--resamples",
+            "0",
+        ]
+        shown += ["--num-loss-images", "4", "--metrics", "swd", "loss", "bpd", "--no-plots"]
         shown += ["--output-dir", str(tmp_path / precision)]
         for words in (drawn, shown):
             command = [sys.executable, *words, "--device", DEVICE, "--precision", precision]

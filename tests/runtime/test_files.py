@@ -15,7 +15,6 @@ from mindiffusion.checkpoints.weights import read_weights
 from mindiffusion.reports.row_file import read_metrics
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime import files
-from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.env_file import no_images_named, read_env_file
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import open_regular, read_text
@@ -97,23 +96,3 @@ def test_a_dotenv_is_found_from_the_script_upwards_and_the_message_names_the_pla
     (here / ".env").write_text("CELEBA_PATH=near\n")
     read_env_file()
     assert os.environ["CELEBA_PATH"] == "near"
-
-
-def test_a_name_too_long_for_any_file_is_one_line_and_other_refusals_of_the_system_are_not(tmp_path, capsys):
-    path = tmp_path / ("n" * 256)
-    with pytest.raises(SystemExit) as end:
-        run_script(path.read_bytes)
-    assert end.value.code == 2
-    assert capsys.readouterr().err == f"error: {path}: File name too long. Name a path of shorter parts.\n"
-    with pytest.raises(FileNotFoundError):
-        run_script((tmp_path / "none").read_bytes)
-
-
-def test_a_mistake_on_the_command_line_is_one_line(capsys):
-    parser = CommandLine("what it does")
-    parser.add_argument("--lr", type=float)
-    with pytest.raises(SystemExit) as end:
-        parser.parse_args(["--lr", "fast"])
-    said = capsys.readouterr().err
-    assert end.value.code == 2 and said.count("\n") == 1
-    assert said.startswith("error: argument --lr: invalid float value: 'fast'. See ") and said.endswith("--help.\n")

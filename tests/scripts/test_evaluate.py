@@ -20,7 +20,7 @@ from mindiffusion.runtime.packages import installed
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 FAST = [
-    *("--n-samples", "16", "--n-loss-images", "8", "--steps", "4", "--resamples", "10"),
+    *("--num-samples", "16", "--num-loss-images", "8", "--steps", "4", "--resamples", "10"),
     *("--batch-size", "8", "--device", "cpu", "--no-plots", "--overwrite"),
 ]
 
@@ -55,7 +55,7 @@ def test_a_checkpoint_gets_every_metric_that_needs_no_pretrained_network(run, ca
 def test_the_json_tells_what_must_be_known_to_compare(run):
     _, report = evaluated(run, "--data-path", "synthetic", "--metrics", "swd", "loss", "bpd")
     settings, (result,) = report["settings"], report["results"]
-    for name in ("data", "reference_hash", "reference_images", "crop", "resize", "image_size", "n_samples", "seed"):
+    for name in ("data", "reference_hash", "reference_images", "crop", "resize", "image_size", "num_samples", "seed"):
         assert settings[name] not in (None, "")
     assert settings["inception"] is None
     assert (result["name"], result["kind"], result["samples"]) == ("control", "model", 16)

@@ -45,7 +45,7 @@ def checkpoint(name: str | Path, averaged: bool = True) -> Path:
 
 def evaluated(*arguments: object) -> dict:
     """Run evaluate.py with little to do; the content of its JSON."""
-    few = ["--n-samples", "4", "--n-loss-images", "2", "--device", "cpu", "--no-plots", "--overwrite"]
+    few = ["--num-samples", "4", "--num-loss-images", "2", "--device", "cpu", "--no-plots", "--overwrite"]
     evaluate.main([*map(str, arguments), "--resamples", "0", *few, "--output-dir", "out"])
     return json.loads(Path("out", "evaluation.json").read_text())
 
@@ -116,7 +116,7 @@ def test_samples_that_are_no_numbers_are_refused(monkeypatch):
     monkeypatch.setattr(measure, "draw", lambda *args, **more: torch.full((4, 3, 32, 32), torch.nan))
     model = measure.model_of(read_weights(checkpoint("a.pt")))
     with pytest.raises(UserError, match=r"samples of .* are not numbers"):
-        measure.samples_of(Settings(("swd",), n_samples=4), model, "a", lambda images: None)
+        measure.samples_of(Settings(("swd",), num_samples=4), model, "a", lambda images: None)
 
 
 def test_nothing_that_is_written_names_a_place_of_this_machine(quick, tmp_path):
@@ -133,7 +133,7 @@ def test_nothing_that_is_written_names_a_place_of_this_machine(quick, tmp_path):
 def test_images_of_another_size_are_counted_and_rows_say_their_own_number(quick, capsys):
     faces = write_pngs(Path("faces"), 3)
     Image.new("RGB", (20, 300)).save(faces / "narrow.png")
-    (row,) = evaluated(faces, "--data-path", "synthetic", "--metrics", "color", "--n-samples", "9")["results"]
+    (row,) = evaluated(faces, "--data-path", "synthetic", "--metrics", "color", "--num-samples", "9")["results"]
     assert (row["samples"], row["resized"]) == (4, 1)
     said = capsys.readouterr()
     assert "1 of 4 images of faces are not 32x32" in said.err and "DDIM" not in said.out
@@ -160,7 +160,7 @@ def test_the_reference_is_capped_unless_it_is_chosen(monkeypatch, capsys):
         ("a.pt a.pt", "same name"),
         ("a.pt --names a b", "2 names for 1"),
         ("faces --metrics color --floor --names real", "same name"),
-        ("a.pt --n-samples 1", "--n-samples is 1; it must be at least 2"),
+        ("a.pt --num-samples 1", "--num-samples is 1; it must be at least 2"),
         ("faces --data-path faces --eval-images 3-30", "has 4 images"),
         ("faces --data-path faces --metrics color --floor", "--floor needs real images"),
         ("faces --data-path", "no path to the real images"),

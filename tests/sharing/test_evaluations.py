@@ -103,12 +103,12 @@ def test_the_newest_of_several_counts_and_other_settings_are_said(tmp_path):
     (c, digest), (cs, other) = train(tmp_path, "c", 1), train(tmp_path, "cs", 2)
     evaluated(tmp_path / "evaluation_old", [row("C", 1, weights_digest=digest), row("CS", 2, weights_digest=other)])
     os.utime(tmp_path / "evaluation_old" / "evaluation.json", (1, 1))
-    evaluated(tmp_path / "evaluation", [row("C", 3, weights_digest=digest)], n_samples=500)
+    evaluated(tmp_path / "evaluation", [row("C", 3, weights_digest=digest)], num_samples=500)
     page = page_of(tmp_path, c, cs)
     assert cells(page, "swd") == {"C": "3±6", "CS": "2±6"} and "not measured alike" not in page
-    evaluated(tmp_path / "evaluation", [row("CS", 3, weights_digest=other)], n_samples=500)
+    evaluated(tmp_path / "evaluation", [row("CS", 3, weights_digest=other)], num_samples=500)
     evaluated(tmp_path / "evaluation_old", [row("C", 1, weights_digest=digest)], n_samples=1000)
-    assert "The runs were not measured alike: n_samples is 1000, 500." in page_of(tmp_path, c, cs)
+    assert "The runs were not measured alike: num_samples is 1000, 500." in page_of(tmp_path, c, cs)
 
 
 def test_numbers_come_with_their_sampler_and_another_scaling_does_not_pass_for_the_usual_one(tmp_path):

@@ -87,7 +87,7 @@ def whole(tmp_path_factory):
     launch(NAME, folder, "--num-samples", "2", "--sample-steps", "2")
     metrics = {"swd": {"value": 188.0, "low": 182.0, "high": 194.0}, "bpd": {"value": 5.1, "low": None}}
     row = {"name": "CS", "kind": "model", "reference": "held out", "step": 15, "metrics": metrics}
-    settings = {"n_samples": 500, "sampler": "DDIM", "seed": 0}
+    settings = {"num_samples": 500, "sampler": "DDIM", "seed": 0}
     text = json.dumps({"settings": settings, "results": [{**row, "weights_digest": "0"}, {**row, "kind": "real"}]})
     (contents(NAME, folder) / "evaluation.json").write_text(text)
     return folder
