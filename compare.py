@@ -8,13 +8,14 @@ page needs no network and no server: open the file.
 import argparse
 from pathlib import Path
 
+from mindiffusion.config import flags_of_evaluation
 from mindiffusion.evaluation.results import JSON_NAME
 from mindiffusion.reports.row_file import recovery_table
 from mindiffusion.reports.run_record import find_contents, read_record
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import prepare_output, read_errors_explained, write_atomically
-from mindiffusion.runtime.terminal import command
+from mindiffusion.runtime.terminal import command_of
 from mindiffusion.sharing.compare_page import build_page, titles
 from mindiffusion.sharing.evaluations import find_evaluations
 from mindiffusion.sharing.page_pictures import picture_section
@@ -59,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     if evaluations:
         print(f"with the evaluation of {', '.join(map(str, evaluations))}")
     else:
-        how = command("python", "evaluate.py", *(record.checkpoints_dir for record in records))
+        models = (record.checkpoints_dir for record in records)
+        how = command_of("evaluate.py", *models, *flags_of_evaluation(records[0].config))
         print(f"without an evaluation table: there is none beside the runs. To make one: {how}")
 
 

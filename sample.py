@@ -32,7 +32,7 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import resolve_precision
 from mindiffusion.runtime.signals import Stopped
-from mindiffusion.runtime.terminal import command, progress_bar
+from mindiffusion.runtime.terminal import command_of, progress_bar
 from mindiffusion.sampling import (
     Sampler,
     add_sampler_flags,
@@ -104,7 +104,7 @@ def main() -> None:
     if args.export:
         weights = read_weights(args.checkpoint, raw=args.raw_weights)
         export(weights, args.export, args.raw_weights, args.overwrite, args.half, args.licence)
-        next_one = command("python", "sample.py", args.export)
+        next_one = command_of("sample.py", args.export)
         print(f"model, configuration and model card in {args.export}/: sample with {next_one}")
         return
     with process_group(args.device) as ranks, ExitStack() as claim:

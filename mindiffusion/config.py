@@ -21,6 +21,7 @@ from mindiffusion.stages import Stage
 from mindiffusion.unet import NORM_GROUPS, SIZE_MULTIPLE
 
 RESUME_NEWEST = "newest"
+OF_EVALUATION = ("data_path", "crop", "skip_bad_images")  # flags that evaluate.py needs as a run had them
 PLACES = ("data_path", "output_dir", "resume", "init_from")  # stay in a run's own config.json, and nowhere else
 
 # --demo: the synthetic two-feature data and a schedule that 2 CPU cores finish in about 4 minutes. Flags still win.
@@ -250,6 +251,16 @@ def _title(doc: str) -> str:
 
 
 SWITCH = {"True": "on", "False": "off"}
+
+
+def flags_of_evaluation(config: dict[str, Any]) -> list[str]:
+    """What evaluate.py is told beside the models of a run of this configuration. It knows by itself which images the
+    run has held out."""
+    flags, defaults = [], TrainConfig.defaults()
+    for name in OF_EVALUATION:
+        if (value := config.get(name, defaults[name])) != defaults[name]:
+            flags += [_flag_name(name)] if value is True else [_flag_name(name), value]
+    return flags
 
 
 def _build_parser(doc: str, stages: list[Stage]) -> argparse.ArgumentParser:

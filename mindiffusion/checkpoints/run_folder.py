@@ -1,6 +1,7 @@
 """The folders of a run: who may write there, and what is found there to continue."""
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +15,7 @@ from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import refuse_folders, remove_files, remove_leftovers, write_atomically
 from mindiffusion.runtime.locks import Timeout, hold
+from mindiffusion.runtime.terminal import BOLD, fit, paint
 
 # What a run writes, and so what --overwrite deletes: nothing else in the folders is touched.
 GRID_PATTERN = "stage[0-9]*_epoch[0-9]*.png"
@@ -115,7 +117,7 @@ def find_start(config: TrainConfig, restarted: bool = False) -> Found | None:
                 "Restore the checkpoints, start anew with --overwrite, or choose another --output-dir."
             )
         if not found and not path:
-            print(f"nothing to resume in {config.checkpoints_dir}: a new run begins there.", flush=True)
+            _say_nothing_to_resume(config)
     else:
         here = path and path.parent.resolve() == config.checkpoints_dir.resolve()
         traces = grids or (config.contents_dir / "metrics.csv").exists() or checkpoints_in(config.checkpoints_dir)
@@ -129,6 +131,16 @@ def find_start(config: TrainConfig, restarted: bool = False) -> Found | None:
     if found:
         check_checkpoint(found.path, found.content)
     return found
+
+
+def _say_nothing_to_resume(config: TrainConfig) -> None:
+    """A new run is what a restarted job wants, and what somebody who has mistyped a folder does not."""
+    here, name = Path(config.output_dir), config.checkpoints_dir.name
+    places = [found for home in (Path(), here, here.parent) for found in (home / name, *home.glob(f"*/{name}"))]
+    runs = dict.fromkeys(str(found.resolve().parent) for found in places if checkpoints_in(found))
+    near = f" Runs of this script are in {', '.join(runs)}: name one with --output-dir." if runs else ""
+    text = f"NOTHING TO RESUME: {config.checkpoints_dir} holds no checkpoint. A NEW run begins there.{near}"
+    print(paint(fit(text, sys.stdout), BOLD, sys.stdout), flush=True)
 
 
 def clear_run(config: TrainConfig) -> None:

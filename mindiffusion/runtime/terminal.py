@@ -7,6 +7,7 @@ import sys
 import textwrap
 from argparse import ArgumentParser
 from functools import cache
+from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -55,6 +56,11 @@ def warn(text: str) -> None:
 def command(*words: object) -> str:
     """A command that can be copied: a path with a space in it is quoted."""
     return shlex.join(map(str, words))
+
+
+def command_of(program: str, *words: object) -> str:
+    """The command that starts a program of the folder from which this one was started, and by the same path."""
+    return command("python", Path(sys.argv[0]).parent / program, *words)
 
 
 def command_to_resume(argv: list[str]) -> str:

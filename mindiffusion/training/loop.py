@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mindiffusion.checkpoints.run_folder import opened_run
-from mindiffusion.config import TrainConfig
+from mindiffusion.config import TrainConfig, flags_of_evaluation
 from mindiffusion.data.images import count_images, device_images, get_batch, load_images
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
@@ -16,7 +16,7 @@ from mindiffusion.runtime.files import advice_when_unwritable
 from mindiffusion.runtime.precision import set_backend_flags
 from mindiffusion.runtime.rng import derive_seed, make_generator
 from mindiffusion.runtime.signals import StopSignals, noted_signals
-from mindiffusion.runtime.terminal import command
+from mindiffusion.runtime.terminal import command_of
 from mindiffusion.stages import Stage
 from mindiffusion.training.display import Display
 from mindiffusion.training.log import Log
@@ -110,10 +110,9 @@ def _print_end(run: Run) -> None:
     contents, checkpoints = run.config.contents_dir, run.config.checkpoints_dir
     outcome = "this run was complete already" if run.next_step == run.schedule.total_steps else "done"
     run.print_line(f"{outcome}: grids in {contents}/, checkpoints in {checkpoints}/")
-    draw, measure = (
-        command("python", "sample.py", checkpoints, "-o", "samples.png"),
-        command("python", "evaluate.py", checkpoints, "--data-path", run.config.data_path),
-    )
+    draw = command_of("sample.py", checkpoints, "-o", f"samples_{run.config.run_name}.png")
+    place = run.config.contents_dir.with_name(f"evaluation_{run.config.run_name}")
+    measure = command_of("evaluate.py", checkpoints, *flags_of_evaluation(vars(run.config)), "--output-dir", place)
     run.print_line(f"next: {draw}, or {measure}")
 
 

@@ -131,6 +131,14 @@ def test_a_table_in_the_current_folder_counts_by_digest_alone(tmp_path, monkeypa
     assert cells(page_of(tmp_path, folder), "measured on") == {"C": ABSENT}
 
 
+def test_the_command_that_would_measure_the_runs_can_be_copied(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["../compare.py"])
+    folder = fake_run(tmp_path / "contents_c_32", "c", 1, data_path="my faces", crop="none", skip_bad_images=True)
+    page_of(tmp_path, folder)
+    models, flags = tmp_path / "checkpoints_c_32", "--data-path 'my faces' --crop none --skip-bad-images"
+    assert capsys.readouterr().out.endswith(f"To make one: python ../evaluate.py {models} {flags}\n")
+
+
 def table(metrics, **more):
     return json.dumps({"settings": {}, "results": [{"name": "a", "metrics": metrics, **more}]})
 

@@ -168,9 +168,12 @@ def test_what_cannot_be_resumed_is_told_with_what_can_be_done(finished, tmp_path
     ):
         launch(C, folder, *GRIDS, "--resume", "--epochs-per-stage", "1", "1", "1", "1", "2")
     launch(C, tmp_path / "my rums", "--resume")
-    said = capsys.readouterr().out
-    assert f"nothing to resume in {tmp_path}/my rums/checkpoints_c_32: a new run begins there.\n" in said
-    assert f"python sample.py '{tmp_path}/my rums/checkpoints_c_32' -o" in said
+    said, wrong = capsys.readouterr().out, tmp_path / "my rums"
+    assert f"NOTHING TO RESUME: {wrong}/checkpoints_c_32 holds no checkpoint. A NEW run begins there. Runs" in said
+    assert f"Runs of this script are in {folder}: name one with --output-dir.\n" in said
+    assert f"python sample.py '{wrong}/checkpoints_c_32' -o samples_c_32.png" in said
+    where = f"--data-path synthetic --output-dir '{wrong}/evaluation_c_32'"
+    assert f"python evaluate.py '{wrong}/checkpoints_c_32' {where}" in said
 
 
 def test_the_older_launcher_of_pytorch_starts_a_script_too(monkeypatch):
