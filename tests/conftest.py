@@ -7,11 +7,10 @@ from pathlib import Path
 import faults
 import pytest
 import torch
-from helpers import launch
+from helpers import GRIDS, launch
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-GRIDS = ("--num-samples", "2", "--sample-steps", "2")
 # Programs that tests start find the package and the helpers, whichever test runs first.
 os.environ["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
 torch.set_num_threads(1)  # sums in one order: runs can be compared bit for bit

@@ -23,6 +23,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from subprocess import STDOUT, Popen
 
 import helpers
 import torch
@@ -143,8 +144,8 @@ class Job:
             assert alive and time.monotonic() < deadline, self.log
             time.sleep(0.005)
 
-    def send(self, number: int) -> None:
-        for process in self.processes:
+    def send(self, number: int, processes: list[multiprocessing.Process] | None = None) -> None:
+        for process in processes or self.processes:
             if process.is_alive():
                 os.kill(process.pid, number)
 
@@ -172,6 +173,13 @@ def start(
 def finish(name: str, folder: Path, *flags: str, **options) -> list[int]:
     """Run to the end; the exit codes."""
     return start(name, folder, *flags, **options).wait()
+
+
+def torchrun(name: str, folder: Path, fault: dict, *options: str, flags: tuple[str, ...] = (), **more) -> Popen:
+    """Start a tiny run of the script under torchrun with ``options``; ``more`` is where the output goes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--monitor-interval=0.1", *options]
+    script = [__file__, name, str(folder), json.dumps(fault), *flags]
+    return Popen([*command, *script], cwd=helpers.ROOT, stderr=STDOUT, text=True, **more)
 
 
 def free_port() -> int:

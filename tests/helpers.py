@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.reports.row_file import read_metrics
 from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.signals import Stopped
@@ -33,6 +34,8 @@ VARIANTS = {
 }
 ALL_SCRIPTS = tuple(VARIANTS)
 SCRIPTS = ALL_SCRIPTS[:4]  # of the original description
+UNIFORM, C, CS, CR, P, CP, S = ALL_SCRIPTS
+GRIDS = ("--num-samples", "2", "--sample-steps", "2")  # small ones, as those of the finished runs
 NUM_IMAGES = 24
 STEPS_PER_EPOCH = 3  # of 8 images each
 
@@ -69,11 +72,23 @@ def launch(name: str, folder: Path, *flags: str) -> None:
 
 def exit_code(name: str, folder: Path, *flags: str) -> int:
     """The exit code of the same launch, with its message on stderr."""
+    return code_of(lambda: launch(name, folder, *flags))
+
+
+def code_of(main: Callable[[], None]) -> int:
+    """The exit code of a program's ``main``, with its message on stderr."""
     try:
-        run_script(lambda: launch(name, folder, *flags))
+        run_script(main)
     except SystemExit as end:
         return end.code
     return 0
+
+
+def sample(*argv: object) -> None:
+    """Run sample.py as ``python sample.py <argv>`` would; its exceptions come through."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["sample.py", *map(str, argv)])
+        load_script("sample").main()
 
 
 def launch_until(step: int, name: str, folder: Path, *flags: str, kind: str = "stopped") -> None:
@@ -105,6 +120,21 @@ def contents(name: str, folder: Path, size: int = 32) -> Path:
 def checkpoints(name: str, folder: Path, size: int = 32) -> Path:
     """The folder of checkpoints of a run."""
     return folder / "_".join(part for part in ("checkpoints", VARIANTS[name], str(size)) if part)
+
+
+def small_content(**changes: object) -> dict:
+    """What save_checkpoint takes, with very little in it."""
+    content = {"network": "NaiveUnet", "args": {}, "t_stop": 0, "training_state": {}, "interval": {"mse": 0.25}}
+    content |= {"model": {"w": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1.5])}, "ema": None}
+    groups = [{"lr": 0.1, "fused": True, "params": []}]
+    content |= {"optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": groups}}
+    content |= {"next_stage": 0, "next_epoch": 1, "next_step": 3, "config": {"lr": 0.1}, "data": {"images": 9}}
+    return content | changes
+
+
+def save_again(path: Path, content: dict) -> None:
+    """Save what load_checkpoint returned, altered perhaps, with a checksum that is right."""
+    save_checkpoint(path, {k: v for k, v in content.items() if k not in ("format", "format_version", "checksum")})
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -142,14 +172,15 @@ def assert_identical(a: object, b: object, where: str = "state") -> None:
 
 
 def assert_same_run(name: str, one: Path, other: Path) -> None:
-    """Two output folders hold the same run: state, checkpoints of stages, metrics, and grids, bit for bit."""
+    """Two output folders hold the same run: state, checkpoints of stages, metrics, bands and grids, bit for
+    bit."""
     assert_identical(final_state(name, one), final_state(name, other))
     assert metrics(name, one) == metrics(name, other)
-    for pattern in ("*.png", "recovery.csv"):
-        pictures = [
+    for pattern in ("*.png", "recovery.csv", "bands.csv"):
+        ours, theirs = (
             {path.name: path.read_bytes() for path in contents(name, folder).glob(pattern)} for folder in (one, other)
-        ]
-        assert pictures[0] == pictures[1]
+        )
+        assert ours == theirs
     stages = [sorted(checkpoints(name, folder).glob("stage*.pt")) for folder in (one, other)]
     for a, b in zip(*stages, strict=True):
         assert_identical(load_checkpoint(a)["model"], load_checkpoint(b)["model"])

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import checkpoints, contents, load_script
+from helpers import C, checkpoints, contents, sample
 
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint, find_newest
 from mindiffusion.checkpoints.find import find_model, is_model
 from mindiffusion.checkpoints.models import open_model
 from mindiffusion.checkpoints.weights import read_weights
 from mindiffusion.runtime.errors import UserError
-
-C = "train_celeba_c_32"
 
 
 @pytest.fixture
@@ -37,17 +35,11 @@ def test_every_name_of_a_run_is_its_newest_checkpoint(run):
     assert open_model(checkpoints(C, run) / "stage2.pt").t_stop == 600
 
 
-def test_an_export_and_a_bare_state_dict_are_named_like_any_other(run, tmp_path, monkeypatch):
+def test_an_export_and_a_bare_state_dict_are_named_like_any_other(run, tmp_path):
     pytest.importorskip("safetensors")
-    monkeypatch.setattr("sys.argv", ["sample.py", str(run), "--export", str(tmp_path / "model")])
-    load_script("sample").main()
-    bare = tmp_path / "bare.pth"
-    torch.save(read_weights(run).state, bare)
-    compiled = tmp_path / "compiled.pth"
-    torch.save(
-        {f"module._orig_mod.eps_model.{name}": value for name, value in read_weights(run).state.items()}, compiled
-    )
-    for path in (tmp_path / "model", tmp_path / "model" / "model.safetensors", bare, compiled):
+    sample(run, "--export", tmp_path / "model")
+    torch.save(read_weights(run).state, tmp_path / "bare.pth")
+    for path in (tmp_path / "model", tmp_path / "model" / "model.safetensors", tmp_path / "bare.pth"):
         assert same(path, run)
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, SCRIPTS, checkpoints, final_state, launch
+from helpers import CS, ROOT, checkpoints, final_state, launch, save_again
 
-from mindiffusion.checkpoints.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
+from mindiffusion.checkpoints.checkpoint import FORMAT_VERSION, load_checkpoint
 from mindiffusion.checkpoints.weights import build_network, read_weights
 
-CS = SCRIPTS[2]
 FIXTURES = ROOT / "tests/fixtures"
 VERSIONS = [path.name.removeprefix("checkpoint_v").removesuffix(".json") for path in FIXTURES.glob("*.json")]
 
@@ -56,6 +55,6 @@ def test_a_field_that_an_old_checkpoint_lacks_counts_as_its_default(tmp_path):
     path, _ = unpack(VERSIONS[0], tmp_path)
     state = load_checkpoint(path)
     del state["config"]["crop"]
-    save_checkpoint(path, {k: v for k, v in state.items() if k not in ("format", "format_version", "checksum")})
+    save_again(path, state)
     launch(CS, tmp_path, "--resume")
     assert final_state(CS, tmp_path)["next_step"] == 15

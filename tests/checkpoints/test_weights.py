@@ -30,7 +30,7 @@ def save(path: Path, content: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("prefix", ["", "eps_model.", "module.", "module.eps_model.", "eps_model.module."])
+@pytest.mark.parametrize("prefix", ["", "eps_model.", "module.", "module._orig_mod.eps_model.", "eps_model.module."])
 @torch.no_grad()
 def test_state_dicts_of_the_original_give_identical_outputs(tmp_path, prefix):
     net = make_net()

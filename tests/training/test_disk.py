@@ -5,14 +5,11 @@ from pathlib import Path
 
 import faults
 import pytest
-from helpers import SCRIPTS, assert_same_run, checkpoints, contents, write_pngs
+from helpers import CS, GRIDS, assert_same_run, checkpoints, contents, write_pngs
 
 from mindiffusion.checkpoints.checkpoint import find_newest, load_checkpoint
 from mindiffusion.reports.row_file import METRICS, MetricsFile
 from mindiffusion.runtime.errors import UserError
-
-CS = SCRIPTS[2]
-GRIDS = ("--num-samples", "2", "--sample-steps", "2")
 
 
 @pytest.fixture
@@ -27,12 +24,6 @@ def disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def start_stuck(folder, place: str, spare: int, world_size: int = 1):
-    """A run that fills its own disk in the third call of ``place``, leaving ``spare`` bytes."""
-    fill_there = {"fill": {"place": place, "nth": 3, "folder": str(folder), "spare": spare}}
-    return faults.start(CS, folder, *GRIDS, world_size=world_size, fault=fill_there)
-
-
 @pytest.mark.parametrize(
     ("place", "spare", "victim", "world_size"),
     [
@@ -44,7 +35,8 @@ def start_stuck(folder, place: str, spare: int, world_size: int = 1):
 def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_when_there_is_room(
     place, spare, victim, world_size, disk, finished
 ):
-    job = start_stuck(disk, place, spare, world_size)
+    fault = {"fill": {"place": place, "nth": 3, "folder": str(disk), "spare": spare}}
+    job = faults.start(CS, disk, *GRIDS, world_size=world_size, fault=fault)
     assert job.wait() == [2] * world_size, job.log
     (line,) = [line for line in job.log.splitlines() if line.startswith("error:")]
     assert "No space left on device" in line and victim in line and "--resume" in line

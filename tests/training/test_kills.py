@@ -4,10 +4,7 @@ import signal
 
 import faults
 import pytest
-from helpers import SCRIPTS, assert_same_run
-
-UNIFORM, C, CS, CR = SCRIPTS
-GRIDS = ("--num-samples", "2", "--sample-steps", "2")
+from helpers import CR, CS, GRIDS, UNIFORM, C, assert_same_run
 
 # Where each try dies, and in which call of that place: each try goes on where the one before was killed.
 EVERYWHERE = [

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import SCRIPTS, exit_code
+from helpers import UNIFORM, exit_code
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.ddpm import DDPM
@@ -146,7 +146,7 @@ def test_out_of_memory_in_the_trial_is_an_error_that_says_what_to_do(wrapped, tm
         return loss
 
     monkeypatch.setattr(torch, "compile", compile_)
-    assert exit_code(SCRIPTS[0], tmp_path, "--compile") == 2
+    assert exit_code(UNIFORM, tmp_path, "--compile") == 2
     message = " ".join(capsys.readouterr().err.split())
     assert "out of memory: a step of 8 images per forward pass" in message
     assert "Use --micro-batch-size 4" in message and "cannot compile" not in message and "uncompiled" not in message

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import torch
-from helpers import checkpoints, contents, exit_code, launch, launch_until, metrics
+from helpers import UNIFORM, C, checkpoints, contents, exit_code, launch, launch_until, metrics
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.config import TrainConfig
@@ -15,8 +15,6 @@ from mindiffusion.stages import Stage
 from mindiffusion.training import plan
 from mindiffusion.training.schedule import Schedule
 from mindiffusion.unet import NaiveUnet
-
-C = "train_celeba_c_32"
 
 
 def config(**options) -> TrainConfig:
@@ -47,8 +45,8 @@ def test_a_run_of_short_epochs_counts_its_images_and_knows_its_range(tmp_path):
 
 def test_grids_are_drawn_every_so_many_epochs_and_at_the_end_of_a_stage(tmp_path):
     grids = ("--grid-every", "2", "--num-samples", "2", "--sample-steps", "1")
-    launch("train_celeba_32", tmp_path, "--images-per-epoch", "8", "--epochs-per-stage", "5", *grids)
-    drawn = [path.stem for path in sorted(contents("train_celeba_32", tmp_path).glob("stage*.png"))]
+    launch(UNIFORM, tmp_path, "--images-per-epoch", "8", "--epochs-per-stage", "5", *grids)
+    drawn = [path.stem for path in sorted(contents(UNIFORM, tmp_path).glob("stage*.png"))]
     assert drawn == ["stage1_epoch002", "stage1_epoch004", "stage1_epoch005"]
 
 

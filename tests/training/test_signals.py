@@ -5,14 +5,14 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
+from subprocess import PIPE
 from types import SimpleNamespace
 
 import faults
 import pytest
-from helpers import ROOT, SCRIPTS, assert_same_run, checkpoints, contents, exit_code, write_pngs
+from helpers import C, assert_same_run, checkpoints, contents, exit_code, write_pngs
 from torch import nn
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
@@ -23,7 +23,6 @@ from mindiffusion.sampling import Drawable, Sampler, draw_together
 from mindiffusion.training.saver import Saver
 
 pytestmark = pytest.mark.usefixtures("cache")
-C = SCRIPTS[1]
 GRIDS = ("--num-samples", "2", "--sample-steps", "3")
 TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 
@@ -64,12 +63,7 @@ SLOW = {"caching": {"cache": 0.2}, "sampling": {"sampling": 0.5}, "training": {"
 def test_a_signal_ends_a_run_in_order_and_it_goes_on(where, number, world_size, to_all, data, finished, tmp_path):
     job = faults.start(C, tmp_path, *GRIDS, *data, world_size=world_size, fault={"slow": SLOW[where]})
     job.wait_for(moment(where, job))
-    if not to_all:
-        job.processes = job.processes[1:]  # one worker alone, and not the one that writes
-        everyone = [*faults.multiprocessing.active_children()]
-    job.send(number)
-    if not to_all:
-        job.processes = everyone
+    job.send(number, job.processes if to_all else job.processes[1:])  # or one worker alone, not the one that writes
     assert job.wait() == [128 + number] * world_size, job.log
     (line,) = [line for line in job.log.splitlines() if "stopped" in line]
     assert line.startswith("stopped by Ctrl-C (signal 2)" if number == INT else f"stopped by signal {int(number)}")
@@ -99,7 +93,7 @@ def test_a_terminal_that_is_closed_costs_nothing(nohup, tmp_path):
 
 @pytest.mark.parametrize("log", ["pipe", "/dev/full"])
 def test_a_run_outlives_who_reads_its_output(log, tmp_path):
-    path = Path(log) if log == "/dev/full" else tmp_path / "pipe"
+    path = tmp_path / log  # /dev/full stays what it is
     if log == "pipe":
         os.mkfifo(path)
     job = faults.start(C, tmp_path, fault={"slow": {"step": 0.02}}, log=path)
@@ -173,23 +167,12 @@ def test_a_run_that_loses_its_peers_to_the_same_signal_ends_as_stopped():
 
 
 def test_sigterm_to_torchrun_leaves_no_process_behind_and_a_good_checkpoint(tmp_path):
-    slow = '{"slow": {"step": 0.2}}'
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    with open(tmp_path / "log.txt", "w") as log:
-        job = subprocess.Popen(
-            [*command, str(ROOT / "tests/faults.py"), C, str(tmp_path), slow], cwd=ROOT, stdout=log, stderr=log
-        )
-        try:
-            deadline = time.monotonic() + faults.PATIENCE
-            while "stage 2/5" not in (tmp_path / "log.txt").read_text():
-                assert job.poll() is None and time.monotonic() < deadline, (tmp_path / "log.txt").read_text()
-                time.sleep(0.02)
-            job.terminate()
-            assert job.wait(faults.PATIENCE) != 0
-        finally:
-            job.kill()
-    text = (tmp_path / "log.txt").read_text()
-    assert "stopped by signal 15; step" in text
+    fault, options = {"slow": {"step": 0.2}}, ("--standalone", "--nproc_per_node=2")
+    with faults.torchrun(C, tmp_path, fault, *options, stdout=PIPE) as job:
+        assert any("stage 2/5" in line for line in job.stdout)
+        job.terminate()
+        assert "stopped by signal 15; step" in job.stdout.read()
+    assert job.returncode != 0
     assert load_checkpoint(checkpoints(C, tmp_path) / "latest.pt")["next_step"] >= 3
     assert (contents(C, tmp_path) / "metrics.csv").exists()
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout

@@ -6,9 +6,8 @@ import signal
 import faults
 import pytest
 import torch
-from helpers import SCRIPTS, STEPS_PER_EPOCH, assert_same_run, checkpoints, final_state, metrics
+from helpers import CR, CS, STEPS_PER_EPOCH, assert_same_run, checkpoints, final_state, metrics
 
-CS, CR = SCRIPTS[2:]
 DOUBLE = {"float64": True}
 TOLERANCE = 1e-6  # relative; Adam turns 1e-16 into about 1e-9 over these 15 steps
 
