@@ -1,6 +1,12 @@
-"""Trees and bytes with a fault each, for the tests that read what others may have damaged."""
+"""Trees, tables and bytes with a fault each, for the tests that read what others may have damaged."""
 
+import json
 import random
+from pathlib import Path
+
+import torch
+
+from mindiffusion.networks import REGISTRY
 
 DEEP = []
 for _ in range(400):
@@ -10,6 +16,21 @@ VALUES = (  # that are not as they should be, wherever they stand
     *("", "x", "9" * 5000, "\x1b[2J\u202e", "<!--<script>", "a,b\n;c"),
     *([], {}, [1, "a"], [None] * 200, DEEP, {"a": DEEP}),
 )
+POSSIBLE = (True, 0, 1, 99, 0.5, 10**6, *REGISTRY)  # somewhere
+DRAWN = ("n_T", "betas", "t_stop")  # what is possible here makes other images, as it should
+CELLS = ("", "x", "nan", "inf", "-1", "1e300", "9" * 400, "0", '"', "\x1b[2J")
+TENSORS = {
+    "shape": lambda tensor: torch.zeros(*tensor.shape, 2),
+    "flat": lambda tensor: torch.zeros(tensor.numel() + 1),
+    "number": lambda tensor: 0.5,
+    "whole": lambda tensor: torch.ones(tensor.shape, dtype=torch.int64 if tensor.is_floating_point() else torch.float),
+    "complex": lambda tensor: torch.ones(tensor.shape, dtype=torch.complex64),
+    "sparse": lambda tensor: torch.ones(tensor.shape).to_sparse(),
+    "hollow": lambda tensor: torch.zeros(1).expand(10**7),
+    "elsewhere": lambda tensor: torch.zeros(tensor.shape, device="meta"),
+    "no number": lambda tensor: torch.full(tensor.shape, float("nan")),
+    "text": lambda tensor: "x",
+}
 
 
 def places(node, above=()):
@@ -20,11 +41,62 @@ def places(node, above=()):
             yield from places(node[key], (*above, key))
 
 
+def alter(tree, dice: random.Random) -> str:
+    """One value replaced, removed or renamed, in place. Returns what was done."""
+    found = list(places(tree))
+    # In a tree of a checkpoint most leaves are moments and weights: choose among those, or among the others.
+    tensors = [place for place in found if isinstance(place[0][place[1]], torch.Tensor)]
+    others = [place for place in found if not isinstance(place[0][place[1]], torch.Tensor)]
+    node, key, above = dice.choice(tensors if tensors and dice.random() < 0.4 else others)
+    if dice.random() < 0.15:
+        kind = "absent"
+        del node[key]
+    elif isinstance(node[key], torch.Tensor):
+        kind = dice.choice(list(TENSORS))
+        node[key] = TENSORS[kind](node[key])
+    elif isinstance(node, dict) and dice.random() < 0.1:
+        kind = "renamed"
+        node[dice.choice((0, None, "x", "\x1b[2J"))] = node.pop(key)
+    else:
+        drawn = any(name in DRAWN for name in (*above, key))
+        possible = () if drawn else (*POSSIBLE, torch.zeros(2)) if tensors else POSSIBLE
+        node[key] = dice.choice((*VALUES, *possible))
+        kind = repr(node[key])[:40]
+    return f"{'.'.join(map(str, (*above, key)))}: {kind}"
+
+
 def damaged(content: bytes, dice: random.Random) -> bytes:
     """Bytes cut off, flipped, overwritten, doubled or replaced."""
     at = dice.randrange(min(len(content), dice.choice((200, len(content)))))
     noise = dice.randbytes(20)
     flipped = content[:at] + bytes([content[at] ^ 1 << dice.randrange(7)]) + content[at + 1 :]
-    return dice.choice(
-        (content[:at], flipped, content[:at] + noise + content[at + 20 :], content * 2, b"", b"\0" * 999, noise)
-    )
+    overwritten, zeroed = (content[:at] + part + content[at + len(part) :] for part in (noise, bytes(512)))
+    return dice.choice((content[:at], flipped, overwritten, zeroed, noise + content, content * 2, b"", noise))
+
+
+def altered_json(path: Path, dice: random.Random) -> str:
+    """One value of the file altered, or its bytes. Returns what was done."""
+    if dice.random() < 0.2:
+        path.write_bytes(damaged(path.read_bytes(), dice))
+        return "damage"
+    tree = json.loads(path.read_text())
+    what = alter(tree, dice)
+    path.write_text(json.dumps(tree))
+    return what
+
+
+def altered_csv(path: Path, dice: random.Random) -> str:
+    """One cell, one column or the separator of the file altered, or its bytes. Returns what was done."""
+    kind = dice.choice(("cell", "column", "separator", "damage"))
+    if kind == "damage":
+        path.write_bytes(damaged(path.read_bytes(), dice))
+        return kind
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    if kind == "cell":
+        row = dice.choice(rows)
+        row[dice.randrange(len(row))] = dice.choice(CELLS)
+    if kind == "column":
+        column = dice.randrange(len(rows[0]))
+        rows = [row[:column] + row[column + 1 :] for row in rows]
+    path.write_text("\n".join((";" if kind == "separator" else ",").join(row) for row in rows) + "\n")
+    return kind
