@@ -1,112 +1,59 @@
-"""A headless Chromium, spoken to over a pipe in the DevTools protocol: nothing to install but the browser."""
+"""Questions to a headless Chromium that shows a page. Nothing to install but the browser."""
 
-import contextlib
+import html
 import json
-import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--remote-debugging-pipe",
-]
 PATIENCE = 120  # seconds until a browser that says nothing is ended
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--virtual-time-budget=60000"]
+NOTING = """<script>
+  const problems = [], note = (...what) => problems.push(what.map(String).join(' '));
+  console.error = console.warn = console.assert = note;
+  requestAnimationFrame = (draw) => setTimeout(() => draw(performance.now()), 1);  // no frames in virtual time
+  addEventListener('error', ({error, target}) => { if (error || target.src) note(error, target.src); }, true);
+  addEventListener('unhandledrejection', (event) => note(event.reason));
+</script>"""
+HOST = """<!doctype html><script>
+onload = async () => {
+  const frame = document.body.appendChild(document.createElement('iframe'));
+  frame.style = 'width: 1000px; height: 900px; border: 0';
+  const loaded = new Promise((done) => { frame.onload = done; });
+  frame.srcdoc = %s;
+  await loaded;
+  const answers = [];
+  for (const question of %s) {
+    if (typeof question === 'number') frame.style.width = question + 'px';
+    const answer = typeof question === 'number' ? undefined : frame.contentWindow.eval(question);
+    if (answer !== undefined) answers.push(answer);
+    await new Promise((done) => setTimeout(done, 50));  // in which the page draws itself
+  }
+  document.body.textContent = JSON.stringify(answers);
+};
+</script>"""
 
 
-class Chromium:
-    """One page. ``problems`` collects console errors, uncaught exceptions, failed loads and requests of the network."""
-
-    def __init__(self, to_browser: int, from_browser: int):
-        self.to_browser, self.from_browser = to_browser, from_browser
-        self.buffer, self.last_id, self.session = b"", 0, {}
-        self.problems: list[str] = []
-        self.events: list[str] = []
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.send("Target.attachToTarget", targetId=target, flatten=True)
-        self.session = {"sessionId": attached["sessionId"]}
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.send(f"{domain}.enable")
-
-    def send(self, method: str, **params: Any) -> dict[str, Any]:
-        """Call a method and wait for its result; events on the way are noted."""
-        self.last_id += 1
-        message = {"id": self.last_id, "method": method, "params": params, **self.session}
-        os.write(self.to_browser, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._receive()
-            if answer.get("id") == self.last_id:
-                assert "error" not in answer, answer["error"]
-                return answer["result"]
-
-    def open(self, path: Path, width: int, height: int, dark: bool = False) -> None:
-        """Load a file in a window of this size, and wait for its load event."""
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.send("Emulation.setEmulatedMedia", features=[scheme])
-        self.events.clear()
-        self.send("Page.navigate", url=path.resolve().as_uri())
-        while "Page.loadEventFired" not in self.events:
-            self._receive()
-
-    def run(self, script: str) -> Any:
-        """The value of a JavaScript expression, awaited if it is a promise."""
-        result = self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in result, result["exceptionDetails"]
-        return result["result"].get("value")
-
-    def _receive(self) -> dict[str, Any]:
-        while b"\0" not in self.buffer:
-            part = os.read(self.from_browser, 1 << 20)
-            assert part, "the browser has gone"
-            self.buffer += part
-        text, _, self.buffer = self.buffer.partition(b"\0")
-        message = json.loads(text)
-        self._note(message.get("method", ""), message.get("params", {}))
-        return message
-
-    def _note(self, method: str, params: dict[str, Any]) -> None:
-        self.events.append(method)
-        if method == "Runtime.exceptionThrown":
-            self.problems.append(json.dumps(params["exceptionDetails"]))
-        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
-            self.problems.append(json.dumps(params["args"]))
-        elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
-            self.problems.append(params["entry"]["text"])
-        elif method == "Network.requestWillBeSent" and params["request"]["url"].startswith(("http", "ws")):
-            self.problems.append(f"asked the network for {params['request']['url']}")
-
-
-@contextlib.contextmanager
-def chromium(profile: Path) -> Iterator[Chromium]:
-    """Start a browser with an empty ``profile`` folder. Skips the test, saying so, where there is none."""
+def ask(page: str, folder: Path, *questions: str | int, dark: bool = False) -> list[Any]:
+    """The values of JavaScript expressions, asked one after the other of the HTML ``page``; undefined ones are left
+    out. A number is no question: from there on the page is so many pixels wide, at first 1,000. ``problems`` there are
+    errors, warnings and failed loads. ``folder``: an empty one, to be used. Skips the test where there is no browser.
+    """
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"no browser here: looked for {', '.join(NAMES)}")
-    (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
-    # The protocol wants file descriptors 3 and 4, which only a shell can promise.
-    shell = f'exec timeout {PATIENCE} "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
-    command = ["bash", "-c", shell, program, *FLAGS, f"--user-data-dir={profile}"]
-    process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), stderr=subprocess.DEVNULL)
-    os.close(theirs_in)
-    os.close(theirs_out)
-    try:
-        yield Chromium(ours_out, ours_in)
-    finally:
-        process.terminate()
-        process.wait()
-        os.close(ours_in)
-        os.close(ours_out)
+    told = (
+        json.dumps(each).replace("</", "<\\/").replace("<!--", "<\\!--")
+        for each in (page.replace("<head>", "<head>" + NOTING, 1), questions)
+    )
+    folder.mkdir(exist_ok=True)
+    (folder / "host.html").write_text(HOST % tuple(told), encoding="utf-8")
+    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    command = [program, *FLAGS, scheme, f"--user-data-dir={folder}", "--dump-dom", (folder / "host.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    answers = html.unescape(done.stdout.rpartition("<body>")[2].partition("</body>")[0])
+    return json.loads(answers)

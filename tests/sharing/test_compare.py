@@ -4,13 +4,11 @@ import base64
 import io
 import json
 import re
-import sys
 from dataclasses import asdict
 
 import numpy as np
 import pytest
-from chromium import chromium
-from helpers import launch
+from chromium import ask
 from PIL import Image, PngImagePlugin
 
 import compare
@@ -19,7 +17,6 @@ from mindiffusion.reports.bands import NUM_BANDS
 from mindiffusion.reports.grid_picture import LAYOUT_KEY, Layout, read_grid
 from mindiffusion.reports.row_file import METRICS
 from mindiffusion.reports.run_record import read_record
-from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import plain
 from mindiffusion.sharing import page_pictures
@@ -149,22 +146,6 @@ def test_two_runs_of_a_variant_are_told_apart_by_their_folders(tmp_path):
     assert titles([read_record(folder) for folder in folders]) == ["C in s0", "C in s1"]
 
 
-def test_the_command_reads_real_runs_and_an_evaluation_beside_them(tmp_path, monkeypatch, capsys):
-    for name in ("train_celeba_32", "train_celeba_c_32"):
-        launch(name, tmp_path, "--num-samples", "2", "--sample-steps", "2")
-    (tmp_path / "evaluation.json").write_text(table("C", {"FID": {"value": 12.25}}))
-    output = tmp_path / "page" / "compare.html"
-    folders = [str(tmp_path / name) for name in ("contents_32", "contents_c_32")]
-    monkeypatch.setattr(sys, "argv", ["compare.py", *folders, "-o", str(output)])
-    compare.main()
-    assert "2 runs in" in capsys.readouterr().out
-    page = output.read_text()
-    assert '<td data-run="C">12.25</td>' in page
-    control, c = embedded(page)["runs"]
-    assert (len(control["grids"]), len(c["grids"])) == (1, 5)
-    assert set(c["curves"]) >= {"band_mse", "mse", "loss", "grad_norm", "images_per_s"}
-
-
 def test_a_page_is_not_overwritten_and_a_run_may_be_named_by_its_checkpoints(tmp_path):
     folder = fake_run(tmp_path / "contents_c_32", "c", 1)
     (tmp_path / "checkpoints_c_32").mkdir()
@@ -177,13 +158,8 @@ def test_a_page_is_not_overwritten_and_a_run_may_be_named_by_its_checkpoints(tmp
     assert output.read_text() == "mine"
     with pytest.raises(UserError, match="holds no evaluation"):
         compare.main([str(folder), "-o", str(output), "--overwrite", "--evaluation", str(tmp_path)])
-
-
-def test_mistakes_are_user_errors(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["compare.py", str(tmp_path), "-o", str(tmp_path / "x.html")])
-    with pytest.raises(SystemExit):
-        run_script(compare.main)
-    assert "is not the contents folder of a run" in capsys.readouterr().err
+    with pytest.raises(UserError, match="is not the contents folder of a run"):
+        compare.main([str(tmp_path), "-o", str(tmp_path / "x.html")])
 
 
 def test_bands_that_are_not_finite_are_left_open_and_so_is_a_missing_one(tmp_path):
@@ -192,6 +168,7 @@ def test_bands_that_are_not_finite_are_left_open_and_so_is_a_missing_one(tmp_pat
     (folder / "bands.csv").write_text(whole.replace(",2.0", ",nan", 1))
     (run,) = embedded(page_of(folder))["runs"]
     assert run["bands"][0]["loss"][:2] == [None, 2.0] and len(run["curves"]["band_mse"]) == 1
+    assert set(run["curves"]) >= {"band_mse", "mse", "loss", "grad_norm", "images_per_s"}
     (folder / "bands.csv").write_text("\n".join(line.rsplit(",", 1)[0] for line in whole.splitlines()) + "\n")
     (run,) = embedded(page_of(folder))["runs"]
     assert run["bands"][0]["loss"][-2:] == [2.0, None] and "band_mse" not in run["curves"]
@@ -201,14 +178,15 @@ def test_bands_that_are_not_finite_are_left_open_and_so_is_a_missing_one(tmp_pat
 
 SHOWN = "[...document.querySelectorAll('.card img')].map(i => i.hidden ? null : i.src)"
 CAPTIONS = "[...document.querySelectorAll('.card p')].map(p => p.textContent)"
-
-MOVE = """(async () => {
+CURSOR = "document.querySelector('.cursor').getAttribute('x1')"
+OVERFLOW = """[document.documentElement.scrollWidth - innerWidth,
+  ...[...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth)]"""
+MOVE = """{
   const slider = document.getElementById('position');
   slider.value = %d;
   slider.dispatchEvent(new Event('input', {bubbles: true}));
-  await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-})()"""
-
+  undefined;
+}"""
 CONTRAST = """(() => {
   const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
   const linear = (c) => c <= 10 ? c / 3295 : ((c / 255 + 0.055) / 1.055) ** 2.4;
@@ -227,62 +205,60 @@ CONTRAST = """(() => {
 })()"""
 
 
-def test_a_browser_shows_four_runs_of_80_epochs_and_moving_leaves_nothing_behind(tmp_path):
-    folders = [fake_run(tmp_path / f"contents_{v}_32", v, shade=60 * i) for i, v in enumerate(("", "c", "cs", "cr"))]
-    page = tmp_path / "compare.html"
-    page.write_text(page_of(*folders), encoding="utf-8")
-    with chromium(tmp_path / "profile") as browser:
-        colours = []
-        for dark in (False, True):
-            for width in (400, 1500):
-                browser.open(page, width, 900, dark)
-                overflow = browser.run("document.documentElement.scrollWidth - innerWidth")
-                assert overflow <= 0, f"scrolls sideways at {width} pixels"
-                hidden = browser.run(
-                    "[...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth)"
-                )
-                assert max(hidden) <= 0, f"columns of a table are hidden at {width} pixels"
-                weakest = browser.run(CONTRAST)
-                assert weakest[0] >= 4.5, f"cannot be read: {weakest}, dark: {dark}"  # WCAG 2.2, 1.4.3
-            colours.append(browser.run("getComputedStyle(document.body).backgroundColor"))
-        assert colours[0] != colours[1]
+@pytest.fixture
+def four(tmp_path):
+    """The page of four runs of 80 epochs."""
+    variants = enumerate(("", "c", "cs", "cr"))
+    return page_of(*(fake_run(tmp_path / f"contents_{variant}_32", variant, shade=60 * i) for i, variant in variants))
 
-        browser.run(MOVE % 0)
-        first, captions = browser.run(SHOWN), browser.run(CAPTIONS)
-        assert len(set(first)) == 4 and all(source.startswith("data:image/webp") for source in first)
-        assert captions == ["epoch 1 of 80 · stage1 · 8,960 images"] * 4
-        cursor = browser.run("document.querySelector('.cursor').getAttribute('x1')")
-        browser.run(MOVE % 40)
-        assert not set(first) & set(browser.run(SHOWN))
-        assert browser.run(CAPTIONS) == ["epoch 41 of 80 · stage2 · 367,360 images"] * 4
-        assert browser.run("document.querySelector('.cursor').getAttribute('x1')") != cursor
-        assert browser.run("document.querySelectorAll('#curves .curve').length") == 4
-        assert browser.run("document.querySelectorAll('#bands .curve').length") == 4
 
-        browser.run("(() => { const m = document.getElementById('metric');"
-                    " m.value = 'images_per_s'; m.dispatchEvent(new Event('change')); })()")  # fmt: skip
-        assert browser.run("document.getElementById('log').checked") is False
-        elements = browser.run("document.querySelectorAll('*').length")
-        for position in (0, 79, 40):  # leaves nothing behind
-            browser.run(MOVE % position)
-        assert browser.run("document.querySelectorAll('*').length") == elements
-        assert browser.problems == []
+def test_all_of_a_page_can_be_seen_and_read_in_light_and_dark_on_a_telephone_and_a_screen(four, tmp_path):
+    colours = []
+    for dark in (False, True):
+        questions = (
+            400,
+            OVERFLOW,
+            CONTRAST,
+            1500,
+            OVERFLOW,
+            CONTRAST,
+            "getComputedStyle(document.body).backgroundColor",
+        )
+        *seen, colour = ask(four, tmp_path / f"dark {dark}", *questions, dark=dark)
+        colours.append(colour)
+        for overflow, weakest in (seen[:2], seen[2:]):
+            assert len(overflow) > 1 and max(overflow) <= 0  # neither the page nor a table scrolls sideways
+            assert weakest[0] >= 4.5, f"cannot be read: {weakest}, dark: {dark}"  # WCAG 2.2, 1.4.3
+    assert colours[0] != colours[1]
+
+
+def test_a_browser_shows_four_runs_of_80_epochs_and_moving_leaves_nothing_behind(four, tmp_path):
+    at = (SHOWN, CAPTIONS, CURSOR)
+    curves = ("document.querySelectorAll('#curves .curve').length", "document.querySelectorAll('#bands .curve').length")
+    measure = "{ const m = document.getElementById('metric'); m.value = 'images_per_s';"
+    measure += " m.dispatchEvent(new Event('change')); undefined; }"
+    elements, moves = "document.querySelectorAll('*').length", [MOVE % position for position in (0, 79, 40)]
+    questions = (MOVE % 0, *at, MOVE % 40, *at, *curves, measure, "document.getElementById('log').checked")
+    *answers, log, before, after, problems = ask(
+        four, tmp_path / "browser", *questions, elements, *moves, elements, "problems"
+    )
+    first, captions, cursor, second, later, moved, *lines = answers
+    assert len(set(first)) == 4 and all(source.startswith("data:image/webp") for source in first)
+    assert captions == ["epoch 1 of 80 · stage1 · 8,960 images"] * 4
+    assert not set(first) & set(second) and cursor != moved
+    assert later == ["epoch 41 of 80 · stage2 · 367,360 images"] * 4
+    assert lines == [4, 4] and log is False and before == after and problems == []
 
 
 def test_a_browser_shows_runs_of_unequal_length_at_equal_images(tmp_path):
-    page = tmp_path / "compare.html"
     long, short = fake_run(tmp_path / "a", "", epochs=4), fake_run(tmp_path / "b", "c", epochs=2, batch=4500)
-    none = fake_run(tmp_path / "c", "cr", epochs=0)
-    page.write_text(page_of(long, short, none), encoding="utf-8")
-    with chromium(tmp_path / "profile") as browser:
-        browser.open(page, 1000, 800)
-        assert browser.run("positions") == [8960, 9000, 17920, 18000, 26880, 35840]
-        browser.run(MOVE % 0)
-        assert browser.run(SHOWN)[1:] == [None, None]
-        browser.run(MOVE % 4)
-        assert browser.run(CAPTIONS) == [
-            "epoch 3 of 80 · stage1 · 26,880 images",
-            "epoch 2 of 80 · stage1 · 18,000 images; its last grid",
-            "",
-        ]
-        assert browser.problems == []
+    page = page_of(long, short, fake_run(tmp_path / "c", "cr", epochs=0))
+    questions = ("positions", MOVE % 0, SHOWN, MOVE % 4, CAPTIONS, "problems")
+    positions, shown, captions, problems = ask(page, tmp_path / "browser", *questions)
+    assert positions == [8960, 9000, 17920, 18000, 26880, 35840] and shown[1:] == [None, None]
+    assert captions == [
+        "epoch 3 of 80 · stage1 · 26,880 images",
+        "epoch 2 of 80 · stage1 · 18,000 images; its last grid",
+        "",
+    ]
+    assert problems == []

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, small_content
 from test_compare import fake_run
 
 import compare
@@ -20,16 +20,6 @@ from mindiffusion.sharing.evaluations import ABSENT, DOUBT, read_evaluation
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 SEVEN = ("", "c", "cs", "cr", "p", "cp", "s")
-NOTHING = {
-    "optimizer": {},
-    "training_state": {},
-    "args": {},
-    "t_stop": 0,
-    "interval": {},
-    "next_stage": 0,
-    "next_epoch": 1,
-}
-NOTHING |= {"config": {}, "data": {}}
 
 
 def train(home, variant, weight, step=350):
@@ -40,8 +30,7 @@ def train(home, variant, weight, step=350):
         fake_run(folder, variant, 1)
     state = {"w": torch.full((2,), float(weight))}
     (home / f"checkpoints_{name}").mkdir(exist_ok=True)
-    content = {"network": "NaiveUnet", "model": {"w": torch.zeros(2)}, "ema": state, **NOTHING, "next_step": step}
-    save_checkpoint(home / f"checkpoints_{name}" / "latest.pt", content)
+    save_checkpoint(home / f"checkpoints_{name}" / "latest.pt", small_content(ema=state, next_step=step))
     return folder, weights_digest(state)
 
 

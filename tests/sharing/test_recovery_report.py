@@ -5,15 +5,13 @@ import io
 import re
 import shlex
 import subprocess
-import sys
 
 import pytest
-from helpers import ROOT, launch
+from helpers import GRIDS, ROOT, S, launch, sample
 from PIL import Image
 from test_compare import fake_run
 
 import compare
-import sample
 from mindiffusion.reports.row_file import recovery_table
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime.errors import UserError
@@ -59,13 +57,10 @@ def test_the_commands_of_make_demo_draw_faces_and_end_with_a_page_of_all(tmp_pat
     assert commands[-1][0] == "echo" and commands[-1][-1].endswith(f" {ROOT / output}")
 
     place = tmp_path / train[train.index("--output-dir") + 1]
-    launch("train_celeba_s_32", place, "--num-samples", "2", "--sample-steps", "2")
+    launch(S, place, *GRIDS)
     monkeypatch.chdir(tmp_path)
-    few = ["--steps", "2", "-n", "2"]
-    monkeypatch.setattr(sys, "argv", ["sample.py", str(ROOT / draw[1]), *draw[2:], *few])
-    sample.main()
-    monkeypatch.setattr(sys, "argv", page)
-    compare.main()
+    sample(ROOT / draw[1], *draw[2:], "--steps", "2", "-n", "2")
+    compare.main(page[1:])
     said = capsys.readouterr().out
     assert recovery_table(read_record(tmp_path / folder).recovery) in said
     assert f"1 run in {output}" in said
@@ -75,11 +70,9 @@ def test_the_commands_of_make_demo_draw_faces_and_end_with_a_page_of_all(tmp_pat
     assert opening < text.index('id="controls"') < text.index('class="recovery"')
 
 
-def test_a_picture_that_is_no_grid_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_picture_that_is_no_grid_is_refused_before_anything_is_written(tmp_path):
     folder = fake_run(tmp_path / "contents_c_32", "c", 1)
     Image.new("RGB", (9, 9)).save(tmp_path / "plain.png")
-    argv = ["compare.py", str(folder), "-o", str(tmp_path / "page.html"), "--picture", str(tmp_path / "plain.png"), "x"]
-    monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(UserError, match="no sample grid"):
-        compare.main()
+        compare.main([*map(str, (folder, "-o", tmp_path / "page.html", "--picture", tmp_path / "plain.png", "x"))])
     assert not (tmp_path / "page.html").exists()
