@@ -1,11 +1,11 @@
-"""docs/figure1_timeline.py: a row for each of the seven scripts, of grids, or of the checkpoints of the stages."""
+"""docs/figure1_timeline.py: a row for each run, of grids, or of the checkpoints of its stages."""
 
 import importlib.util
 import shutil
 
 import numpy as np
 import pytest
-from helpers import ROOT, checkpoints, contents
+from helpers import CS, ROOT, UNIFORM, C, S, checkpoints, contents
 from PIL import Image
 
 from mindiffusion.runtime.errors import UserError
@@ -14,15 +14,7 @@ pytest.importorskip("matplotlib")
 spec = importlib.util.spec_from_file_location("timeline", ROOT / "docs" / "figure1_timeline.py")
 timeline = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(timeline)
-TOLD = {  # by the stages of each script
-    "train_celeba_32": set(),
-    "train_celeba_p_32": set(),
-    "train_celeba_c_32": {"t_min"},
-    "train_celeba_cp_32": {"t_min"},
-    "train_celeba_cs_32": {"t_min", "sparsity"},
-    "train_celeba_cr_32": {"t_min", "lam"},
-    "train_celeba_s_32": {"power"},
-}
+TOLD = {UNIFORM: set(), C: {"t_min"}, CS: {"t_min", "sparsity"}, S: {"power"}}  # by the stages of each script
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +41,7 @@ def test_a_run_without_grids_is_drawn_from_the_checkpoints_of_its_stages_on_the_
 
 
 def test_runs_and_models_become_one_picture(finished, tmp_path):
-    paths = [contents(name, finished(name)) for name in ("train_celeba_c_32", "train_celeba_s_32")]
+    paths = [contents(name, finished(name)) for name in (C, S)]
     timeline.main([*map(str, paths), str(ROOT / "pretrained" / "cs_32"), "-o", str(tmp_path / "a.png")])
     with Image.open(tmp_path / "a.png") as image:
         assert image.width == 1100 and len(image.convert("RGB").getcolors(1 << 20)) > 1000
