@@ -90,9 +90,6 @@ def test_a_path_that_is_no_folder_of_images(tmp_path):
     (tmp_path / "empty" / "notes.txt").write_text("no image")
     with pytest.raises(UserError, match=r"no images in .*empty .*\.webp.*--data-path"):
         load(tmp_path / "empty")
-
-
-def test_places_in_synthetic_data_are_refused_by_a_dry_run_too():
     with pytest.raises(UserError, match="--train-images chooses files of a folder"):
         count_images("synthetic", places=(1, 100))
 

@@ -76,11 +76,14 @@ def test_a_crop_shows_its_box_and_nothing_else(tmp_path, crop):
     assert (decode(str(tmp_path / "x.png"), 32, crop) == np.array(GREEN).reshape(3, 1, 1)).all()
 
 
-def test_no_crop_squashes_the_whole_image(tmp_path):
-    image = Image.new("RGB", (64, 128), RED)
-    image.paste(GREEN, (0, 0, 64, 64))
-    image.save(tmp_path / "x.png")
-    pixels = decode(str(tmp_path / "x.png"), 32, "none")
+@pytest.mark.parametrize(("size", "crop", "orientation"), [((64, 128), "none", 1), ((64, 64), "square", 6)])
+def test_no_crop_squashes_the_whole_image_and_photos_are_turned_upright(size, crop, orientation, tmp_path):
+    image = Image.new("RGB", size, RED)
+    image.paste(GREEN, (0, 0, 64, 64) if orientation == 1 else (0, 0, 32, 64))
+    exif = Image.Exif()
+    exif[0x0112] = orientation  # 6: the camera lay on its side: turn clockwise, left becomes top
+    image.save(tmp_path / "x.png", exif=exif)
+    pixels = decode(str(tmp_path / "x.png"), 32, crop)
     assert pixels.shape == (3, 32, 32) and pixels.dtype == np.uint8
     assert (pixels[1, :14] == 255).all() and (pixels[0, 18:] == 255).all()
 
@@ -121,16 +124,6 @@ def test_odd_kinds_of_images(tmp_path, image, name, options, color):
     image.save(tmp_path / name, **options)
     pixels = decode(str(tmp_path / name), 32, "square").astype(int)
     assert abs(pixels - np.array(color).reshape(3, 1, 1)).max() <= 2
-
-
-def test_photos_are_turned_upright(tmp_path):
-    image = Image.new("RGB", (64, 64), RED)
-    image.paste(BLUE, (0, 0, 32, 64))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera lay on its side: turn clockwise, left becomes top
-    image.save(tmp_path / "x.png", exif=exif)
-    pixels = decode(str(tmp_path / "x.png"), 32, "square")
-    assert (pixels[2, :14] == 255).all() and (pixels[0, 18:] == 255).all()
 
 
 def test_of_an_animation_the_first_picture_is_read(tmp_path):

@@ -1,7 +1,7 @@
 """The programs that draw from trained networks: samplers, and grids side by side."""
 
 import pytest
-from helpers import launch, write_pngs
+from helpers import C, launch, write_pngs
 from PIL import Image
 
 from experiments import networks, samplers, side_by_side, tables
@@ -16,7 +16,7 @@ def study(tmp_path_factory):
     """The folder of a study with one finished run, of C."""
     study = tmp_path_factory.mktemp("study")
     folder = study / "runs" / "C" / "seed0"
-    launch("train_celeba_c_32", folder)
+    launch(C, folder)
     (folder / "evaluation").mkdir()
     row = {"cell": "C", "seed": 0, "checkpoint": "final", "metric": "swd", "value": 1.0}
     tables.write_csv(study / "results.csv", tables.RESULT_COLUMNS, [row])

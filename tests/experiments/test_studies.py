@@ -251,9 +251,6 @@ def test_a_study_goes_on_from_tables_without_the_folders_of_its_runs(finished, t
     assert [row["cell"] for row in runs] == ["C", "CS"]
     assert not (tmp_path / "tuesday" / "runs" / "CS").exists()
 
-    with pytest.raises(UserError, match="other settings than the spec's"):
-        run_study.main([*common, str(tmp_path / "wednesday"), "--images", "80"])
-
 
 def test_tables_grow_by_runs_the_new_ones_winning(tmp_path):
     path = tmp_path / "results.csv"

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from helpers import STEPS_PER_EPOCH, checkpoints, contents, launch, launch_until
+from helpers import CS, STEPS_PER_EPOCH, C, checkpoints, contents, launch, launch_until
 
 from mindiffusion.ddpm import DDPM
 from mindiffusion.reports.bands import COLUMNS, NUM_BANDS, BandFile, band_timesteps
 from mindiffusion.reports.row_file import read_rows
 from mindiffusion.unet import NaiveUnet
+
+IMAGES = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 class Oracle(torch.nn.Module):
@@ -20,11 +22,6 @@ class Oracle(torch.nn.Module):
         return eps + 2.0 * (t > 0.7).float()[:, None, None, None]
 
 
-def band_file(tmp_path, images=None, batch_size=16, seed=0):
-    images = torch.zeros(20, 3, 32, 32, dtype=torch.uint8) if images is None else images
-    return BandFile(tmp_path / "bands.csv", images, batch_size, seed)
-
-
 @pytest.mark.parametrize("n_T", [1000, 50])
 @pytest.mark.parametrize("num_images", [1, 8, 64])
 def test_timesteps_lie_in_their_bands(num_images, n_T):
@@ -35,17 +32,18 @@ def test_timesteps_lie_in_their_bands(num_images, n_T):
 
 
 def test_an_error_above_a_timestep_shows_in_the_bands_above_it_alone(tmp_path):
-    losses = band_file(tmp_path).measure(Oracle(), DDPM(torch.nn.Identity()))
+    losses = BandFile(tmp_path / "bands.csv", torch.zeros_like(IMAGES), 16, 0).measure(
+        Oracle(), DDPM(torch.nn.Identity())
+    )
     assert losses[:7] == pytest.approx([0.0] * 7, abs=1e-4)
     assert losses[7:] == pytest.approx([4.0] * 3, abs=1e-4)
 
 
 def test_measuring_draws_nothing_from_the_global_state_and_depends_on_the_seed(tmp_path):
-    images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
     net = NaiveUnet(3, 3, 8)
     before = torch.get_rng_state()
     one, again, other = (
-        band_file(tmp_path, images, seed=seed).measure(net, DDPM(torch.nn.Identity())) for seed in (0, 0, 1)
+        BandFile(tmp_path / "bands.csv", IMAGES, 16, seed).measure(net, DDPM(torch.nn.Identity())) for seed in (0, 0, 1)
     )
     assert torch.equal(torch.get_rng_state(), before)
     assert one == again != other
@@ -53,29 +51,29 @@ def test_measuring_draws_nothing_from_the_global_state_and_depends_on_the_seed(t
 
 
 def test_no_more_images_go_through_the_network_at_once_than_training_takes(tmp_path):
-    images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
     net, seen = NaiveUnet(3, 3, 8), set()
     net.register_forward_hook(lambda module, inputs, output: seen.add(len(output)))
     whole, parts = (
-        BandFile(tmp_path / "bands.csv", images, 16, 0, at_once).measure(net, DDPM(torch.nn.Identity()))
+        BandFile(tmp_path / "bands.csv", IMAGES, 16, 0, at_once).measure(net, DDPM(torch.nn.Identity()))
         for at_once in (0, 6)
     )
     assert seen == {16, 6, 4}
     assert whole == pytest.approx(parts, rel=1e-4)
 
 
+def rows_of(name, folder):
+    return read_rows(contents(name, folder) / "bands.csv", COLUMNS)[0]
+
+
 def test_a_run_measures_every_epoch_the_same_with_and_without_grids(tmp_path, finished):
-    name = "train_celeba_cs_32"
-    launch(name, tmp_path)
-    rows = read_rows(contents(name, tmp_path) / "bands.csv", COLUMNS)[0]
+    launch(CS, tmp_path)
+    rows = rows_of(CS, tmp_path)
     assert [(row["stage"], row["step"]) for row in rows] == [(str(i), str(STEPS_PER_EPOCH * i)) for i in range(1, 6)]
-    assert rows == read_rows(contents(name, finished(name)) / "bands.csv", COLUMNS)[0]
+    assert rows == rows_of(CS, finished(CS))
 
 
 def test_a_run_that_goes_back_to_an_earlier_checkpoint_forgets_what_came_after(tmp_path):
-    name = "train_celeba_c_32"
-    launch(name, tmp_path)
-    stage = checkpoints(name, tmp_path) / "stage2.pt"
-    launch_until(2 * STEPS_PER_EPOCH, name, tmp_path, "--resume", str(stage))
-    rows = read_rows(contents(name, tmp_path) / "bands.csv", COLUMNS)[0]
-    assert [int(row["step"]) for row in rows] == [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH]
+    launch(C, tmp_path)
+    stage = checkpoints(C, tmp_path) / "stage2.pt"
+    launch_until(2 * STEPS_PER_EPOCH, C, tmp_path, "--resume", str(stage))
+    assert [int(row["step"]) for row in rows_of(C, tmp_path)] == [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH]

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from helpers import checkpoints, contents, exit_code, launch
+from helpers import CR, CS, UNIFORM, C, checkpoints, contents, exit_code, launch
 from PIL import Image
 
 from mindiffusion.runtime.files import CannotWrite
@@ -15,12 +15,7 @@ from mindiffusion.reports.figure_plots import log_ticks, new_figure
 from mindiffusion.reports.run_record import read_record
 
 COMMON = {"figure_loss.png", "figure_bands.png"}
-OWN = {
-    "train_celeba_32": set(),
-    "train_celeba_c_32": set(),
-    "train_celeba_cs_32": {"figure_channels.png"},
-    "train_celeba_cr_32": {"figure_norms.png"},
-}
+OWN = {UNIFORM: set(), C: set(), CS: {"figure_channels.png"}, CR: {"figure_norms.png"}}
 
 
 def drawn(folder):
@@ -41,7 +36,7 @@ def test_each_variant_has_its_figures_at_readme_width(name, finished):
 def test_training_draws_at_each_stage_end_and_says_nothing(tmp_path, monkeypatch, capsys):
     seen = []
     monkeypatch.setattr(figures, "draw_figures", lambda folder: seen.append(read_record(folder).stages_begun))
-    launch("train_celeba_c_32", tmp_path, "--figures")
+    launch(C, tmp_path, "--figures")
     assert seen == [1, 2, 3, 4, 5]
     assert "figures" not in capsys.readouterr().out
 
@@ -52,14 +47,14 @@ def test_a_figure_that_cannot_be_drawn_does_not_end_the_run_but_a_full_disk_does
 
     monkeypatch.setattr(figures, "draw_figures", fail)
     error = ZeroDivisionError("a bug")
-    launch("train_celeba_c_32", tmp_path / "a", "--figures")
+    launch(C, tmp_path / "a", "--figures")
     assert "no figures this time: ZeroDivisionError: a bug" in capsys.readouterr().out
     error = CannotWrite("cannot write it: the disk is full")
-    assert exit_code("train_celeba_c_32", tmp_path / "b", "--figures") == 2
+    assert exit_code(C, tmp_path / "b", "--figures") == 2
 
 
 def test_norms_are_of_the_trained_weights_per_output_channel(finished):
-    record = read_record(contents("train_celeba_cr_32", finished("train_celeba_cr_32")))
+    record = read_record(contents(CR, finished(CR)))
     saved = figures.stage_checkpoints(record)
     norms = figure_plots.layer_norms(saved[0])
     weight = saved[0]["model"]["up0.0.weight"]  # (in, out, 4, 4)
@@ -67,18 +62,14 @@ def test_norms_are_of_the_trained_weights_per_output_channel(finished):
     assert len(saved) == 5
 
 
-def test_a_missing_stage_checkpoint_leaves_its_figure_out(finished, tmp_path):
-    name = "train_celeba_cs_32"
+@pytest.mark.parametrize("name", [CS, C])
+def test_a_missing_stage_checkpoint_leaves_its_figure_out_and_one_that_is_not_needed_is_not_opened(
+    name, finished, tmp_path
+):
     shutil.copytree(contents(name, finished(name)), contents(name, tmp_path))
-    assert not checkpoints(name, tmp_path).exists()
-    assert {path.name for path in figures.draw_figures(contents(name, tmp_path))} == COMMON
-
-
-def test_a_variant_whose_figures_need_no_checkpoints_opens_none(finished, tmp_path):
-    name = "train_celeba_c_32"
-    shutil.copytree(contents(name, finished(name)), contents(name, tmp_path))
-    checkpoints(name, tmp_path).mkdir()
-    (checkpoints(name, tmp_path) / "stage1.pt").write_bytes(b"damaged")
+    if name == C:
+        checkpoints(name, tmp_path).mkdir()
+        (checkpoints(name, tmp_path) / "stage1.pt").write_bytes(b"damaged")
     assert {path.name for path in figures.draw_figures(contents(name, tmp_path))} == COMMON
 
 
@@ -93,7 +84,7 @@ def test_a_logarithmic_axis_has_several_ticks_over_any_range(high):
 
 
 def test_a_weighted_loss_is_told_apart_from_the_mean_squared_error(finished):
-    record = read_record(contents("train_celeba_cr_32", finished("train_celeba_cr_32")))
+    record = read_record(contents(CR, finished(CR)))
     assert not record.is_weighted  # mse and penalty are all of it
     weighted = replace(record, metrics={**record.metrics, "loss": [0.5 * mse for mse in record.metrics["mse"]]})
     assert weighted.is_weighted

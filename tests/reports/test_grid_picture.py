@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import contents, launch
+from helpers import C, contents, launch
 from PIL import Image, PngImagePlugin
 
 from mindiffusion.data.images import ImageData
@@ -124,8 +124,8 @@ def test_averaging_keeps_the_mean_of_each_block_and_nothing_else():
 
 
 def test_an_early_grid_of_a_run_is_coarse_and_the_last_one_is_not(tmp_path):
-    launch("train_celeba_c_32", tmp_path, "--num-samples", "8", "--sample-steps", "3")
-    folder = contents("train_celeba_c_32", tmp_path)
+    launch(C, tmp_path, "--num-samples", "8", "--sample-steps", "3")
+    folder = contents(C, tmp_path)
     first, last = (read_grid(next(folder.glob(f"stage{k}_*.png"))).samples for k in (1, 5))
     assert (first[:, ::2] == first[:, 1::2]).all() and (first[:, :, ::2] == first[:, :, 1::2]).all()
     assert not (last[:, ::2] == last[:, 1::2]).all()

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from helpers import STEPS_PER_EPOCH, contents, launch, launch_until, metrics
+from helpers import GRIDS, STEPS_PER_EPOCH, C, contents, launch, launch_until, metrics
 
 from mindiffusion.reports import bands
 from mindiffusion.reports.row_file import METRICS, RECOVERY, MetricsFile, read_metrics, read_rows, set_aside
@@ -58,23 +58,23 @@ def test_a_column_that_an_older_file_lacks_is_unknown_and_old_names_are_known(tm
 
 
 def test_resume_keeps_a_file_that_is_not_as_it_was_written(tmp_path, monkeypatch, capsys):
-    launch_until(2 * STEPS_PER_EPOCH, "train_celeba_c_32", tmp_path)
-    folder = contents("train_celeba_c_32", tmp_path)
+    launch_until(2 * STEPS_PER_EPOCH, C, tmp_path)
+    folder = contents(C, tmp_path)
     (folder / "recovery.csv").write_text("stage,coarse,fine,outside\n1,0.1,0.2,0.3\n")
     damaged = {file: damage((folder / file).read_text()) for file, damage in DAMAGES}
     for file, text in damaged.items():
         (folder / file).write_text(text)
     (folder / "bands.csv.bad").write_text("an earlier one")
-    launch("train_celeba_c_32", tmp_path, "--resume", "--num-samples", "2", "--sample-steps", "2")
+    launch(C, tmp_path, "--resume", *GRIDS)
     out = capsys.readouterr().out
     for file, text in damaged.items():
         kept = folder / f"{file}.bad{2 if file == 'bands.csv' else ''}"
         assert kept.read_text() == text
         assert out.count(f"{file} was not as a run had written it: kept as {kept.name}") == 1
     assert (folder / "bands.csv.bad").read_text() == "an earlier one"
-    assert [row["stage"] for row in metrics("train_celeba_c_32", tmp_path)][-3:] == ["3", "4", "5"]
+    assert [row["stage"] for row in metrics(C, tmp_path)][-3:] == ["3", "4", "5"]
     assert [row["stage"] for row in read_rows(folder / "recovery.csv", RECOVERY)[0]][-3:] == ["3", "4", "5"]
-    launch("train_celeba_c_32", tmp_path, "--overwrite")
+    launch(C, tmp_path, "--overwrite")
     assert not list(folder.glob("*.bad*"))
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import STEPS_PER_EPOCH, contents, exit_code, launch, launch_until, metrics
+from helpers import GRIDS, STEPS_PER_EPOCH, C, contents, exit_code, launch, launch_until, metrics
 from PIL import Image
 
 from mindiffusion.reports.bands import COLUMNS, band_names
@@ -10,8 +10,7 @@ from mindiffusion.reports.row_file import read_rows
 from mindiffusion.runtime import packages
 from mindiffusion.runtime.errors import UserError
 
-C = "train_celeba_c_32"
-GRIDS = ("--num-samples", "2", "--sample-steps", "2", "--tensorboard")
+FLAGS = (*GRIDS, "--tensorboard")
 
 
 def read_events(folder):
@@ -22,8 +21,8 @@ def read_events(folder):
 
 def test_scalars_and_grids_are_those_of_the_contents_folder_after_a_stop_and_a_resume(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
-    launch_until(2 * STEPS_PER_EPOCH, C, tmp_path, *GRIDS)
-    launch(C, tmp_path, *GRIDS, "--resume")
+    launch_until(2 * STEPS_PER_EPOCH, C, tmp_path, *FLAGS)
+    launch(C, tmp_path, *FLAGS, "--resume")
     folder = contents(C, tmp_path)
     events, rows = read_events(folder), metrics(C, tmp_path)
     assert {"train/loss", "train/mse", "train/lr", "train/images_per_s"} <= set(events.Tags()["scalars"])

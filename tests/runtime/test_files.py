@@ -72,10 +72,10 @@ def hollow(path: Path) -> None:
     torch.save({"w": torch.zeros(1).expand(10**6, 10**6)}, path)
 
 
-@pytest.mark.parametrize(("make", "words"), [(deflated, "are packed into"), (hollow, "not all there")])
-def test_a_checkpoint_that_would_swell_in_memory_is_refused(make, words, tmp_path):
+@pytest.mark.parametrize("make", [deflated, hollow])
+def test_a_checkpoint_that_would_swell_in_memory_is_refused(make, tmp_path):
     make(tmp_path / "a.pt")
-    with pytest.raises(BadCheckpoint, match=words):
+    with pytest.raises(BadCheckpoint, match=r"are packed into|not all there"):
         load_plain(tmp_path / "a.pt")
 
 

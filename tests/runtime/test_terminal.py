@@ -5,11 +5,9 @@ import re
 import shlex
 
 import pytest
-from helpers import SCRIPTS, launch
+from helpers import CS, launch
 
 from mindiffusion.runtime.terminal import RED, command_to_resume, paint
-
-CS, CR = SCRIPTS[2:]
 
 
 class Tty(io.StringIO):
@@ -39,8 +37,7 @@ def test_colour_is_for_terminals_whose_user_wants_it(monkeypatch):
 def test_a_log_file_has_a_line_per_epoch_and_stage_and_no_bar(tmp_path, capsys):
     launch(CS, tmp_path)
     captured = capsys.readouterr()
-    assert "\r" not in captured.out + captured.err and "█" not in captured.out + captured.err
-    assert "\033" not in captured.out + captured.err
+    assert not {"\r", "█", "\033"} & set(captured.out + captured.err)
     lines = captured.out.splitlines()
     epochs = [
         line for line in lines if re.match(r"stage \d/5, epoch \d/5: loss \d\.\d{4}, \d+ images/s, .* left", line)
