@@ -205,7 +205,6 @@ def test_random_regrowth_follows_its_seed_and_ignores_scores():
 
 def test_regrow_to_is_idempotent_and_never_closes_channels():
     net = make_net(sparsity=0.8)
-    train(net, steps=1)
     assert (net.regrow_to(0.4, 2), net.num_active) == (6, 9)
     mask = net.channel_mask.clone()
     assert net.regrow_to(0.4, 2) == net.regrow_to(0.9, 3) == 0
