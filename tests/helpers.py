@@ -126,7 +126,7 @@ def small_content(**changes: object) -> dict:
     """What save_checkpoint takes, with very little in it."""
     content = {"network": "NaiveUnet", "args": {}, "t_stop": 0, "training_state": {}, "interval": {"mse": 0.25}}
     content |= {"model": {"w": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1.5])}, "ema": None}
-    groups = [{"lr": 0.1, "fused": True, "params": []}]
+    groups = [{"lr": 0.1, "fused": True, "params": [0]}]
     content |= {"optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": groups}}
     content |= {"next_stage": 0, "next_epoch": 1, "next_step": 3, "config": {"lr": 0.1}, "data": {"images": 9}}
     return content | changes

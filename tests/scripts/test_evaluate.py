@@ -2,15 +2,13 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import checkpoints, launch, write_pngs
+from helpers import UNIFORM, checkpoints, launch, sample, write_pngs
 
 import evaluate
-import sample
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation import measure
 from mindiffusion.evaluation.inception import describe_inception, inception_row, no_inception
@@ -28,7 +26,7 @@ FAST = [
 @pytest.fixture
 def run(finished) -> Path:
     """The checkpoints of a tiny run on synthetic data."""
-    return checkpoints("train_celeba_32", finished("train_celeba_32"))
+    return checkpoints(UNIFORM, finished(UNIFORM))
 
 
 def evaluated(*arguments: object) -> tuple[list[dict[str, str]], dict]:
@@ -85,10 +83,9 @@ def test_what_is_measured_of_bf16_samples_is_fp32(run, monkeypatch):
     assert allowed == [False]
 
 
-def test_a_folder_of_pngs_stands_in_for_the_checkpoint_they_came_from(run, monkeypatch):
+def test_a_folder_of_pngs_stands_in_for_the_checkpoint_they_came_from(run):
     alike = ["--sampler", "ddim", "--eta", "1", "--steps", "4"]
-    monkeypatch.setattr(sys, "argv", ["sample.py", str(run), "-o", "pngs", "-n", "16", "--device", "cpu", *alike])
-    sample.main()
+    sample(run, "-o", "pngs", "-n", "16", "--device", "cpu", *alike)
     flags = [*alike, "--data-path", "synthetic", "--metrics", "swd", "spectrum", "color", "recovery"]
     rows, report = evaluated(run, "pngs", *flags)
     assert {**rows[0], "name": ""} == {**rows[1], "name": ""}
@@ -98,8 +95,8 @@ def test_a_folder_of_pngs_stands_in_for_the_checkpoint_they_came_from(run, monke
 
 def test_the_reference_is_what_the_run_held_out_and_one_that_it_saw_is_noted(tmp_path, capsys):
     folder = write_pngs(tmp_path / "faces")
-    launch("train_celeba_32", tmp_path, "--data-path", str(folder), "--train-images", "1-16")
-    trained = checkpoints("train_celeba_32", tmp_path)
+    launch(UNIFORM, tmp_path, "--data-path", str(folder), "--train-images", "1-16")
+    trained = checkpoints(UNIFORM, tmp_path)
     _, report = evaluated(trained, "--data-path", folder, "--metrics", "loss")
     assert report["settings"]["eval_images"] == "17-24"
     assert report["results"][0]["reference"] == "held out"

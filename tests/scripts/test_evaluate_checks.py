@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import write_pngs
+from helpers import code_of, small_content, write_pngs
 from PIL import Image
 
 import evaluate
@@ -19,7 +19,6 @@ from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.measures import MEASURES, NETWORK
 from mindiffusion.evaluation.results import Result
 from mindiffusion.evaluation.settings import Settings
-from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.export import export
 from mindiffusion.stages import Stage
@@ -36,10 +35,8 @@ def checkpoint(name: str | Path, averaged: bool = True) -> Path:
         nets.append(NaiveUnet(3, 3, 8).state_dict())
     stages = (Stage("full", 1, t_min=0.0, t_max=1.0),)
     config = TrainConfig("", stages, global_batch_size=8, n_feat=8, ema_decay=0.9 if averaged else 0.0).to_dict()
-    content = {"network": "NaiveUnet", "args": {}, "model": nets[0], "ema": nets[1] if averaged else None}
-    content |= {"optimizer": {"param_groups": [{"params": []}], "state": {}}, "training_state": {}, "interval": {}}
-    content |= {"t_stop": 0, "next_stage": 0, "next_epoch": 1, "next_step": 1, "config": config}
-    save_checkpoint(Path(name), {**content, "data": {"kind": "synthetic", "images": 8, "seed": 0}})
+    content = small_content(model=nets[0], ema=nets[1] if averaged else None, next_step=1, config=config)
+    save_checkpoint(Path(name), content | {"data": {"kind": "synthetic", "images": 8, "seed": 0}})
     return Path(name)
 
 
@@ -182,9 +179,8 @@ def test_what_cannot_be_measured_is_one_message_before_anything_is(arguments, me
     (write_pngs(Path("broken"), 2) / "000.png").write_bytes(b"no image")
     arguments = arguments.replace("--data-path", "--data-path=") if arguments.endswith("path") else arguments
     arguments = arguments if "--data-path" in arguments else f"{arguments} --data-path synthetic"
-    with pytest.raises(SystemExit) as end:
-        run_script(lambda: evaluate.main(arguments.split()))
-    assert end.value.code == 2 and re.search(message, capsys.readouterr().err)
+    assert code_of(lambda: evaluate.main(arguments.split())) == 2
+    assert re.search(message, capsys.readouterr().err)
     assert not Path("evaluation").exists()
 
 

@@ -1,12 +1,11 @@
 """sample.py over several processes and batches: image i depends on the seed and i alone."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import checkpoints, contents, load_script
+from helpers import C, checkpoints, code_of, contents, load_script, sample
 from helpers import launch as train
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
@@ -29,13 +28,11 @@ def weights(tmp_path):
 
 
 @pytest.fixture
-def launch(weights, tmp_path, monkeypatch):
+def launch(weights, tmp_path):
     """Runs sample.py on the weights; returns the images of its folder, by number."""
 
     def run(folder: str, *flags: str, model: Path = weights) -> dict[int, torch.Tensor]:
-        argv = ["sample.py", str(model), "-o", str(tmp_path / folder), "--steps", "2", "--device", "cpu", *flags]
-        monkeypatch.setattr(sys, "argv", argv)
-        load_script("sample").main()
+        sample(model, "-o", tmp_path / folder, "--steps", "2", "--device", "cpu", *flags)
         return {int(path.stem): pil_to_tensor(Image.open(path)) for path in (tmp_path / folder).glob("*.png")}
 
     return run
@@ -43,17 +40,15 @@ def launch(weights, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("flags", [("--steps", "3", "--eta", "0"), ("--steps", "3"), ("--precision", "bf16")])
 def test_shards_and_batches_give_the_images_of_one_process(weights, flags):
-    sample = load_script("sample")
-    args = sample.parse_args([str(weights), *flags])
-    model = sample.open_model(args.checkpoint)
+    program = load_script("sample")
+    args = program.parse_args([str(weights), *flags])
+    model = program.open_model(args.checkpoint)
 
     def draw(first: int, count: int, batch_size: int = 256) -> torch.Tensor:
-        return sample.draw(model, args.sampler, count, first, batch_size=batch_size, precision=args.precision)
+        return program.draw(model, args.sampler, count, first, batch_size=batch_size, precision=args.precision)
 
-    whole = draw(0, 5)
-    torch.testing.assert_close(
-        torch.cat([draw(0, 3, 2), draw(3, 2)]), whole, atol=1e-2, rtol=0
-    )  # rounding at t = T is amplified 150-fold
+    whole, parts = draw(0, 5), torch.cat([draw(0, 3, 2), draw(3, 2)])
+    torch.testing.assert_close(parts, whole, atol=1e-2, rtol=0)  # rounding at t = T is amplified 150-fold
     assert (whole[0] - whole[1]).abs().max() > 0.1
     assert draw(5, 0).shape == (0, 3, 32, 32)
 
@@ -145,9 +140,8 @@ def test_samples_that_are_no_numbers_are_refused_and_not_written(output, launch,
 
 
 def test_a_size_that_the_model_was_not_trained_on_is_refused(launch, finished):
-    run = "train_celeba_c_32"
     with pytest.raises(UserError, match="trained on 32x32 images"):
-        launch("x.png", "--image-size", "64", model=checkpoints(run, finished(run)))
+        launch("x.png", "--image-size", "64", model=checkpoints(C, finished(C)))
     assert launch("big", "--image-size", "64", "-n", "1")[0].shape == (3, 64, 64)  # a bare file does not know
 
 
@@ -161,20 +155,17 @@ def test_a_size_that_the_model_was_not_trained_on_is_refused(launch, finished):
     ],
 )
 def test_flags_that_cannot_be_followed_are_refused(flags, words, capsys):
-    with pytest.raises(SystemExit) as end:
-        load_script("sample").parse_args(["model", *flags.split()])
-    assert end.value.code == 2 and words in capsys.readouterr().err
+    assert code_of(lambda: load_script("sample").parse_args(["model", *flags.split()])) == 2
+    assert words in capsys.readouterr().err
 
 
-def test_sample_py_draws_the_grid_of_a_run_again(tmp_path, monkeypatch):
-    run = "train_celeba_c_32"
-    train(run, tmp_path, "--num-samples", "3", "--sample-steps", "2", "--seed", "5", "--sampler", "dpm")
+def test_sample_py_draws_the_grid_of_a_run_again(tmp_path):
+    train(C, tmp_path, "--num-samples", "3", "--sample-steps", "2", "--seed", "5", "--sampler", "dpm")
     for stage, model in ((1, "stage1.pt"), (5, "")):
-        grid = read_grid(next(contents(run, tmp_path).glob(f"stage{stage}_*.png"))).samples
+        grid = read_grid(next(contents(C, tmp_path).glob(f"stage{stage}_*.png"))).samples
         out = tmp_path / f"again{stage}.png"
-        argv = [str(checkpoints(run, tmp_path) / model), "-o", str(out), "-n", "3", "--steps", "2", "--sampler", "dpm"]
-        monkeypatch.setattr(sys, "argv", ["sample.py", *argv, "--seed", "5", "--device", "cpu"])
-        load_script("sample").main()
+        alike = ("-n", "3", "--steps", "2", "--sampler", "dpm", "--seed", "5", "--device", "cpu")
+        sample(checkpoints(C, tmp_path) / model, "-o", out, *alike)
         again = read_grid(out).samples
         if stage == 1:  # shown at the resolution that can be read: in mean colours
             grid, again = grid[:, ::32, ::32], again.reshape(3, 1, 32, 1, 32, 3).mean((2, 4)).round()

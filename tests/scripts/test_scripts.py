@@ -2,6 +2,9 @@
 
 import difflib
 import itertools
+import json
+import subprocess
+import sys
 
 import pytest
 from helpers import ALL_SCRIPTS, ROOT, SCRIPTS, VARIANTS, load_script
@@ -72,3 +75,23 @@ def test_a_mechanism_falls_stage_by_stage_to_nothing(name, value, schedule, cons
     script = load_script(f"train_celeba_{name}_32")
     assert [getattr(stage, value) for stage in script.STAGES] == pytest.approx(schedule, rel=5e-3)
     assert script.STAGES[-1].values[value] == 0 and constants == script.CONSTANTS
+
+
+SLOW_PACKAGES = ("torchvision", "torch._dynamo", "matplotlib", "tensorboard", "safetensors")
+ASK_ALL_FOR_HELP = f"""
+import contextlib, importlib, io, json, sys
+loaded = {{}}
+for name in {(*SCRIPTS, "sample", "compare")}:
+    sys.argv = [name + ".py", "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        importlib.import_module(name).main()
+    assert "usage:" in text.getvalue(), name
+    loaded[name] = [package for package in {SLOW_PACKAGES} if package in sys.modules]
+print(json.dumps(loaded))
+"""
+
+
+def test_help_comes_quickly_and_loads_no_slow_package():
+    command = [sys.executable, "-c", ASK_ALL_FOR_HELP]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert {name: packages for name, packages in json.loads(said).items() if packages} == {}
