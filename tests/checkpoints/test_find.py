@@ -66,23 +66,6 @@ def test_what_is_no_model_is_told_what_could_be_named(run, tmp_path):
         find_model(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "it is empty"),
-        (b"hello", "was not saved by PyTorch"),
-        (b"PK\x03\x04", "it is damaged or cut off"),
-        ({"a": Path("x")}, "more than tensors and plain values"),
-    ],
-)
-def test_a_file_that_is_no_checkpoint_is_told_plainly_and_without_bad_advice(tmp_path, content, words):
-    path = tmp_path / "x.pt"
-    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-    with pytest.raises(BadCheckpoint, match=words) as error:
-        read_weights(path)
-    assert "weights_only" not in str(error.value)
-
-
 def test_a_file_that_may_not_be_read_is_told_so_and_gives_way_to_the_one_before(run, tmp_path, monkeypatch):
     folder = shutil.copytree(checkpoints(C, run), tmp_path / "checkpoints_c_32")
     load = torch.load

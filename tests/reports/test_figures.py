@@ -11,7 +11,6 @@ from mindiffusion.runtime.files import CannotWrite
 
 pytest.importorskip("matplotlib")
 from mindiffusion.reports import figure_plots, figures
-from mindiffusion.reports.figure_plots import log_ticks, new_figure
 from mindiffusion.reports.run_record import read_record
 
 COMMON = {"figure_loss.png", "figure_bands.png"}
@@ -71,16 +70,6 @@ def test_a_missing_stage_checkpoint_leaves_its_figure_out_and_one_that_is_not_ne
         checkpoints(name, tmp_path).mkdir()
         (checkpoints(name, tmp_path) / "stage1.pt").write_bytes(b"damaged")
     assert {path.name for path in figures.draw_figures(contents(name, tmp_path))} == COMMON
-
-
-@pytest.mark.parametrize("high", [0.31, 0.45, 1.9, 9, 70, 900, 1e7])
-def test_a_logarithmic_axis_has_several_ticks_over_any_range(high):
-    axes = new_figure(3).subplots()
-    axes.plot([0, 1], [0.3, high])
-    axes.set_yscale("log")
-    log_ticks(axes.yaxis)
-    low, high = axes.get_ylim()
-    assert 3 <= sum(low <= tick <= high for tick in axes.get_yticks()) <= 10
 
 
 def test_a_weighted_loss_is_told_apart_from_the_mean_squared_error(finished):

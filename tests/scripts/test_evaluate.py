@@ -37,7 +37,7 @@ def evaluated(*arguments: object) -> tuple[list[dict[str, str]], dict]:
     return rows, json.loads(Path("out/evaluation.json").read_text(), parse_constant=pytest.fail)
 
 
-def test_a_checkpoint_gets_every_metric_that_needs_no_pretrained_network(run, capsys):
+def test_a_checkpoint_gets_every_metric_that_needs_no_pretrained_network_and_what_must_be_known_to_compare(run, capsys):
     rows, report = evaluated(run, "--data-path", "synthetic", "--names", "uniform", "--floor")
     assert [row["name"] for row in rows] == ["uniform", "real"]
     assert next(iter(rows[0])) == "name"
@@ -48,15 +48,11 @@ def test_a_checkpoint_gets_every_metric_that_needs_no_pretrained_network(run, ca
     assert float(rows[1]["swd"]) < 0.2 * float(rows[0]["swd"])  # real images are near the floor, an untrained net far
     assert rows[1]["bpd"] == ""
     assert "swd_32" in capsys.readouterr().out
-
-
-def test_the_json_tells_what_must_be_known_to_compare(run):
-    _, report = evaluated(run, "--data-path", "synthetic", "--metrics", "swd", "loss", "bpd")
-    settings, (result,) = report["settings"], report["results"]
+    settings, (result, _) = report["settings"], report["results"]
     for name in ("data", "reference_hash", "reference_images", "crop", "resize", "image_size", "num_samples", "seed"):
         assert settings[name] not in (None, "")
     assert settings["inception"] is None
-    assert (result["name"], result["kind"], result["samples"]) == ("control", "model", 16)
+    assert (result["name"], result["kind"], result["samples"]) == ("uniform", "model", 16)
     weights = read_weights(run)
     assert (result["weights"], result["weights_digest"]) == ("averaged", weights_digest(weights.state))
     assert result["step"] == weights.checkpoint["next_step"]

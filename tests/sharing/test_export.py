@@ -15,7 +15,6 @@ from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.locks import claim
 from mindiffusion.sharing.evaluations import DOUBT
-from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.unet import NaiveUnet
 
 pytest.importorskip("safetensors")
@@ -56,17 +55,6 @@ def test_an_unfinished_curriculum_still_stops_where_it_was_trained_down_to(train
     sample(stage2, "--export", tmp_path / "model")
     sample(tmp_path / "model", "-o", tmp_path / "b.png", *FEW)
     assert "trained on t >= 600 only" in capsys.readouterr().out
-
-
-def test_the_mask_and_the_births_travel_along(trained, tmp_path):
-    sample(trained(CS).with_name("stage2.pt"), "--export", tmp_path / "model")
-    net = build_network(read_weights(tmp_path / "model"))
-    assert isinstance(net, SparseNaiveUnet)
-    births = net.channel_birth_stage.tolist()
-    assert (births.count(0), births.count(2), births.count(-1)) == (3, 3, 10)
-    assert torch.equal(net.channel_mask, (net.channel_birth_stage >= 0).float())
-    card = (tmp_path / "model" / "README.md").read_text()
-    assert "6 of 16 bottleneck channels are active: 3 from the start, 3 born in stage 2" in card
 
 
 def test_averaged_weights_are_exported_unless_raw_ones_are_asked_for(trained, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import faults
 import pytest
-from helpers import CS, GRIDS, assert_same_run, checkpoints, contents, write_pngs
+from helpers import CS, GRIDS, assert_same_run, checkpoints, contents
 
 from mindiffusion.checkpoints.checkpoint import find_newest, load_checkpoint
 from mindiffusion.reports.row_file import METRICS, MetricsFile
@@ -53,15 +53,6 @@ def test_a_row_that_cannot_be_written_is_told():
     row = dict.fromkeys(METRICS, 1)
     with pytest.raises(UserError, match=r"cannot write /dev/full: No space left on device.*write elsewhere"):
         MetricsFile(Path("/dev/full")).append(row)
-
-
-def test_a_full_disk_under_the_image_cache(disk, tmp_path, monkeypatch):
-    monkeypatch.setenv("MINDIFFUSION_CACHE", str(disk / "cache"))
-    faults.fill(disk, 8192)
-    job = faults.start(CS, tmp_path, "--data-path", str(write_pngs(tmp_path / "images")), world_size=2)
-    assert job.wait() == [2, 2]
-    assert "image cache needs" in job.log and "MINDIFFUSION_CACHE" in job.log
-    assert not [path for path in (disk / "cache").iterdir() if path.suffix in (".npy", ".json", ".tmp")]
 
 
 def test_a_read_only_disk_is_refused_before_any_work(disk):
