@@ -148,7 +148,8 @@ def test_two_runs_of_a_variant_are_told_apart_by_their_folders(tmp_path):
 
 def test_a_page_is_not_overwritten_and_a_run_may_be_named_by_its_checkpoints(tmp_path):
     folder = fake_run(tmp_path / "contents_c_32", "c", 1)
-    (tmp_path / "checkpoints_c_32").mkdir()
+    for name in ("checkpoints_c_32", "evaluation"):
+        (tmp_path / name).mkdir()
     output = tmp_path / "compare.html"
     compare.main([str(tmp_path / "checkpoints_c_32"), "-o", str(output)])
     assert f'"name": "{folder.name}"' in output.read_text()
@@ -159,7 +160,7 @@ def test_a_page_is_not_overwritten_and_a_run_may_be_named_by_its_checkpoints(tmp
     with pytest.raises(UserError, match="holds no evaluation"):
         compare.main([str(folder), "-o", str(output), "--overwrite", "--evaluation", str(tmp_path)])
     with pytest.raises(UserError, match="is not the contents folder of a run"):
-        compare.main([str(tmp_path), "-o", str(tmp_path / "x.html")])
+        compare.main([str(tmp_path / "evaluation"), "-o", str(tmp_path / "x.html")])
 
 
 def test_bands_that_are_not_finite_are_left_open_and_so_is_a_missing_one(tmp_path):
