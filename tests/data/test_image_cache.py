@@ -112,23 +112,6 @@ def test_the_digest_takes_all_pixels_in_their_order(monkeypatch):
     assert len(digests) == images.size + 2
 
 
-def test_an_interrupted_build_leaves_nothing_behind(faces, cache, monkeypatch):
-    monkeypatch.setattr(image_cache, "CHUNK", 2)
-    half_written, sizes = [], []
-
-    def interrupted(self, size, side):  # in the main thread, where signals arrive
-        sizes.append(size)
-        if len(sizes) == 8:
-            half_written.extend(cache.glob("*.tmp*"))
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(image_cache.Contents, "count", interrupted)
-        load(faces)
-    assert len(half_written) == 1 and data_files(cache) == []
-    assert len(load(faces)) == 12
-
-
 def test_the_leftovers_of_a_killed_build_are_removed(faces, cache):
     load(faces)
     (about,) = cache.glob("*.json")

@@ -62,9 +62,7 @@ def test_a_name_stands_for_these_images():
 
     assert row("synthetic") == pytest.approx([-0.374, -0.029, 0.156, -0.189], abs=1e-3)
     assert row(SYNTHETIC_DEMO) == pytest.approx([0.308, -0.308, 0.308, -0.308], abs=1e-3)
-    assert (
-        is_synthetic("synthetic") and is_synthetic(SYNTHETIC_DEMO) and not is_synthetic("") and not is_synthetic(None)
-    )
+    assert [is_synthetic(name) for name in ("synthetic", SYNTHETIC_DEMO, "", None)] == [True, True, False, False]
 
 
 @every_set

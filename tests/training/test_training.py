@@ -6,9 +6,11 @@ import pytest
 import torch
 from helpers import (
     ALL_SCRIPTS,
-    SCRIPTS,
+    CR,
+    CS,
     STEPS_PER_EPOCH,
     VARIANTS,
+    C,
     assert_close_curves,
     checkpoints,
     contents,
@@ -28,7 +30,6 @@ from mindiffusion.sparse_unet import num_active_channels
 from mindiffusion.training import step
 from mindiffusion.unet import NaiveUnet
 
-C, CS, CR = SCRIPTS[1:]
 CHANNELS = 16  # at the bottleneck of n_feat 8
 
 
@@ -42,17 +43,11 @@ def num_stages(name: str) -> int:
 @pytest.mark.parametrize("name", ALL_SCRIPTS)
 def test_a_run_leaves_its_grids_and_checkpoints_and_nothing_else(name, finished):
     stages = range(1, num_stages(name) + 1)
+    tables = {"metrics.csv", "recovery.csv", "bands.csv", "config.json"}
     grids = {f"stage{stage}_epoch{stage:03d}.png" for stage in stages}
-    assert {path.name for path in contents(name, finished(name)).iterdir()} == grids | {
-        "metrics.csv",
-        "recovery.csv",
-        "bands.csv",
-        "config.json",
-    }
-    expected = {"latest.pt", *(f"stage{stage}.pt" for stage in stages)} | (
-        {"previous.pt"} if len(stages) > 1 else set()
-    )
-    assert {path.name for path in checkpoints(name, finished(name)).iterdir()} == expected
+    saved = {"latest.pt", *(f"stage{stage}.pt" for stage in stages), *(["previous.pt"] if len(stages) > 1 else [])}
+    assert {path.name for path in contents(name, finished(name)).iterdir()} == tables | grids
+    assert {path.name for path in checkpoints(name, finished(name)).iterdir()} == saved
 
 
 @pytest.mark.parametrize("name", ALL_SCRIPTS)
