@@ -4,6 +4,7 @@ destroyed."""
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 from helpers import ROOT
@@ -52,9 +53,6 @@ def test_a_lock_is_for_everyone_whatever_the_umask(tmp_path):
 
 
 def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
-    def unknown(*_):
-        raise OSError(38, "Function not implemented")
-
-    monkeypatch.setattr("fcntl.flock", unknown)
+    monkeypatch.setattr("fcntl.flock", Mock(side_effect=OSError(38, "Function not implemented")))
     with hold(tmp_path / "x.lock") as locked:
         assert not locked

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from mindiffusion.config import PLACES
 from mindiffusion.reports.grid_picture import read_grid
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.locks import claim
+from mindiffusion.sharing import export
 from mindiffusion.sharing.evaluations import DOUBT
 from mindiffusion.unet import NaiveUnet
 
@@ -113,15 +115,9 @@ def test_words_of_a_checkpoint_are_plain_in_its_card(trained, tmp_path):
 
 
 def test_an_export_is_whole_or_absent(trained, tmp_path, monkeypatch):
-    from mindiffusion.sharing import export
-
-    def full_disk(*args):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(export, "model_card", full_disk)
-        with pytest.raises(UserError, match="No space left"):
-            sample(trained(UNIFORM), "--export", tmp_path / "model")
+    monkeypatch.setattr(export, "model_card", Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="No space left"):
+        sample(trained(UNIFORM), "--export", tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 

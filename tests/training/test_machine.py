@@ -1,5 +1,7 @@
 """What is decided for a machine, and what a run checks before it believes it: the compiled step and the memory."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from helpers import UNIFORM, exit_code
@@ -116,10 +118,7 @@ def test_a_compiled_step_that_differs_is_left_for_the_eager_one(spoil, precision
 
 
 def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(tmp_path, monkeypatch, capsys):
-    def fail(*_, **__):
-        raise RuntimeError("no C++ compiler found\nlong explanation")
-
-    monkeypatch.setattr(torch, "compile", fail)
+    monkeypatch.setattr(torch, "compile", Mock(side_effect=RuntimeError("no C++ compiler found\nlong explanation")))
     net = SparseNaiveUnet(3, 3, 8, 0.5)
     losses = Losses(DDPM(net))
     assert maybe_compile(config(), losses, net, Ranks()) is losses
@@ -133,16 +132,11 @@ def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(tmp_
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_out_of_memory_in_the_trial_is_an_error_that_says_what_to_do(wrapped, tmp_path, monkeypatch, capsys):
-    def compile_(module, **_):
-        def loss(*_):
-            error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-            if wrapped:
-                raise RuntimeError("backend='inductor' raised:") from error
-            raise error
-
-        return loss
-
-    monkeypatch.setattr(torch, "compile", compile_)
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    if wrapped:
+        (wrapper := RuntimeError("backend='inductor' raised:")).__cause__ = error
+    loss = Mock(side_effect=wrapper if wrapped else error)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: loss)
     assert exit_code(UNIFORM, tmp_path, "--compile") == 2
     message = " ".join(capsys.readouterr().err.split())
     assert "out of memory: a step of 8 images per forward pass" in message

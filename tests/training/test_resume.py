@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from unittest.mock import Mock
 
 import pytest
 from helpers import (
@@ -131,10 +132,7 @@ def test_overwrite_deletes_nothing_before_the_new_run_can_take_a_step(again, tmp
     again(C)
     before = files(tmp_path)
 
-    def no_memory(*_):
-        raise UserError("out of memory")
-
-    monkeypatch.setattr(training, "_checked_losses", no_memory)
+    monkeypatch.setattr(training, "_checked_losses", Mock(side_effect=UserError("out of memory")))
     with pytest.raises(UserError, match="out of memory"):
         launch(C, tmp_path, "--overwrite")
     assert files(tmp_path) == before
