@@ -6,13 +6,7 @@ import pytest
 import torch
 from helpers import small_content
 
-from mindiffusion.checkpoints.checkpoint import (
-    BadCheckpoint,
-    Found,
-    find_newest,
-    load_checkpoint,
-    save_checkpoint,
-)
+from mindiffusion.checkpoints.checkpoint import BadCheckpoint, Found, find_newest, load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.same_run import check_same_run
 from mindiffusion.runtime.errors import UserError
 

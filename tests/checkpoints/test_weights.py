@@ -7,13 +7,7 @@ import pytest
 import torch
 
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint
-from mindiffusion.checkpoints.weights import (
-    Weights,
-    build_network,
-    init_parameters,
-    read_weights,
-    weights_digest,
-)
+from mindiffusion.checkpoints.weights import Weights, build_network, init_parameters, read_weights, weights_digest
 from mindiffusion.ddpm import BUFFERS
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.sparse_unet import SparseNaiveUnet

@@ -39,13 +39,8 @@ class BestNoise(nn.Module):
         return (1 - alphabar).sqrt() * centred / (alphabar * DEVIATION**2 + 1 - alphabar) + self.offset
 
 
-def gaussian_images(count: int, mean: float = 0.0) -> torch.Tensor:
-    """8-bit images of independent Gaussian values."""
-    x = mean + DEVIATION * torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    return ((x + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
-
-
-IMAGES = gaussian_images(48)
+VALUES = DEVIATION * torch.randn(48, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+IMAGES = ((VALUES + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1  # of 8 bits
 ERRORS = held_out_errors(DDPM(BestNoise(), BETAS, T), IMAGES)
 
 

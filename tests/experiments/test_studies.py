@@ -223,21 +223,19 @@ def test_a_study_ends_with_its_wall_time_and_a_second_call_does_what_is_missing(
         run_study.main([*common, str(finished / "study"), "--images", "80"])
 
 
-def copy_runs(study, to, *cells):
-    """A study with some of the runs of another, as if they had been made there."""
-    for cell in cells:
-        shutil.copytree(study / "runs" / cell, to / "runs" / cell)
-        done = to / "runs" / cell / "seed0" / "done.json"
-        done.write_text(done.read_text().replace(str(study), str(to)))
+def copy_run(study, to, cell):
+    """A study with one run of another, as if it had been made there."""
+    done = shutil.copytree(study / "runs" / cell, to / "runs" / cell) / "seed0" / "done.json"
+    done.write_text(done.read_text().replace(str(study), str(to)))
 
 
 def test_a_study_goes_on_from_tables_without_the_folders_of_its_runs(finished, tmp_path, capsys):
     common = [str(finished / "tiny.py"), "--data-path", str(finished / "faces"), "--tables", str(tmp_path / "tables")]
-    copy_runs(finished / "study", tmp_path / "monday", "CS")
+    copy_run(finished / "study", tmp_path / "monday", "CS")
     run_study.main([*common, "--cells", "CS", "--", str(tmp_path / "monday")])
     before = tables.read_csv(tmp_path / "tables" / "results.csv")
     assert {row["cell"] for row in before} == {"CS"} and not (tmp_path / "monday" / "results.csv").exists()
-    copy_runs(finished / "study", tmp_path / "tuesday", "C")
+    copy_run(finished / "study", tmp_path / "tuesday", "C")
 
     capsys.readouterr()
     run_study.main([*common, str(tmp_path / "tuesday")])

@@ -13,18 +13,13 @@ from mindiffusion.runtime.errors import UserError
 FLAGS = (*GRIDS, "--tensorboard")
 
 
-def read_events(folder):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulator.EventAccumulator(str(folder / "tensorboard"), {"images": 0, "scalars": 0})
-    return events.Reload()
-
-
 def test_scalars_and_grids_are_those_of_the_contents_folder_after_a_stop_and_a_resume(tmp_path, monkeypatch):
-    pytest.importorskip("tensorboard")
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     launch_until(2 * STEPS_PER_EPOCH, C, tmp_path, *FLAGS)
     launch(C, tmp_path, *FLAGS, "--resume")
     folder = contents(C, tmp_path)
-    events, rows = read_events(folder), metrics(C, tmp_path)
+    events = accumulator.EventAccumulator(str(folder / "tensorboard"), {"images": 0, "scalars": 0}).Reload()
+    rows = metrics(C, tmp_path)
     assert {"train/loss", "train/mse", "train/lr", "train/images_per_s"} <= set(events.Tags()["scalars"])
     logged = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert logged == [(int(row["step"]), pytest.approx(float(row["loss"]), rel=1e-5)) for row in rows]

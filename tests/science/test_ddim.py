@@ -42,20 +42,14 @@ class Optimal(nn.Module):
         return (math.sqrt(1 - alphabar) / (alphabar * self.s**2 + 1 - alphabar) * centred).float()
 
 
-def optimal_eps(step: int) -> tuple[float, Tensor]:
-    """(c, d) of the optimal network eps = c x + d."""
-    alphabar = schedule()[1][step].item()
-    c = math.sqrt(1 - alphabar) / (alphabar * S**2 + 1 - alphabar)
-    return c, -c * math.sqrt(alphabar) * MU
-
-
 def ddim_steps(timesteps: list[int], eta: float) -> list[tuple[float, Tensor, float]]:
     """(a, b, sigma) of each step x -> a x + b + sigma z of eq. 12 of Song et al. 2021; at the end alphabar = 1."""
     steps = []
     for step, target in zip(timesteps, [*timesteps[1:], 0], strict=True):
         here = schedule()[1][step].item()
         there = schedule()[1][target].item() if target else 1.0
-        c, d = optimal_eps(step)
+        c = math.sqrt(1 - here) / (here * S**2 + 1 - here)
+        d = -c * math.sqrt(here) * MU  # the optimal network is eps = c x + d
         sigma = eta * math.sqrt((1 - there) / (1 - here) * (1 - here / there))
         ratio = math.sqrt(there / here)
         of_eps = math.sqrt(1 - there - sigma**2) - ratio * math.sqrt(1 - here)

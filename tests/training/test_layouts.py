@@ -94,9 +94,10 @@ def test_a_step_that_fell_back_to_eager_goes_on_in_the_eager_layout(monkeypatch)
         assert torch.equal(state["exp_avg"], optimizer.state_dict()["state"][place]["exp_avg"])
 
 
-def layouts_met(precision: str, layout: torch.memory_format) -> list[bool]:
-    """For each convolution of an eager forward pass on fake CUDA tensors: is its input laid out as its weight?"""
-    met = []
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_no_convolution_of_an_eager_gpu_run_converts_its_input(precision):
+    """For each convolution of a forward pass on fake CUDA tensors: is its input laid out as its weight?"""
+    layout, met = memory_format(precision, GPU, compiled=False), []
 
     def look(layer: nn.Module, inputs: tuple[torch.Tensor]) -> None:
         met.append(inputs[0].is_contiguous(memory_format=layout))
@@ -108,9 +109,4 @@ def layouts_met(precision: str, layout: torch.memory_format) -> list[bool]:
                 layer.weight.data = layer.weight.data.contiguous(memory_format=layout)
                 layer.register_forward_pre_hook(look)
         net(torch.randn(4, 3, 32, 32).contiguous(memory_format=layout), torch.rand(4))
-    return met
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_no_convolution_of_an_eager_gpu_run_converts_its_input(precision):
-    assert layouts_met(precision, memory_format(precision, GPU, compiled=False)) == [True] * 35
+    assert met == [True] * 35

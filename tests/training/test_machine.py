@@ -60,10 +60,6 @@ class Compiled(torch.nn.Module):
         return {**measured, "loss": self.spoil(measured["loss"])}
 
 
-def wrong_gradient(loss):
-    return loss.detach() + (loss - loss.detach()) * 1.03
-
-
 CALLS = []
 
 
@@ -106,7 +102,7 @@ def test_a_compiled_step_that_equals_the_eager_one_is_taken(spoil, changes, monk
     [
         (lambda loss: loss * 1.01, "fp32", "differ by 1.00% in the loss and 1.00% in the gradient norm of 4 images"),
         (lambda loss: loss * 1.05, "bf16", "uncompiled"),
-        (wrong_gradient, "fp32", "0.00% in the loss and 3.00% in the gradient norm"),
+        (lambda loss: 1.03 * loss - 0.03 * loss.detach(), "fp32", "0.00% in the loss and 3.00% in the gradient norm"),
         (lambda loss: loss * float("nan"), "fp32", "nan% in the loss"),
     ],
 )
