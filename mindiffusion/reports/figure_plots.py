@@ -109,7 +109,7 @@ def norms_figure(record: RunRecord, saved: list[dict[str, Any]]) -> Figure:
     layers, stages = list(norms[0]), record.config["stages"]
     figure = new_figure(2.4 + 0.22 * len(layers))
     top, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1.2, 0.22 * len(layers)))
-    schedule = [stage["lam"] for stage in stages]
+    schedule = [stage.get("lam", 0.0) for stage in stages]
     top.bar_label(top.bar(range(len(stages)), schedule, color=GREEN), fmt="%.2g", fontsize=8)
     top.set(ylabel="lambda", ylim=(0, 1.3 * max(schedule) or 1))
 
