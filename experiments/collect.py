@@ -21,7 +21,8 @@ from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.evaluations import ALIKE, read_evaluation
 
-NAMES = {"": "control", "c": "C: the curriculum", "p": "P: another network", "s": "S: P with a soft order"}
+NAMES = {"": "control", "c": "C: the curriculum", "cs": "CS: C with a mask", "cr": "CR: C with a penalty"}
+NAMES |= {"p": "P: another network", "cp": "CP: the curriculum on P", "s": "S: P with a soft order"}
 REAL = "other real images"
 MEASURED = {"swd": 0, "swd_own": 0, "bits/dim": 2, "face_rate": 2, "color_error": 3}  # columns and their digits
 MODEL_COLUMNS = ("training", "seed", "images", "learning rate", *MEASURED, "weights")
