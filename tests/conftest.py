@@ -7,10 +7,9 @@ from pathlib import Path
 import faults
 import pytest
 import torch
-from helpers import GRIDS, launch
+from helpers import GRIDS, ROOT, launch
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
 # Programs that tests start find the package and the helpers, whichever test runs first.
 os.environ["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
 torch.set_num_threads(1)  # sums in one order: runs can be compared bit for bit

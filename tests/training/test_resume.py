@@ -38,23 +38,15 @@ def again(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "step"),
+    ("name", "step"),  # of a stop; test_kills.py has kills
     [
-        (CS, "stopped", MID_EPOCH),
-        (CS, "stopped", STAGE_BORDER),
-        (CS, "stopped", FIRST),
-        (CS, "stopped", LAST),
-        (CS, "killed", MID_EPOCH),
-        (CS, "killed", FIRST),
-        (C, "stopped", MID_EPOCH),
-        (CR, "stopped", MID_EPOCH),
-        (P, "stopped", FIRST),
-        (CP, "stopped", MID_EPOCH),
-        (S, "stopped", MID_EPOCH),
+        *((CS, step) for step in (MID_EPOCH, STAGE_BORDER, FIRST, LAST)),
+        (P, FIRST),
+        *((name, MID_EPOCH) for name in (C, CR, CP, S)),
     ],
 )
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, kind, step, finished, tmp_path):
-    launch_until(step, name, tmp_path, *GRIDS, kind=kind)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, step, finished, tmp_path):
+    launch_until(step, name, tmp_path, *GRIDS)
     launch(name, tmp_path, *GRIDS, "--resume")
     assert_same_run(name, tmp_path, finished(name))
 
