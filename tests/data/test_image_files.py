@@ -5,8 +5,8 @@ import os
 import resource
 import shutil
 import subprocess
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -107,8 +107,7 @@ def test_a_cache_folder_that_cannot_be_made(faces, monkeypatch):
 
 
 def test_too_little_space_is_told_before_the_work(faces, cache, monkeypatch):
-    usage = namedtuple("usage", "free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(12 * 3 * 32 * 32))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=12 * 3 * 32 * 32))
     monkeypatch.setattr(image_cache, "read_image", fail_to_decode)
     with pytest.raises(UserError, match=r"no room for .*cache.*needs 0\.1 MB there"):
         load(faces)
