@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     require("matplotlib", "drawing the figure")
     if args.names and len(args.names) != len(args.paths):
         raise UserError(f"--names has {len(args.names)} names for {len(args.paths)} runs.")
-    prepare_output(args.output.parent, [], overwrite=True)
+    prepare_output(args.output.parent, [args.output], overwrite=True)
     rows = read_rows(args.paths, args.names or [""] * len(args.paths))
     figure = draw_figure(rows)
     write_atomically(args.output, lambda temporary: figure.savefig(temporary, format="png"))

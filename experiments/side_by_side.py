@@ -17,7 +17,7 @@ from experiments.tables import StudyTable
 from mindiffusion.reports.grid_picture import contact_sheet
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import write_atomically
+from mindiffusion.runtime.files import prepare_output, write_atomically
 from mindiffusion.sampling import Sampler
 
 PIXELS = 2  # of the figure per pixel of an image
@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--data-path", help="folder for --real (default: CELEBA_PATH)")
     args = parser.parse_args(argv)
+    prepare_output(args.output.parent, [args.output], overwrite=True)
     if len(args.sources) == 1 and (args.sources[0] / "results.csv").exists():
         paths = cells_of(args.sources[0], args.cells, args.seed or 0)
     elif args.cells or args.seed is not None:

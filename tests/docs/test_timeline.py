@@ -27,6 +27,8 @@ def test_runs_with_grids_and_without_and_models_become_one_picture(finished, tmp
     copy = shutil.copytree(shown, tmp_path / shown.name, ignore=shutil.ignore_patterns("stage*.png"))
     with pytest.raises(UserError, match="no sample grids, and there are no checkpoints"):
         timeline.main([str(copy)])
+    with pytest.raises(UserError, match="is a folder, where a file is to be written"):
+        timeline.main(["nowhere", "-o", str(tmp_path)])  # before anything is drawn
     checkpoints(CS, tmp_path).symlink_to(checkpoints(CS, finished(CS)))
     grids, drawn = timeline.read_rows([shown, copy], ["", ""])
     assert [share for share, _ in drawn.pictures] == [share for share, _ in grids.pictures] == drawn.borders[1:]

@@ -64,6 +64,11 @@ def test_a_sampler_is_its_name_and_its_settings():
             samplers.parse_sampler(wrong, 7)
 
 
+def test_a_picture_that_cannot_be_written_is_not_drawn(tmp_path):
+    with pytest.raises(UserError, match="is a folder, where a file is to be written"):
+        side_by_side.main(["nowhere", "-o", str(tmp_path)])
+
+
 def test_a_network_that_has_not_seen_all_noise_levels_is_refused(study):
     folder = next(study.glob("runs/C/seed0/checkpoints_*"))
     with pytest.raises(UserError, match="trained on t >= 200 only"):
