@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch._functorch import config as gradient_code
 
 from mindiffusion.config import COMPILE_MODES, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
@@ -78,6 +79,9 @@ def maybe_compile(config: TrainConfig, losses: nn.Module, net: nn.Module, ranks:
         print(f"compiling the step (one to two minutes; kept in {folder}) ...", file=sys.stderr, flush=True)
     verdict, reason, compiled = GOOD, "", losses
     try:
+        # False: a gradient computes ReLU's masks again. Inductor's code for CPUs stores them number by number, which
+        # took a sixth of a step.
+        gradient_code.ban_recompute_used_far_apart = ranks.device.type != "cpu"
         compiled = torch.compile(losses, dynamic=False, mode=config.compile)
         with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
             reason = _difference(config, ranks, compiled, losses, net)

@@ -1,10 +1,14 @@
 """What is decided for a machine, and what a run checks before it believes it: the compiled step and the memory."""
 
+import functools
 from unittest.mock import Mock
 
 import pytest
 import torch
 from helpers import UNIFORM, exit_code
+from torch._functorch.aot_autograd import aot_module
+from torch._functorch.partitioners import min_cut_rematerialization_partition
+from torch._inductor.decomposition import select_decomp_table
 
 from mindiffusion.config import TrainConfig
 from mindiffusion.ddpm import DDPM
@@ -16,6 +20,7 @@ from mindiffusion.stages import Stage
 from mindiffusion.training import machine
 from mindiffusion.training.machine import maybe_compile, memory_advice, memory_explained, resolve_auto
 from mindiffusion.training.step import Losses
+from mindiffusion.unet import Conv3
 
 
 def config(**changes):
@@ -121,6 +126,23 @@ def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(tmp_
     lines = capsys.readouterr().err.splitlines()
     assert lines[1] == "going on uncompiled: cannot compile here: no C++ compiler found"
     assert str(tmp_path) in lines[0]
+
+
+def test_what_a_cpu_compiles_keeps_no_masks_for_its_gradient(monkeypatch):
+    """Storing them would take a sixth of a step."""
+    kept = []
+
+    def keep(graph, inputs):
+        kept.extend(node.meta["val"].dtype for node in graph.graph.output_node().args[0])
+        return graph
+
+    trial(monkeypatch, lambda loss: loss)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    divide = functools.partial(min_cut_rematerialization_partition, compiler="inductor")
+    block = aot_module(Conv3(8, 8, True), keep, partition_fn=divide, decompositions=select_decomp_table())
+    with torch.autocast("cpu", torch.bfloat16):
+        block(torch.randn(2, 8, 16, 16))
+    assert torch.bfloat16 in kept and torch.bool not in kept
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
