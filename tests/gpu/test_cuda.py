@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.skipif(not ON_GPU and not REHEARSAL, reason="needs a CUDA GPU: make gpu-check"),
 ]
 AUTO = resolve_precision("auto", torch.device(DEVICE if ON_GPU else "cpu"))  # a T4 has no bf16
-PRECISIONS = ("fp32", "bf16") if AUTO == "bf16" or not ON_GPU else ("fp32",)
+PRECISIONS = ("fp32", "bf16") if AUTO == "bf16" else ("fp32",)
 gpu_only = pytest.mark.skipif(not ON_GPU, reason="needs a CUDA GPU")
 FP32 = ("--device", DEVICE, "--precision", "fp32")
 # Relative differences of loss and gradient norm that rounding makes, with room: on a Xeon 1e-5 and 3e-3, 7e-4 and 7e-3.
