@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -68,18 +69,16 @@ def test_what_is_no_model_is_told_what_could_be_named(run, tmp_path):
 
 def test_a_file_that_may_not_be_read_is_told_so_and_gives_way_to_the_one_before(run, tmp_path, monkeypatch):
     folder = shutil.copytree(checkpoints(C, run), tmp_path / "checkpoints_c_32")
-    load = torch.load
+    denied, load = PermissionError(13, "Permission denied"), torch.load
 
     def guarded(path, **options):
-        if Path(path).name == "latest.pt":
-            raise PermissionError(13, "Permission denied", str(path))
-        return load(path, **options)
+        return Mock(side_effect=denied)() if path.name == "latest.pt" else load(path, **options)
 
     monkeypatch.setattr(torch, "load", guarded)
     with pytest.raises(BadCheckpoint, match=r"latest\.pt cannot be read: Permission denied"):
         read_weights(folder / "latest.pt")
     assert find_model(folder).name == "stage5.pt"  # of the same step; previous.pt is older
-    monkeypatch.setattr(Path, "is_file", lambda path: guarded("latest.pt"))
+    monkeypatch.setattr(Path, "is_file", Mock(side_effect=denied))
     with pytest.raises(BadCheckpoint, match="cannot be read: Permission denied"):
         find_model(folder)
     assert is_model(folder)

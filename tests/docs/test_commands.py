@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 from helpers import ROOT, load_script
@@ -81,14 +80,8 @@ def _parse(words: list[str]) -> None:
             module.main()
 
 
-def told(page: Path) -> dict[str, list[str]]:
-    """{command line: words} of a page."""
-    if page.parent != ROOT and page.name in OLD:
-        return {}
-    return {shlex.join(words): words for words in commands(page.read_text()) if words[0] in (*PROGRAMS, "pip")}
-
-
-COMMANDS = {line: words for page in PAGES for line, words in told(page).items()}
+TOLD = [words for page in PAGES if page.parent == ROOT or page.name not in OLD for words in commands(page.read_text())]
+COMMANDS = {shlex.join(words): words for words in TOLD if words[0] in (*PROGRAMS, "pip")}
 PATHS = [path for folder in ("experiments", "benchmarks", ".") for path in sorted((ROOT / folder).glob("*.py"))]
 FIRST_LINES = [path for path in PATHS if re.search("argparse|parse_config", path.read_text())]
 

@@ -259,19 +259,19 @@ def test_tables_grow_by_runs_the_new_ones_winning(tmp_path):
 def test_each_of_several_jobs_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     show = [sys.executable, "-c", "import os, time; print(os.environ.get('CUDA_VISIBLE_DEVICES')); time.sleep(0.5)"]
-
-    def gpus_of(jobs, given=None):
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for jobs, given, seen in (
+        (3, None, ["0", "0", "1"]),
+        (1, None, ["None"]),
+        (2, "5,7", ["5", "7"]),
+        (1, "5,7", ["5,7"]),
+    ):
         if given:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-        caller = calls.Caller(float("inf"), jobs)
-        logs = [tmp_path / f"{jobs}{given}{number}.txt" for number in range(jobs)]
+        caller, logs = calls.Caller(float("inf"), jobs), [tmp_path / f"{jobs}{given}{job}" for job in range(jobs)]
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(lambda log: caller.call(show, log), logs))
-        return sorted(log.read_text().strip() for log in logs)
-
-    assert gpus_of(2) == ["0", "1"] and gpus_of(3) == ["0", "0", "1"]
-    assert gpus_of(2, "5,7") == ["5", "7"] and gpus_of(1, "5,7") == ["5,7"] and gpus_of(1) == ["None"]
+            list(pool.map(lambda log, caller=caller: caller.call(show, log), logs))
+        assert sorted(log.read_text().strip() for log in logs) == seen
 
 
 def test_a_study_says_what_is_wrong_with_its_data(tmp_path):

@@ -189,7 +189,6 @@ def test_regrow_is_capped_at_what_is_masked(method):
     assert net.regrow_channels(0, 2, method) == net.regrow_channels(-3, 2, method) == 0
     assert net.regrow_channels(100, 2, method) == 8
     assert net.channel_mask.all() and sorted(net.channel_birth_stage.tolist()) == [0] * 8 + [2] * 8
-    assert net.regrow_channels(1, 3, method) == 0
 
 
 def test_random_regrowth_follows_its_seed_and_ignores_scores():
