@@ -80,8 +80,9 @@ def maybe_compile(config: TrainConfig, losses: nn.Module, net: nn.Module, ranks:
     verdict, reason, compiled = GOOD, "", losses
     try:
         # False: a gradient computes ReLU's masks again. Inductor's code for CPUs stores them number by number, which
-        # took a sixth of a step.
-        gradient_code.ban_recompute_used_far_apart = ranks.device.type != "cpu"
+        # took a sixth of a step. It is PyTorch's own setting, which another version may not have.
+        if hasattr(gradient_code, "ban_recompute_used_far_apart"):
+            gradient_code.ban_recompute_used_far_apart = ranks.device.type != "cpu"
         compiled = torch.compile(losses, dynamic=False, mode=config.compile)
         with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
             reason = _difference(config, ranks, compiled, losses, net)
