@@ -137,7 +137,9 @@ def _say_nothing_to_resume(config: TrainConfig) -> None:
     """A new run is what a restarted job wants, and what somebody who has mistyped a folder does not."""
     here, name = Path(config.output_dir), config.checkpoints_dir.name
     places = [found for home in (Path(), here, here.parent) for found in (home / name, *home.glob(f"*/{name}"))]
-    runs = dict.fromkeys(str(found.resolve().parent) for found in places if checkpoints_in(found))
+    runs: dict[str, None] = {}
+    with suppress(OSError):  # what lies near may be another user's, and shut
+        runs = dict.fromkeys(str(found.resolve().parent) for found in places if checkpoints_in(found))
     near = f" Runs of this script are in {', '.join(runs)}: name one with --output-dir." if runs else ""
     text = f"NOTHING TO RESUME: {config.checkpoints_dir} holds no checkpoint. A NEW run begins there.{near}"
     print(paint(fit(text, sys.stdout), BOLD, sys.stdout), flush=True)

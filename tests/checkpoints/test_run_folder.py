@@ -126,3 +126,14 @@ def test_a_start_that_fails_leaves_no_folder_behind_and_none_that_was_there_is_r
         raise UserError("no images")
     left = sorted(path.name for path in tmp_path.rglob("*"))
     assert left == (["contents_c_32", "new", "out"] if there else [])
+
+
+def test_a_folder_near_by_that_is_shut_does_not_stop_a_run_that_has_nothing_to_resume(config, monkeypatch, capsys):
+    def shut(folder):
+        if folder != config.checkpoints_dir:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return []
+
+    monkeypatch.setattr(run_folder, "checkpoints_in", shut)
+    assert find_start(replace(config, resume=RESUME_NEWEST)) is None
+    assert "NOTHING TO RESUME" in capsys.readouterr().out
