@@ -77,10 +77,13 @@ def exit_code(name: str, folder: Path, *flags: str) -> int:
 
 def code_of(main: Callable[[], None]) -> int:
     """The exit code of a program's ``main``, with its message on stderr."""
+    hook = sys.unraisablehook
     try:
         run_script(main)
     except SystemExit as end:
         return end.code
+    finally:
+        sys.unraisablehook = hook  # a program that was stopped leaves another for the end of its process
     return 0
 
 

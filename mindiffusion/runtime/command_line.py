@@ -15,7 +15,7 @@ from typing import NoReturn
 from mindiffusion.runtime.errors import UserError, first_line, is_out_of_memory, long_names_explained
 from mindiffusion.runtime.output import lasting_output
 from mindiffusion.runtime.packages import check_versions
-from mindiffusion.runtime.signals import Stopped, handled_by, stop_at_once
+from mindiffusion.runtime.signals import Stopped, stopped_at_once
 from mindiffusion.runtime.terminal import error_text
 
 USER_ERROR_EXIT_CODE = 2
@@ -55,7 +55,7 @@ def run_script(main: Callable[[], None]) -> None:
     """
     # python -m torch.distributed.launch says so in an argument; like torchrun it says so in LOCAL_RANK too.
     sys.argv[1:] = [each for each in sys.argv[1:] if not each.startswith(("--local-rank=", "--local_rank="))]
-    with lasting_output(), handled_by(stop_at_once):
+    with lasting_output(), stopped_at_once():
         try:
             check_versions()
             with long_names_explained():

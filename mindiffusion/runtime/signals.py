@@ -1,6 +1,8 @@
 """SIGTERM, SIGINT and SIGHUP end a program at once, or are a wish that the training loop grants at its next step."""
 
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 ECHO_SECONDS = 2.0  # Ctrl-C reaches a worker twice: from the terminal, and passed on by torchrun a moment later
+AGAIN_SECONDS = 0.01  # until a signal that met a finalizer comes again
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
@@ -48,6 +51,35 @@ def handled_by(handler: Handler) -> Iterator[dict[int, Handler]]:
 def stop_at_once(number: int, frame: FrameType | None) -> None:
     """A handler that raises Stopped where the program is; what is half-written is removed on the way out."""
     raise Stopped(f"stopped by {signal_name(number)}; nothing half-written is left behind.", 128 + number)
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Within the block a signal raises Stopped. Python drops what is raised while it frees an object (``__del__``, the
+    callback of a weak reference): there the signal comes again a moment later. Once stopped, the errors of freeing what
+    the signal left half-made are not printed, until the process ends."""
+    hook, stopping = sys.unraisablehook, False
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        stop_at_once(number, frame)
+
+    def dropped(error: "sys.UnraisableHookArgs") -> None:
+        if isinstance(error.exc_value, Stopped):
+            number, main = error.exc_value.exit_code - 128, threading.main_thread().ident
+            again = getattr(signal, "pthread_kill", lambda _, number: signal.raise_signal(number))  # not on Windows
+            threading.Timer(AGAIN_SECONDS, again, (main, number)).start()
+        elif not stopping:
+            hook(error)
+
+    with handled_by(handler):
+        sys.unraisablehook = dropped
+        try:
+            yield
+        finally:
+            if not stopping:
+                sys.unraisablehook = hook
 
 
 @dataclass

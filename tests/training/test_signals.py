@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from subprocess import PIPE
@@ -125,6 +126,43 @@ def test_nothing_that_forgives_errors_forgives_a_signal(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.compile", lambda *_, **__: signal.raise_signal(TERM))
     assert exit_code(C, tmp_path, "--compile") == 143
     assert not checkpoints(C, tmp_path).exists()
+
+
+FREED = """
+import signal, time
+from mindiffusion.runtime.command_line import run_script
+
+def stop():
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(0.001)
+
+class Freed:
+    def __del__(self):
+        {stop_in_del}
+
+class HalfMade:
+    def __init__(self):
+        {stop_in_init}
+        self.key = 1
+
+    def __del__(self):
+        del self.key  # as multiprocessing's Finalize does
+
+def main():
+    Freed()
+    HalfMade()
+    time.sleep(60)
+
+run_script(main)
+"""
+
+
+@pytest.mark.parametrize("place", ["stop_in_del", "stop_in_init"])
+def test_a_signal_while_an_object_is_made_or_freed_stops_the_program_in_one_line(place):
+    code = FREED.format(**{"stop_in_del": "pass", "stop_in_init": "pass", place: "stop()"})
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 143
+    assert ended.stderr == "stopped by signal 15; nothing half-written is left behind.\n"
 
 
 def test_a_grid_is_given_up_at_the_next_step():
