@@ -160,7 +160,7 @@ run_script(main)
 @pytest.mark.parametrize("place", ["stop_in_del", "stop_in_init"])
 def test_a_signal_while_an_object_is_made_or_freed_stops_the_program_in_one_line(place):
     code = FREED.format(**{"stop_in_del": "pass", "stop_in_init": "pass", place: "stop()"})
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=faults.PATIENCE)
     assert ended.returncode == 143
     assert ended.stderr == "stopped by signal 15; nothing half-written is left behind.\n"
 
