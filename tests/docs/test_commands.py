@@ -23,21 +23,11 @@ class Understood(BaseException):
 
 
 def commands(page: str) -> list[list[str]]:
-    """The command lines of a Markdown page as lists of words: those of its ```bash blocks, where a line may go on after
-    a backslash or within quotes, and those in `backquotes` that begin with python, torchrun or make."""
-    found = []
-    for block, inline in re.findall(r"```bash\n(.*?)```|`((?:python|torchrun|make) [^`]+)`", page, re.S):
-        text = ""
-        for line in (block or inline).replace("\\\n", " ").splitlines():
-            text += f"\n{line}" if text else line
-            try:
-                words = shlex.split(text, comments=True)
-            except ValueError:  # a quotation goes on
-                continue
-            text = ""
-            found += [words] if words else []
-        assert not text, f"a quotation has no end: {text}"
-    return found
+    """The command lines of a Markdown page as lists of words: those of its ```bash blocks, and those in `backquotes`
+    that begin with python, torchrun or make."""
+    found = re.findall(r"```bash\n(.*?)```|`((?:python|torchrun|make) [^`]+)`", page, re.S)
+    lines = "\n".join(block or inline for block, inline in found).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def check(words: list[str]) -> None:
@@ -45,28 +35,18 @@ def check(words: list[str]) -> None:
     if words[0] == "make":
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
     elif words[0] in ("python", "torchrun"):
-        rest = [
-            word
-            for word in words[1:]
-            if not re.match(r"--(nproc.per.node|nnodes|standalone|max-restarts|master|rdzv)", word)
-        ]
-        _parse(rest[1:] if rest[:1] == ["-m"] else rest)
+        launcher = r"-m$|--(nproc.per.node|nnodes|max-restarts|rdzv)"
+        parse([word for word in words[1:] if not re.match(launcher, word)])
     for name in words:
         assert not re.fullmatch(r"requirements[\w-]*\.txt|constraints\.txt", name) or (ROOT / name).is_file(), name
 
 
-def _parse(words: list[str]) -> None:
+def parse(words: list[str]) -> None:
     """Parse a program's command line as it would itself."""
-    name, *arguments = words or ["pip"]
-    if name == "experiments.launch" and "--" in arguments:  # the rest is the training script's
-        cut = arguments.index("--")
-        _parse([f"{arguments[0]}.py", *arguments[cut + 1 :]])
-        arguments = arguments[:cut]
-    if name == "pip" or arguments == ["FLAGS"]:
-        return
+    name, *arguments = words or ["pytest"]
     module = load_script(name.removesuffix(".py")) if name.endswith(".py") else importlib.import_module(name)
-    if not arguments or not {"argparse", "parse_config"} & {*vars(module)}:
-        return  # a program without flags
+    if not arguments or not {"CommandLine", "parse_config"} & {*vars(module)}:
+        return  # a program without flags, or another's
     parse_args = argparse.ArgumentParser.parse_args
 
     def parse_and_stop(self, *given, **named):
@@ -83,7 +63,7 @@ def _parse(words: list[str]) -> None:
 TOLD = [words for page in PAGES if page.parent == ROOT or page.name not in OLD for words in commands(page.read_text())]
 COMMANDS = {shlex.join(words): words for words in TOLD if words[0] in (*PROGRAMS, "pip")}
 PATHS = [path for folder in ("experiments", "benchmarks", ".") for path in sorted((ROOT / folder).glob("*.py"))]
-FIRST_LINES = [path for path in PATHS if re.search("argparse|parse_config", path.read_text())]
+FIRST_LINES = [path for path in PATHS if re.search("CommandLine|parse_config", path.read_text())]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -121,10 +101,10 @@ def test_files_and_tests_that_a_page_names_are_there(page):
     assert [name for name in re.findall(r"`(test_\w+)`", text) if f"def {name}(" not in tests] == []
 
 
-def test_the_readme_or_a_page_beside_it_names_every_flag():
-    text = "".join(page.read_text() for page in PAGES)
+def test_the_table_of_flags_in_the_readme_names_each_of_the_training_scripts():
+    table = (ROOT / "README.md").read_text().partition("## Flags")[2].partition("\n## ")[0]
     flags = {"--" + item.name.replace("_", "-") for item in fields(TrainConfig) if "help" in item.metadata}
-    assert [flag for flag in sorted(flags) if f"`{flag}" not in text and f"{flag} " not in text] == []
+    assert flags | {"--epochs-per-stage", "--help"} == set(re.findall(r"`(--[\w-]+)`", table))
 
 
 @pytest.mark.parametrize("number", range((ROOT / "README.md").read_text().count("```python\n")))
