@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import small_content
 
-from mindiffusion.checkpoints.checkpoint import BadCheckpoint, Found, find_newest, load_checkpoint, save_checkpoint
+from mindiffusion.checkpoints.checkpoint import BadCheckpoint, Found, load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.same_run import check_same_run
 from mindiffusion.runtime.errors import UserError
 
@@ -24,20 +24,6 @@ def test_a_pickle_payload_is_never_executed(tmp_path, monkeypatch):
             load_checkpoint(tmp_path / name)
         assert "weights_only" not in str(error.value)  # PyTorch's own advice is to load it all the same
     assert not (tmp_path / "executed").exists()
-
-
-def test_the_newest_good_one_is_found(tmp_path, capsys):
-    assert find_newest(tmp_path) is None
-    for step in (1, 2):
-        save_checkpoint(tmp_path / "latest.pt", small_content(next_step=step))
-    assert find_newest(tmp_path).content["next_step"] == 2
-    (tmp_path / "latest.pt").write_bytes(b"")
-    found = find_newest(tmp_path)
-    assert (found.content["next_step"], found.bad) == (1, (tmp_path / "latest.pt",))
-    assert "latest.pt" in capsys.readouterr().err
-    (tmp_path / "previous.pt").write_bytes(b"junk")
-    with pytest.raises(UserError, match="none of the 2 checkpoints"):
-        find_newest(tmp_path)
 
 
 @pytest.mark.parametrize("thing", [torch.zeros(2), None, "text", {"format": 1}, b"", b"hello", b"PK\x03\x04"])

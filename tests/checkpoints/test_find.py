@@ -54,6 +54,10 @@ def test_the_newest_checkpoint_is_that_of_the_highest_step_whatever_its_name(run
     (folder / "stage5.pt").write_bytes(damage[: len(damage) // 2] + b"x" + damage[len(damage) // 2 + 1 :])
     assert find_newest(folder).path.name == "previous.pt"  # the epoch before the last, which is stage 4
     assert "stage5.pt" in capsys.readouterr().err
+    for path in folder.glob("*.pt"):
+        path.write_bytes(b"junk")
+    with pytest.raises(UserError, match=r"none of the 7 checkpoints"):
+        find_newest(folder)
 
 
 def test_what_is_no_model_is_told_what_could_be_named(run, tmp_path):

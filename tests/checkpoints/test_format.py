@@ -59,15 +59,6 @@ def test_a_kept_checkpoint_is_resumed_to_the_end(version, tmp_path, capsys):
     assert torch.equal(end["model"]["channel_birth_stage"][old], births[old])
 
 
-def test_a_field_that_an_old_checkpoint_lacks_counts_as_its_default(tmp_path):
-    path, _ = unpack(VERSIONS[0], tmp_path)
-    state = load_checkpoint(path)
-    del state["config"]["crop"]
-    save_again(path, state)
-    launch(CS, tmp_path, "--resume")
-    assert final_state(CS, tmp_path)["next_step"] == 15
-
-
 def keep(version: str, folder: Path) -> None:
     """Make the run in ``folder``, pack its state, and write what a reader must find."""
     launch_until(6, CS, folder)

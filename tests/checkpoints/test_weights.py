@@ -38,14 +38,6 @@ def test_state_dicts_of_the_original_give_identical_outputs(tmp_path, prefix):
     assert torch.equal(loaded(x, t), net(x, t))
 
 
-@pytest.mark.parametrize(("n_feat", "channels"), [(16, (3, 3)), (8, (1, 2))])
-def test_width_and_channels_come_from_the_file(tmp_path, n_feat, channels):
-    net = make_net(n_feat, channels)
-    loaded = build_network(read_weights(save(tmp_path / "wide.pth", net.state_dict())))
-    assert (loaded.n_feat, loaded.in_channels, loaded.out_channels) == (n_feat, *channels)
-    assert torch.equal(loaded.out.weight, net.out.weight)
-
-
 @pytest.mark.parametrize(
     "content", [{"fc.weight": torch.zeros(2, 2)}, {}, torch.zeros(3), [1, 2], {"init_conv.main.0.weight": "text"}]
 )

@@ -19,7 +19,6 @@ from helpers import (
     launch,
     load_script,
     metrics,
-    write_pngs,
 )
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
@@ -73,15 +72,6 @@ def test_config_json_holds_every_option_resolved_and_the_data(name, finished):
     assert (config["variant"], config["n_feat"], config["precision"]) == (VARIANTS[name], 8, "fp32")
     assert config["data"]["images"] == 24
     assert config["world_size"] == 1
-
-
-def test_a_folder_of_images_trains_and_a_stage_s_last_checkpoint_says_what_is_next(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINDIFFUSION_CACHE", str(tmp_path / "cache"))
-    data = write_pngs(tmp_path / "images")
-    launch(C, tmp_path, "--data-path", str(data), "--epochs-per-stage", "2", "1", "1", "1", "1")
-    assert not (contents(C, tmp_path) / "recovery.csv").exists()
-    saved = load_checkpoint(checkpoints(C, tmp_path) / "stage1.pt")
-    assert (saved["next_stage"], saved["next_epoch"], saved["next_step"]) == (1, 2, 2 * STEPS_PER_EPOCH)
 
 
 # --- the variants -----------------------------------------------------------------------------------------------
