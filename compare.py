@@ -10,13 +10,12 @@ from pathlib import Path
 
 from mindiffusion.config import flags_of_evaluation
 from mindiffusion.evaluation.results import JSON_NAME
-from mindiffusion.reports.row_file import recovery_table
 from mindiffusion.reports.run_record import find_contents, read_record
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import prepare_output, read_errors_explained, write_atomically
 from mindiffusion.runtime.terminal import command_of
-from mindiffusion.sharing.compare_page import build_page, titles
+from mindiffusion.sharing.compare_page import build_page
 from mindiffusion.sharing.evaluations import find_evaluations
 from mindiffusion.sharing.page_pictures import picture_section
 
@@ -52,9 +51,6 @@ def main(argv: list[str] | None = None) -> None:
     opening = picture_section(Path(args.picture[0]), args.picture[1]) if args.picture else ""
     page = build_page(records, evaluations, args.lossless, named=bool(args.evaluation), opening=opening)
     write_atomically(args.output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
-    for record, title in zip(records, titles(records), strict=True):
-        if record.recovery["stage"]:
-            print(f"{title}: {recovery_table(record.recovery)}\n")
     runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
     print(f"{runs} in {args.output}, {len(page) / 1e6:.1f} MB: open it in a browser")
     if evaluations:

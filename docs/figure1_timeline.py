@@ -22,9 +22,10 @@ sys.path.insert(0, str(ROOT))
 
 from mindiffusion.checkpoints.models import Model, model_name, open_model  # noqa: E402
 from mindiffusion.ddpm import DDPM  # noqa: E402
-from mindiffusion.reports.bands import NUM_BANDS, band_names  # noqa: E402
+from mindiffusion.reports.bands import NUM_BANDS  # noqa: E402
 from mindiffusion.reports.grid_picture import COLUMNS as GRID_COLUMNS  # noqa: E402
 from mindiffusion.reports.grid_picture import average_blocks, contact_sheet, read_grid, readable_block  # noqa: E402
+from mindiffusion.reports.row_file import BANDS  # noqa: E402
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record  # noqa: E402
 from mindiffusion.runtime.command_line import CommandLine, run_script  # noqa: E402
 from mindiffusion.runtime.errors import UserError  # noqa: E402
@@ -124,7 +125,7 @@ def blocks_of(model: Model, record: RunRecord) -> int:
     steps = record.bands["step"]
     if not model.t_stop or model.weights.checkpoint["next_step"] not in steps:
         return 1
-    band = band_names()[min(model.t_stop * NUM_BANDS // model.n_T, NUM_BANDS - 1)]
+    band = BANDS[min(model.t_stop * NUM_BANDS // model.n_T, NUM_BANDS - 1)]
     loss = record.bands[band][steps.index(model.weights.checkpoint["next_step"])]
     return readable_block(DDPM(nn.Identity(), model.betas, model.n_T), model.t_stop, loss, model.image_size)
 

@@ -16,7 +16,7 @@ import numpy as np
 from experiments.tables import RESULT_COLUMNS, RUN_COLUMNS, grow_csv, read_csv, tidy, write_csv
 from mindiffusion.checkpoints.weights import read_weights, weights_digest
 from mindiffusion.evaluation.results import JSON_NAME
-from mindiffusion.reports.row_file import read_metrics
+from mindiffusion.reports.row_file import read_rows
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.evaluations import ALIKE, read_evaluation
@@ -48,7 +48,7 @@ def run_facts(trained: Path, state: dict) -> dict:
     """The row of runs.csv of the run in a folder; ``state`` is what done.json says of it."""
     contents = next(trained.glob("contents_*"))
     config = json.loads((contents / "config.json").read_text())
-    rows = read_metrics(contents / "metrics.csv")
+    rows = read_rows(contents / "metrics.csv")[0]
     return {
         "images": rows[-1]["images"],
         "train_seconds": round(state["train_seconds"], 1),

@@ -31,7 +31,7 @@ import torch
 from mindiffusion.checkpoints import checkpoint, run_folder
 from mindiffusion.data import image_cache
 from mindiffusion.ddim import DDIM
-from mindiffusion.reports.row_file import MetricsFile
+from mindiffusion.reports.row_file import RowFile
 from mindiffusion.runtime import distributed
 from mindiffusion.sparse_unet import SparseNaiveUnet
 from mindiffusion.training import display, saver
@@ -46,7 +46,7 @@ PLACES = {
     "regrowth": (SparseNaiveUnet, "regrow_channels"),
     "sampling": (DDIM, "predict"),
     "grid": (display, "save_grid"),
-    "row": (MetricsFile, "append"),
+    "row": (RowFile, "append"),
     "checkpoint": (checkpoint, "_file_image"),
     "write": (Path, "write_bytes"),
     "sync": (os, "fsync"),

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from mindiffusion.reports.row_file import read_metrics
+from mindiffusion.reports.row_file import read_rows
 from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.signals import Stopped
 from mindiffusion.training import loop as training
@@ -153,7 +153,7 @@ def final_state(name: str, folder: Path) -> dict:
 
 def metrics(name: str, folder: Path) -> list[dict[str, str]]:
     """The rows of metrics.csv without the one column that is a stopwatch."""
-    rows = read_metrics(contents(name, folder) / "metrics.csv")
+    rows = read_rows(contents(name, folder) / "metrics.csv")[0]
     return [{key: value for key, value in row.items() if key != "images_per_s"} for row in rows]
 
 

@@ -10,20 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.ddpm import DDPM, eval_mode
-from mindiffusion.reports.row_file import COUNTS, RowFile
+from mindiffusion.reports.row_file import BANDS, COUNTS, RowFile
 from mindiffusion.runtime.rng import make_generator
 
-NUM_BANDS = 10
+NUM_BANDS = len(BANDS)
 MOST_IMAGES = 64  # a tenth of a sample grid's work
-
-
-def band_names() -> list[str]:
-    """Columns of bands.csv, by the ends of each band in t/T: "t 0.0-0.1" to "t 0.9-1.0"."""
-    return [f"t {index / NUM_BANDS:.1f}-{(index + 1) / NUM_BANDS:.1f}" for index in range(NUM_BANDS)]
-
-
-COLUMNS = (*COUNTS, *band_names())
-OLD_NAMES = {f"t<={(index + 1) / NUM_BANDS:g}": name for index, name in enumerate(band_names())}
 
 
 def band_timesteps(num_images: int, n_T: int) -> Tensor:
@@ -42,7 +33,7 @@ class BandFile(RowFile):
     """
 
     def __init__(self, path: Path, images: Tensor, batch_size: int, seed: int, at_once: int = 0):
-        super().__init__(path, COLUMNS, OLD_NAMES)
+        super().__init__(path)
         self.images = images
         self.num_images = min(MOST_IMAGES, batch_size, len(images))
         self.seed = seed
@@ -71,9 +62,9 @@ class BandFile(RowFile):
     def losses(self, step: int) -> list[float]:
         """The row of this step, from low noise to high."""
         row = next(row for row in self.rows() if int(row["step"]) == step)
-        return [float(row[name]) for name in band_names()]
+        return [float(row[name]) for name in BANDS]
 
     def add(self, position: dict[str, int], losses: list[float]) -> None:
         """Keep one row: ``position`` has the columns of COUNTS."""
         cells = [*(str(position[name]) for name in COUNTS), *(f"{loss:.6g}" for loss in losses)]
-        self.write([*self.rows(), dict(zip(COLUMNS, cells, strict=True))])
+        self.write([*self.rows(), dict(zip(self.columns, cells, strict=True))])

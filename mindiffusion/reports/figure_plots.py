@@ -13,7 +13,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from mindiffusion.checkpoints.weights import Weights, build_network
-from mindiffusion.reports.bands import NUM_BANDS, band_names
+from mindiffusion.reports.bands import NUM_BANDS
+from mindiffusion.reports.row_file import BANDS
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.files import write_atomically
 from mindiffusion.stages import changing_values
@@ -55,7 +56,7 @@ def bands_figure(record: RunRecord) -> Figure:
     """Where along the noise levels the loss is: over the run, and at its last epoch."""
     figure = new_figure(4.0)
     over_time, now = figure.subplots(1, 2, width_ratios=(2.6, 1))
-    table = [record.bands[name] for name in band_names()]
+    table = [record.bands[name] for name in BANDS]
     images = record.bands["images"]
     edges = [2 * images[0] - images[1] if len(images) > 1 else 0, *images]
     heights = [index / NUM_BANDS for index in range(NUM_BANDS + 1)]

@@ -2,13 +2,14 @@
 
 metrics.csv has a row per logging interval. Every run has the columns of METRICS; what else a process measures in its
 steps or a network reads of itself (CS: active_channels) follows in columns of its own. recovery.csv says how much of
-the synthetic data's coarse and fine features the samples show at the end of each stage. bands.py has a third one.
+the synthetic data's coarse and fine features the samples show at the end of each stage; bands.csv: see bands.py.
 """
 
+import itertools
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,20 @@ METRICS = (
     "images_per_s",  # over the interval, without grids and checkpoints
 )
 FEATURES = {"coarse": "coarse features (M1)", "fine": "fine features (M2)"}  # columns, and what people call them
-RECOVERY = ("stage", *FEATURES, "outside")
+BANDS = tuple(f"t {k / 10:.1f}-{(k + 1) / 10:.1f}" for k in range(10))  # by the ends of each band of timesteps in t/T
+OLD_NAMES = {f"t<={(k + 1) / 10:g}": name for k, name in enumerate(BANDS)}  # of columns, in files of earlier versions
+COLUMNS = {"metrics.csv": METRICS, "bands.csv": (*COUNTS, *BANDS), "recovery.csv": ("stage", *FEATURES, "outside")}
 
 Row = dict[str, str]
 
 
-def read_rows(path: Path, columns: Sequence[str], old_names: dict[str, str] | None = None) -> tuple[list[Row], bool]:
-    """The rows that can be read, and whether the file is as it was written; ([], True) if there is none.
+def read_rows(path: Path) -> tuple[list[Row], bool]:
+    """The rows that can be read of one of the files of COLUMNS, and whether it is as it was written; ([], True) if
+    there is none.
 
-    As it was written: a header of some of ``columns`` (``old_names``: what earlier versions called them), beginning
-    with the first, and rows of as many numbers; in metrics.csv columns of others may follow. A last line without an end
-    is no damage: a kill has cut it off, but never the header.
+    As it was written: a header of some of its columns, beginning with the first, and rows of as many numbers; in
+    metrics.csv columns of others may follow. A last line without an end is no damage: a kill has cut it off, but never
+    the header.
     UserError if the file cannot be opened.
     """
     if not path.exists():
@@ -57,19 +61,18 @@ def read_rows(path: Path, columns: Sequence[str], old_names: dict[str, str] | No
         raise UserError(f"{path} cannot be read: {error.strerror}. Mend that, or move it away.") from error
     whole, _, cut = content.rpartition(b"\n")
     header, *lines = whole.decode(errors="replace").replace("\r\n", "\n").split("\n")
-    names = [(old_names or {}).get(name, name) for name in header.split(",")]
+    names, columns = [OLD_NAMES.get(name, name) for name in header.split(",")], COLUMNS[path.name]
     if names[0] != columns[0] or len(set(names)) < len(names):
         return [], not content
-    if set(METRICS) <= set(columns):
-        columns = [*columns, *(name for name in names if name not in columns and name.isidentifier())]
+    if columns is METRICS:
+        columns = (*columns, *(name for name in names if name not in columns and name.isidentifier()))
     cells = [line.split(",") for line in lines]
     rows = [
         {name: row[names.index(name)] if name in names else UNKNOWN for name in columns}
         for row in cells
         if len(row) == len(names) and all(map(_is_good, names, row))
     ]
-    needed = [name for name in columns if name in COUNTS]
-    rows = rows if set(needed) <= set(names) else []
+    rows = rows if set(COUNTS) & set(columns) <= set(names) else []
     part_of_a_row = re.fullmatch(rb"[\w.,+-]*\r?", cut) is not None
     return rows, part_of_a_row and len(rows) == len(lines) and set(names) <= set(columns)
 
@@ -84,20 +87,23 @@ def _is_good(name: str, cell: str) -> bool:
 
 
 class RowFile:
-    """One CSV of a run, with these columns. Only rank 0 may call what reads or writes it."""
+    """One CSV of a run, named as in COLUMNS. Only rank 0 may call what reads or writes it."""
 
-    def __init__(self, path: Path, columns: Sequence[str], old_names: dict[str, str] | None = None):
+    def __init__(self, path: Path):
         self.path = path
-        self.columns = columns
-        self.old_names = old_names
+        self.columns = COLUMNS[path.name]
 
     def rows(self) -> list[Row]:
-        """What is there and can be read. A file that is not as it was written is first renamed to NAME.bad, with a line
-        that says so, and a new one is begun with the rows that can be read."""
-        rows, good = read_rows(self.path, self.columns, self.old_names)
+        """What is there and can be read. A file that is not as it was written is first renamed to NAME.bad, or
+        NAME.bad2, ... if that is taken, with a line that says so, and a new one is begun with the rows that can be
+        read."""
+        rows, good = read_rows(self.path)
         self.columns = tuple(rows[0]) if rows else self.columns
         if not good:
-            kept = set_aside(self.path)
+            names = (f"{self.path.name}.bad{number if number > 1 else ''}" for number in itertools.count(1))
+            kept = next(path for path in map(self.path.with_name, names) if not path.exists())
+            with write_errors_explained(kept):
+                self.path.rename(kept)
             self.write(rows)
             tqdm.write(
                 f"{self.path} was not as a run had written it: kept as {kept.name}; {len(rows)} rows are taken over"
@@ -113,15 +119,9 @@ class RowFile:
         """Forget rows of later steps: a run that was killed writes them again when it is resumed."""
         self.write([row for row in self.rows() if int(row["step"]) <= step])
 
-
-class MetricsFile(RowFile):
-    """Appends rows to metrics.csv, a header first. A column that comes later is unknown in earlier rows."""
-
-    def __init__(self, path: Path):
-        super().__init__(path, METRICS)
-
     def append(self, row: dict[str, Any]) -> None:
-        """Add one row; numbers are written with 6 significant digits."""
+        """Add one row; numbers are written with 6 significant digits. A column that comes later is unknown in earlier
+        rows."""
         if new := [name for name in row if name not in self.columns]:
             rows = self.rows()
             self.columns = (*self.columns, *new)
@@ -141,7 +141,7 @@ class RecoveryFile(RowFile):
     """One row per stage, replaced when a stage is measured again."""
 
     def __init__(self, path: Path, image_size: int, synthetic_set: str):
-        super().__init__(path, RECOVERY)
+        super().__init__(path)
         self.image_size = image_size
         self.synthetic_set = synthetic_set
 
@@ -155,25 +155,3 @@ class RecoveryFile(RowFile):
         shares = ", ".join(f"{label} {recovery[name]:.0%}" for name, label in FEATURES.items())
         outside = f"outside both {recovery['outside']:.4f} per pixel"
         return f"recovered in samples after stage {stage + 1}: {shares}; {outside}"
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv that can be read."""
-    return read_rows(path, METRICS)[0]
-
-
-def recovery_table(recovery: dict[str, list[float]]) -> str:
-    """The columns of a recovery.csv as a table for a terminal: a column per stage, in per cent."""
-    lines = ["recovered after stage   " + "".join(f"{stage:>8.0f}" for stage in recovery["stage"])]
-    for name, label in FEATURES.items():
-        lines.append(f"{label:<24}" + "".join(f"{share:>8.0%}" for share in recovery[name]))
-    return "\n".join(lines)
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a file to NAME.bad, or NAME.bad2, NAME.bad3, ... if that is taken; returns where it is now."""
-    names = (path.with_name(f"{path.name}.bad{number if number > 1 else ''}") for number in range(1, 10**6))
-    kept = next(name for name in names if not name.exists())
-    with write_errors_explained(kept):
-        os.rename(path, kept)
-    return kept

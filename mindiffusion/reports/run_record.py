@@ -7,18 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mindiffusion.checkpoints.foreign import checked_config, checked_data
-from mindiffusion.reports.bands import COLUMNS as BAND_COLUMNS
-from mindiffusion.reports.bands import OLD_NAMES, band_names
-from mindiffusion.reports.row_file import METRICS, RECOVERY, read_rows
+from mindiffusion.reports.row_file import BANDS, COLUMNS, read_rows
 from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import read_errors_explained, read_text
 
 GRID_NAME = re.compile(r"stage(\d{1,4})_epoch(\d{1,9})\.png", re.ASCII)
-FILES = (  # name, columns, what earlier versions called them
-    ("metrics.csv", METRICS, {}),
-    ("bands.csv", BAND_COLUMNS, OLD_NAMES),
-    ("recovery.csv", RECOVERY, {}),
-)
 
 
 @dataclass(frozen=True)
@@ -82,8 +75,7 @@ class RunRecord:
 
     def band_loss(self) -> list[float]:
         """The mean over all bands of timesteps, at each row of ``bands``."""
-        names = band_names()
-        return [sum(self.bands[name][i] for name in names) / len(names) for i in range(len(self.bands["step"]))]
+        return [sum(losses) / len(BANDS) for losses in zip(*(self.bands[name] for name in BANDS), strict=True)]
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -97,8 +89,8 @@ def read_record(folder: Path) -> RunRecord:
             "folder, with the config.json and metrics.csv that the run wrote."
         ) from error
     tables, notes = [], []
-    for name, columns, old_names in FILES:
-        rows, good = read_rows(folder / name, columns, old_names)
+    for name, columns in COLUMNS.items():
+        rows, good = read_rows(folder / name)
         tables.append({column: [float(row[column]) for row in rows] for column in (rows[0] if rows else columns)})
         if not good:
             notes.append(f"{name} is not as the run wrote it: what cannot be read of it is left out.")

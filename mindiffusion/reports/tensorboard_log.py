@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mindiffusion.reports.bands import band_names
+from mindiffusion.reports.row_file import BANDS
 
 NOT_SCALARS = ("stage", "epoch", "step")  # steps are the x axis, the others are drawn as scalars of little use
 
@@ -29,7 +29,7 @@ class TensorBoardLog:
     def add_bands(self, losses: list[float], step: int) -> None:
         """The loss per band of timesteps as in bands.csv, and their mean, the loss over all timesteps."""
         self.writer.add_scalar("loss over all timesteps", sum(losses) / len(losses), step)
-        for name, loss in zip(band_names(), losses, strict=True):
+        for name, loss in zip(BANDS, losses, strict=True):
             self.writer.add_scalar(f"bands/{name.replace(' ', '_')}", loss, step)
 
     def add_picture(self, name: str, path: Path, step: int) -> None:

@@ -10,8 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mindiffusion.reports.bands import band_names
-from mindiffusion.reports.row_file import METRICS
+from mindiffusion.reports.row_file import BANDS, METRICS
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html, plain
 from mindiffusion.sharing.page_pictures import EXACT, best_quality, real_url, recovery_section, samples_url
@@ -50,7 +49,7 @@ def build_page(
         "runs": [_run_data(record, title, quality) for record, title in zip(records, names, strict=True)],
         "real": real_url(paths, quality),
         "curves": [dict(zip(("key", "label", "log", "note"), curve, strict=True)) for curve in curves_of(records)],
-        "bands": len(band_names()),
+        "bands": len(BANDS),
     }
     several = f"{len(names)} training runs compared: {', '.join(names)}"
     text = json.dumps(data, allow_nan=False)  # within a script: no tag, no comment may begin there
@@ -119,7 +118,7 @@ def _run_data(record: RunRecord, title: str, quality: int) -> dict[str, Any]:
             curves[key] = thin(points)
     bands = []
     for i, images in enumerate(record.bands.get("images", [])):
-        losses = [record.bands[name][i] for name in band_names()]
+        losses = [record.bands[name][i] for name in BANDS]
         bands.append({"images": images, "loss": [loss if math.isfinite(loss) else None for loss in losses]})
     return {
         "name": plain(record.folder.resolve().name, 60),

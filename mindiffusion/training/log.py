@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from torch import Tensor
 from tqdm import tqdm
 
-from mindiffusion.reports.row_file import MetricsFile
+from mindiffusion.reports.row_file import RowFile
 from mindiffusion.reports.tensorboard_log import TensorBoardLog
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.terminal import BOLD, human_time, progress_bar
@@ -22,7 +22,7 @@ class Log:
 
     def __init__(self, run: Run):
         self.run = run
-        self.metrics_file = MetricsFile(run.config.contents_dir / "metrics.csv")
+        self.metrics_file = RowFile(run.config.contents_dir / "metrics.csv")
         self.tensorboard: TensorBoardLog | None = None
         self.bar = tqdm(disable=True)
 

@@ -22,7 +22,7 @@ from helpers import (
 )
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
-from mindiffusion.reports.row_file import read_metrics
+from mindiffusion.reports.row_file import read_rows
 from mindiffusion.runtime.precision import resolve_precision
 
 ON_GPU = torch.cuda.is_available()
@@ -101,7 +101,7 @@ def train(name: str, folder, *flags: str, processes: int = 1) -> list[dict[str, 
     command += ["--num-samples", "0", "--no-figures", "--epochs-per-stage", *map(str, stages), *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return read_metrics(contents(name, folder) / "metrics.csv")
+    return read_rows(contents(name, folder) / "metrics.csv")[0]
 
 
 def end(rows: list[dict[str, str]]) -> float:

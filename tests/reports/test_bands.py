@@ -5,7 +5,7 @@ import torch
 from helpers import CS, STEPS_PER_EPOCH, contents, launch
 
 from mindiffusion.ddpm import DDPM
-from mindiffusion.reports.bands import COLUMNS, NUM_BANDS, BandFile, band_timesteps
+from mindiffusion.reports.bands import NUM_BANDS, BandFile, band_timesteps
 from mindiffusion.reports.row_file import read_rows
 from mindiffusion.unet import NaiveUnet
 
@@ -62,7 +62,7 @@ def test_no_more_images_go_through_the_network_at_once_than_training_takes(tmp_p
 
 
 def rows_of(name, folder):
-    return read_rows(contents(name, folder) / "bands.csv", COLUMNS)[0]
+    return read_rows(contents(name, folder) / "bands.csv")[0]
 
 
 def test_a_run_measures_every_epoch_the_same_with_and_without_grids(tmp_path, finished):

@@ -5,8 +5,7 @@ import pytest
 from helpers import GRIDS, STEPS_PER_EPOCH, C, contents, exit_code, launch, launch_until, metrics
 from PIL import Image
 
-from mindiffusion.reports.bands import COLUMNS, band_names
-from mindiffusion.reports.row_file import read_rows
+from mindiffusion.reports.row_file import BANDS, read_rows
 from mindiffusion.runtime import packages
 from mindiffusion.runtime.errors import UserError
 
@@ -23,8 +22,8 @@ def test_scalars_and_grids_are_those_of_the_contents_folder_after_a_stop_and_a_r
     assert {"train/loss", "train/mse", "train/lr", "train/images_per_s"} <= set(events.Tags()["scalars"])
     logged = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert logged == [(int(row["step"]), pytest.approx(float(row["loss"]), rel=1e-5)) for row in rows]
-    bands = read_rows(folder / "bands.csv", COLUMNS)[0]
-    for tag, names in (("bands/t_0.0-0.1", band_names()[:1]), ("loss over all timesteps", band_names())):
+    bands = read_rows(folder / "bands.csv")[0]
+    for tag, names in (("bands/t_0.0-0.1", BANDS[:1]), ("loss over all timesteps", BANDS)):
         expected = [sum(float(row[name]) for name in names) / len(names) for row in bands]
         assert [event.value for event in events.Scalars(tag)] == [pytest.approx(each, rel=1e-4) for each in expected]
     pictures = events.Images("samples")

@@ -12,7 +12,7 @@ import torch
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint, load_plain
 from mindiffusion.checkpoints.find import find_newest
 from mindiffusion.checkpoints.weights import read_weights
-from mindiffusion.reports.row_file import read_metrics
+from mindiffusion.reports.row_file import read_rows
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime import files
 from mindiffusion.runtime.env_file import no_images_named, read_env_file
@@ -27,7 +27,7 @@ ASIDE = {
 }
 NAMED = {
     "evaluation.json": read_evaluation,
-    "metrics.csv": read_metrics,
+    "metrics.csv": read_rows,
     "stage1.pt": load_plain,
     ".env": lambda path: read_env_file(),
 }

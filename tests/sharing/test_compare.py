@@ -12,10 +12,9 @@ from chromium import ask
 from PIL import Image, PngImagePlugin
 
 import compare
-from mindiffusion.reports.bands import COLUMNS as BAND_COLUMNS
 from mindiffusion.reports.bands import NUM_BANDS
 from mindiffusion.reports.grid_picture import LAYOUT_KEY, Layout, read_grid
-from mindiffusion.reports.row_file import METRICS
+from mindiffusion.reports.row_file import COLUMNS, METRICS
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import plain
@@ -41,7 +40,7 @@ def fake_run(folder, variant, epochs=80, batch=256, shade=0, **changes):
     config |= {"n_feat": 32, "image_size": 32, "n_T": 1000}
     data = {"images": 9000, "kind": "folder"}
     (folder / "config.json").write_text(json.dumps({**config, "output_dir": str(folder), "data": data, **changes}))
-    metrics, bands = [",".join((*METRICS, "active_channels"))], [",".join(BAND_COLUMNS)]
+    metrics, bands = [",".join((*METRICS, "active_channels"))], [",".join(COLUMNS["bands.csv"])]
     for epoch in range(1, epochs + 1):
         stage, step = 1 if epoch <= 30 else 2, epoch * (9000 // batch)
         position = f"{stage},{epoch},{step},{step * batch}"

@@ -8,7 +8,7 @@ import pytest
 from helpers import CS, GRIDS, assert_same_run, checkpoints, contents
 
 from mindiffusion.checkpoints.checkpoint import find_newest, load_checkpoint
-from mindiffusion.reports.row_file import METRICS, MetricsFile
+from mindiffusion.reports.row_file import COLUMNS, METRICS, RowFile
 from mindiffusion.runtime.errors import UserError
 
 
@@ -49,10 +49,11 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_when_there_is_room(
     assert_same_run(CS, disk, finished(CS, world_size))
 
 
-def test_a_row_that_cannot_be_written_is_told():
+def test_a_row_that_cannot_be_written_is_told(monkeypatch):
+    monkeypatch.setitem(COLUMNS, "full", METRICS)
     row = dict.fromkeys(METRICS, 1)
     with pytest.raises(UserError, match=r"cannot write /dev/full: No space left on device.*write elsewhere"):
-        MetricsFile(Path("/dev/full")).append(row)
+        RowFile(Path("/dev/full")).append(row)
 
 
 def test_a_read_only_disk_is_refused_before_any_work(disk):

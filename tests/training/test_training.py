@@ -23,7 +23,7 @@ from helpers import (
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.config import TrainConfig
-from mindiffusion.reports.row_file import METRICS, read_metrics
+from mindiffusion.reports.row_file import METRICS, read_rows
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sparse_unet import num_active_channels
 from mindiffusion.training import step
@@ -51,7 +51,7 @@ def test_a_run_leaves_its_grids_and_checkpoints_and_nothing_else(name, finished)
 
 @pytest.mark.parametrize("name", ALL_SCRIPTS)
 def test_metrics_have_the_promised_columns_and_a_row_per_epoch(name, finished):
-    rows = read_metrics(contents(name, finished(name)) / "metrics.csv")
+    rows = read_rows(contents(name, finished(name)) / "metrics.csv")[0]
     assert tuple(rows[0]) == (*METRICS, *(("active_channels",) if name == CS else ()))
     epochs = range(1, num_stages(name) + 1)
     assert [(int(row["stage"]), int(row["epoch"])) for row in rows] == [(epoch, epoch) for epoch in epochs]
