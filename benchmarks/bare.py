@@ -9,7 +9,7 @@ from mindiffusion.config import TrainConfig
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.precision import memory_format, set_backend_flags
+from mindiffusion.runtime.precision import memory_format
 from mindiffusion.stages import Stage
 from mindiffusion.training.ema import Ema
 from mindiffusion.training.machine import maybe_compile, resolve_auto
@@ -39,18 +39,18 @@ def make_bare_step(
         compile=compiled,
     )
     config = resolve_auto(config, 10**9, DEVICE)
-    set_backend_flags(config.precision, DEVICE)
-    ranks = Ranks(device=DEVICE)
     layout = memory_format(config.precision, DEVICE, config.compile)
     net = NaiveUnet(3, 3, config.n_feat).to(DEVICE, memory_format=layout)
     process = CurriculumDDPM(net).to(DEVICE)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
-    losses = maybe_compile(config, Losses(process), net, ranks)
-    step = make_step(config, ranks, losses, optimizer, Ema(net, config.ema_decay))
     shape = (config.global_batch_size, 3, config.image_size, config.image_size)
     x, eps = (torch.randn(shape, device=DEVICE).contiguous(memory_format=layout) for _ in range(2))
-    t = torch.randint(1, 1001, (len(x),), device=DEVICE)
-    return lambda: step((x, t, eps), 10**6, config.lr)
+    batch = (x, torch.randint(1, 1001, (len(x),), device=DEVICE), eps)
+    how, losses = (config.precision, len(x)), Losses(process)
+    if config.compile:
+        losses = maybe_compile(losses, config.compile, [batch], *how, Ranks(device=DEVICE), "out of memory")
+    step = make_step(losses, optimizer, Ema(net, config.ema_decay), *how)
+    return lambda: step(batch, 10**6, config.lr)
 
 
 def training_flops(n_feat: int, image_size: int) -> int:

@@ -18,7 +18,7 @@ from mindiffusion.reports.row_file import read_rows
 from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.signals import Stopped
 from mindiffusion.training import loop as training
-from mindiffusion.training import saver
+from mindiffusion.training import plan, saver
 from mindiffusion.training.log import Log
 from mindiffusion.training.saver import Saver
 
@@ -65,7 +65,7 @@ def launch(name: str, folder: Path, *flags: str) -> None:
         small = functools.partial(training.load_images, num_synthetic=NUM_IMAGES)
         patch.setattr(training, "load_images", small)
         patch.setattr(saver, "SAVE_SHARE", float("inf"))  # save at the end of every epoch, short as they are
-        patch.setattr(training, "count_images", functools.partial(training.count_images, num_synthetic=NUM_IMAGES))
+        patch.setattr(plan, "count_images", functools.partial(plan.count_images, num_synthetic=NUM_IMAGES))
         patch.setattr(sys, "argv", [f"{name}.py", *tiny_flags(name, folder), *flags])
         load_script(name).main()
 

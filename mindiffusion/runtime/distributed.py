@@ -108,13 +108,12 @@ class Ranks:
             tensor /= self.world_size
         return tensor
 
-    def all_reduce_max(self, flag: int, patient: bool = False) -> int:
-        """The largest ``flag`` of all ranks, on every rank. Goes over the CPU: no wait for the GPU's queue.
-        ``patient``: where ranks may come minutes apart, as from compiling."""
+    def all_reduce_max(self, flag: int) -> int:
+        """The largest ``flag`` of all ranks, on every rank. Goes over the CPU: no wait for the GPU's queue."""
         if self.world_size == 1:
             return flag
         shared = torch.tensor([flag])
-        dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=self.patient_group if patient else None)
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
         return int(shared)
 
     def all_gather(self, mine: Any) -> list:

@@ -13,7 +13,6 @@ from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.reports.bands import NUM_BANDS, BandFile
 from mindiffusion.reports.grid_picture import average_blocks, readable_block, save_grid
 from mindiffusion.reports.row_file import RecoveryFile
-from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.files import CannotWrite
 from mindiffusion.runtime.gpu import describe
 from mindiffusion.runtime.packages import advice, installed
@@ -46,18 +45,11 @@ def grid_caption(config: TrainConfig, here: Epoch, t_stop: int, block: int) -> l
     ]
 
 
-def grid_memory_advice(config: TrainConfig, ranks: Ranks) -> str:
-    """What to do when the samples of a grid do not fit into the memory."""
-    return (
-        f"out of memory: a grid of {config.num_samples} samples does not fit on {describe(ranks.device)}. Go on with "
-        f"--resume and --num-samples {min(config.num_samples, BATCH) // 2} (0 = no grids)."
-    )
-
-
 class Display:
     """Shows ``run``. All ranks call every method: they share the sampling, and rank 0 does the rest."""
 
     def __init__(self, run: Run, log: Log, saver: Saver):
+        """What was measured after steps that will be done again is forgotten."""
         config = run.config
         self.run = run
         self.log = log
@@ -68,35 +60,48 @@ class Display:
         self.band_file = BandFile(
             self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed, config.micro_batch_size
         )
-
-    def begin(self) -> None:
-        """Forget what was measured after steps that will be done again."""
-        self.run.ranks.from_main(lambda: self.band_file.keep_up_to(self.run.next_step))
-        if self.run.config.figures and not installed("matplotlib"):
+        run.ranks.from_main(lambda: self.band_file.keep_up_to(run.next_step))
+        self.figures = config.figures and installed("matplotlib")
+        if config.figures and not self.figures:
             later = command("python", "-m", "mindiffusion.reports.figures", self.folder)
-            self.run.print_line(f"no figures: {advice('matplotlib')} Later: {later}")
+            run.print_line(f"no figures: {advice('matplotlib')} Later: {later}")
 
     def finish_epoch(self, here: Epoch, stop: StopSignals) -> None:
         """Draw, measure and show what is not there yet. Raises Stopped, with all saved, if a signal came to any rank
         while samples were drawn."""
-        run, began = self.run, time.monotonic()
+        ranks, count, began = self.run.ranks, self.run.config.num_samples, time.monotonic()
         grid = self.folder / f"stage{here.stage + 1}_epoch{here.number + 1:03d}.png"
-        with run.meter.paused(), memory_explained(run.config, run.ranks, grid_memory_advice(run.config, run.ranks)):
-            new, due = run.ranks.from_main(lambda: (self._measure_bands(here), self._grid_due(grid, here)))
+        too_much = (
+            f"out of memory: a grid of {count} samples does not fit on {describe(ranks.device)}. Go on with --resume "
+            f"and --num-samples {min(count, BATCH) // 2} (0 = no grids)."
+        )
+        with self.run.meter.paused(), memory_explained(ranks, too_much):
+            new, due = ranks.from_main(lambda: (self._measure_bands(here), self._grid_due(grid, here)))
             if due:
                 samples = self._draw(stop)
                 if samples is None:
-                    self.saver.stop(here.done, run.ranks.all_reduce_max(stop.received))
-                run.ranks.from_main(lambda: self._write_grid(grid, samples, here))
+                    self.saver.stop(here.done, ranks.all_reduce_max(stop.received))
+                ranks.from_main(lambda: self._write_grid(grid, samples, here))
                 self.drawn_at, self.grid_seconds = time.monotonic(), time.monotonic() - began
-            run.ranks.from_main(lambda: self._show(here, grid, new))
+            ranks.from_main(lambda: self._show(here, grid, new))
+
+    def _measure_bands(self, here: Epoch) -> bool:
+        """A row of bands.csv, unless it is there. Returns whether it is new."""
+        new = not self.band_file.has(here.done)
+        if new:
+            images = here.done * self.run.config.global_batch_size
+            position = {"stage": here.stage + 1, "epoch": here.number + 1, "step": here.done, "images": images}
+            self.band_file.add(position, self.band_file.measure(self.run.sampling_net, self.run.process))
+        return new
 
     def _grid_due(self, grid: Path, here: Epoch) -> bool:
         """Whether this epoch gets a grid: at a stage's end always. On a CPU that is a function of the epoch alone, so
         that a resumed run has the grids of an uninterrupted one."""
         every = self.run.config.grid_every
-        if here.ends_stage or grid.exists() or not self.run.config.num_samples:
-            return bool(self.run.config.num_samples) and not grid.exists()
+        if not self.run.config.num_samples or grid.exists():
+            return False
+        if here.ends_stage:
+            return True
         if every or self.run.ranks.device.type == "cpu":
             return (here.number + 1) % max(every, 1) == 0
         return self.grid_seconds <= GRID_SHARE * (time.monotonic() - self.drawn_at)
@@ -107,15 +112,6 @@ class Display:
         model = Drawable(run.sampling_net, config.image_size, config.betas, config.n_T, run.process.t_stop)
         how = {"seed": config.seed, "batch_size": BATCH, "precision": config.precision}
         return draw_together(run.ranks, model, config.grid_sampler, config.num_samples, stop, **how)
-
-    def _measure_bands(self, here: Epoch) -> bool:
-        """A row of bands.csv, unless it is there. Returns whether it is new."""
-        new = not self.band_file.has(here.done)
-        if new:
-            images = here.done * self.run.config.global_batch_size
-            position = {"stage": here.stage + 1, "epoch": here.number + 1, "step": here.done, "images": images}
-            self.band_file.add(position, self.band_file.measure(self.run.sampling_net, self.run.process))
-        return new
 
     def _write_grid(self, path: Path, samples: Tensor, here: Epoch) -> None:
         """The grid, at the resolution that can be read where the network has not been trained down to t = 0."""
@@ -134,17 +130,12 @@ class Display:
             self.log.tensorboard.add_bands(self.band_file.losses(here.done), here.done)
             if grid.exists():
                 self.log.tensorboard.add_picture("samples", grid, here.done)
-        if here.ends_stage and (new or not (self.folder / "figure_loss.png").exists()):
-            self._draw_figures()
+        if self.figures and here.ends_stage and (new or not (self.folder / "figure_loss.png").exists()):
+            from mindiffusion.reports.figures import draw_figures  # half a second of matplotlib, if anybody wants it
 
-    def _draw_figures(self) -> None:
-        if not (self.run.config.figures and installed("matplotlib")):
-            return
-        from mindiffusion.reports.figures import draw_figures  # half a second of matplotlib, if anybody wants it
-
-        try:
-            draw_figures(self.folder)
-        except CannotWrite:
-            raise
-        except Exception as error:  # a picture is not worth a run
-            self.run.print_line(f"no figures this time: {type(error).__name__}: {error}")
+            try:
+                draw_figures(self.folder)
+            except CannotWrite:
+                raise
+            except Exception as error:  # a picture is not worth a run
+                self.run.print_line(f"no figures this time: {type(error).__name__}: {error}")

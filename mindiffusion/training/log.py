@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
-from tqdm import tqdm
 
 from mindiffusion.reports.row_file import RowFile
 from mindiffusion.reports.tensorboard_log import TensorBoardLog
@@ -24,21 +23,13 @@ class Log:
         self.run = run
         self.metrics_file = RowFile(run.config.contents_dir / "metrics.csv")
         self.tensorboard: TensorBoardLog | None = None
-        self.bar = tqdm(disable=True)
-
-    def begin(self) -> None:
-        """Open the files, and forget what they say of steps from the run's next one on: those will be done again."""
-        self.run.ranks.from_main(self._begin)
-
-    def _begin(self) -> None:
-        self.metrics_file.keep_up_to(self.run.next_step)
-        if self.run.config.tensorboard:
-            self.tensorboard = TensorBoardLog(self.run.config.contents_dir / "tensorboard", self.run.next_step)
 
     @contextmanager
-    def progress(self) -> Iterator[None]:
-        """Show a bar on rank 0 while the block runs, with a line per epoch above it; in a log file the lines alone."""
-        run, size = self.run, self.run.config.global_batch_size
+    def opened(self) -> Iterator[None]:
+        """Open the files, and forget what they say of steps from the run's next one on: those will be done again. While
+        the block runs, rank 0 shows a bar, with a line per epoch above it; in a log file the lines alone."""
+        run, size = self.run, self.run.schedule.batch_size
+        run.ranks.from_main(self._open)
         total = run.schedule.total_steps * size
         self.bar = progress_bar(total, shown=run.ranks.is_main, initial=run.next_step * size, unit=" img")
         run.meter.reset_clock()
@@ -49,30 +40,33 @@ class Log:
             if self.tensorboard:
                 self.tensorboard.close()
 
+    def _open(self) -> None:
+        self.metrics_file.keep_up_to(self.run.next_step)
+        if self.run.config.tensorboard:
+            self.tensorboard = TensorBoardLog(self.run.config.contents_dir / "tensorboard", self.run.next_step)
+
     def announce(self, stage: int) -> None:
         """One line that says what this stage changes."""
-        config, here = self.run.config, self.run.config.stages[stage]
+        stages = self.run.schedule.stages
+        here = stages[stage]
         parts = [
             f"{here.epochs} epoch{'s' * (here.epochs > 1)}",
             describe_values({**here.values, **self.run.net.readings()}),
             self.run.process.describe_loss(),
         ]
-        self.run.print_line(
-            f"stage {stage + 1}/{len(config.stages)} {here.name}: {', '.join(filter(None, parts))}", BOLD
-        )
-        self.bar.set_description(self._place(self.bar.n // config.global_batch_size), refresh=False)
+        self.run.print_line(f"stage {stage + 1}/{len(stages)} {here.name}: {', '.join(filter(None, parts))}", BOLD)
 
     def finish_step(self, done: int, measured: dict[str, Tensor]) -> None:
         """Take in what step number ``done``, counted from 1, has measured. UserError if the loss is no number."""
-        run = self.run
-        if (done - 1) % run.schedule.steps_per_epoch == 0:
-            self.bar.set_description(self._place(done - 1), refresh=False)
+        run, schedule = self.run, self.run.schedule
+        ends_epoch = done % schedule.steps_per_epoch == 0
+        self.bar.set_description(schedule.describe(done - 1), refresh=False)
+        self.bar.update(schedule.batch_size)
         run.meter.add(measured)
-        self.bar.update(run.config.global_batch_size)
-        if done % LOG_EVERY == 0 or done % run.schedule.steps_per_epoch == 0:
+        if done % LOG_EVERY == 0 or ends_epoch:
             means = self.means(done)
-            speed = run.meter.steps_per_second() * run.config.global_batch_size
-            run.ranks.from_main(lambda: self._write_row(done, means, speed))
+            speed = run.meter.steps_per_second() * schedule.batch_size
+            run.ranks.from_main(lambda: self._write_row(done, means, speed, ends_epoch))
             run.meter.reset()
 
     def means(self, done: int) -> dict[str, float]:
@@ -83,21 +77,22 @@ class Log:
             good = f"{saved}, of step {self.run.saved_step}" if saved else "none, it is too early"
             keep = f" To go on from it instead: --init-from {saved} and another --output-dir." if saved else ""
             slower = "" if self.run.config.precision == "fp32" else ", or use --precision fp32"
+            where = self.run.schedule.describe(done - 1)
             raise UserError(
-                f"the loss is {means['loss']} and the gradient norm {means['grad_norm']} by step {done}, "
-                f"{self._place(done - 1)} (looked at every {LOG_EVERY} steps). The last good checkpoint: {good}. "
-                f"Lower --lr{slower}, and start anew with --overwrite.{keep}"
+                f"the loss is {means['loss']} and the gradient norm {means['grad_norm']} by step {done}, {where} "
+                f"(looked at every {LOG_EVERY} steps). The last good checkpoint: {good}. Lower --lr{slower}, and start "
+                f"anew with --overwrite.{keep}"
             )
         return means
 
-    def _write_row(self, done: int, means: dict[str, float], speed: float) -> None:
-        config, schedule = self.run.config, self.run.schedule
+    def _write_row(self, done: int, means: dict[str, float], speed: float, ends_epoch: bool) -> None:
+        schedule = self.run.schedule
         stage, epoch = schedule.position(done - 1)
         row = {
             "stage": stage + 1,
             "epoch": epoch + 1,
             "step": done,
-            "images": done * config.global_batch_size,
+            "images": done * schedule.batch_size,
             **means,
             "lr": schedule.lr(done - 1),
             "images_per_s": speed,
@@ -106,13 +101,8 @@ class Log:
         self.metrics_file.append(row)
         if self.tensorboard:
             self.tensorboard.add_scalars(row, done)
-        self.bar.set_postfix_str(f"loss {means['loss']:.4f}", refresh=False)
-        if done % schedule.steps_per_epoch == 0:
-            left = human_time((schedule.total_steps - done) * config.global_batch_size / speed)
-            self.run.print_line(f"{self._place(done - 1)}: loss {means['loss']:.4f}, {speed:.0f} images/s, {left} left")
-
-    def _place(self, step: int) -> str:
-        """Where ``step`` lies, for people."""
-        config, schedule = self.run.config, self.run.schedule
-        stage, epoch = schedule.position(min(step, schedule.total_steps - 1))
-        return f"stage {stage + 1}/{len(config.stages)}, epoch {epoch + 1}/{config.total_epochs}"
+        loss = f"loss {means['loss']:.4f}"
+        self.bar.set_postfix_str(loss, refresh=False)
+        if ends_epoch:
+            left = human_time((schedule.total_steps - done) * schedule.batch_size / speed)
+            self.run.print_line(f"{schedule.describe(done - 1)}: {loss}, {speed:.0f} images/s, {left} left")

@@ -1,7 +1,8 @@
 """The staged training loop that all scripts share."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -9,30 +10,29 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mindiffusion.checkpoints.run_folder import opened_run
 from mindiffusion.config import TrainConfig, flags_of_evaluation
-from mindiffusion.data.images import count_images, device_images, get_batch, load_images
+from mindiffusion.data.images import get_batch, load_images
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.files import advice_when_unwritable
-from mindiffusion.runtime.precision import set_backend_flags
 from mindiffusion.runtime.rng import derive_seed, make_generator
-from mindiffusion.runtime.signals import StopSignals, noted_signals
+from mindiffusion.runtime.signals import noted_signals
 from mindiffusion.runtime.terminal import command_of
 from mindiffusion.stages import Stage
 from mindiffusion.training.display import Display
 from mindiffusion.training.log import Log
 from mindiffusion.training.machine import (
     check_ranks_agree,
-    describe_machine,
+    describe_gpus,
     maybe_compile,
+    memory_advice,
     memory_explained,
     resolve_auto,
-    warm_up_ddp,
 )
 from mindiffusion.training.plan import describe_plan
 from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
 from mindiffusion.training.schedule import images_per_pass
-from mindiffusion.training.step import Batch, Losses, Step, make_step
+from mindiffusion.training.step import Batch, Losses, Step, backward_pass, make_step
 from mindiffusion.unet import NaiveUnet
 
 SAME = (
@@ -61,10 +61,10 @@ def train(
     ``after_step(lr)`` when the optimizer has stepped.
     UserError for what the user can mend, Stopped after a signal, with everything saved.
     """
-    images_per_pass(config, ranks.world_size)  # refuses a batch that does not divide, before any work
+    per_pass = images_per_pass(config, ranks.world_size)  # refuses a batch that does not divide, before any work
     if config.dry_run:
         if ranks.is_main:
-            _print_plan(config, ranks, net)
+            print(describe_plan(config, process, per_pass, ranks))
         return
     with advice_when_unwritable(GO_ON), opened_run(config, ranks) as found:
         data = load_images(
@@ -79,100 +79,90 @@ def train(
         config = resolve_auto(config, len(data), ranks.device)
         fingerprint = {f"data: {name}": value for name, value in data.fingerprint.items()}
         ranks.check_equal({**config.identity(), **fingerprint}, SAME)
-        set_backend_flags(config.precision, ranks.device)
         run = Run(config, ranks, data, net, process, optimizer, found)
         ranks.run_on_all(run.restore)
-        log = Log(run)
-        saver = Saver(run, log)
-        display = Display(run, log, saver)
-        start_stage(config.stages[run.first_place[0]])  # what is checked is what trains
-        losses = _checked_losses(run, penalty)
-        ddp = DistributedDataParallel(losses, broadcast_buffers=False) if ranks.world_size > 1 else losses
-        with memory_explained(run.config, ranks):
-            warm_up_ddp(run.config, ranks, ddp, net)
-        saver.begin()  # --overwrite deletes here, so all that can fail is above
-        log.begin()
-        display.begin()
-        step_function = make_step(run.config, ranks, ddp, optimizer, run.ema, after_backward, after_step)
-        with memory_explained(run.config, ranks), noted_signals() as stop, log.progress():
-            _train_stages(run, log, saver, display, step_function, start_stage, stop)
+        advice = memory_advice(run.schedule.batch_size, per_pass, ranks)
+        with memory_explained(ranks, advice):
+            start_stage(run.schedule.stages[run.first_place[0]])  # what is checked is what trains
+            losses = _checked_losses(run, per_pass, penalty, advice)
+            hooks = (after_backward and partial(after_backward, ranks.average_), after_step)
+            step_function = make_step(losses, optimizer, run.ema, run.config.precision, per_pass, *hooks)
+            _train_stages(run, start_stage, step_function)
     _print_end(run)
 
 
-def _print_plan(config: TrainConfig, ranks: Ranks, net: nn.Module) -> None:
-    """What --dry-run prints."""
-    num_images = count_images(config.data_path, places=config.train_places)
-    print(describe_plan(resolve_auto(config, num_images, ranks.device), net, num_images, ranks))
+def _checked_losses(run: Run, per_pass: int, penalty: Callable[[], Tensor] | None, advice: str) -> nn.Module:
+    """The losses, compiled where the run wants it and their comparison with the eager ones allows it, and shared by the
+    ranks. On a GPU one line says what was found."""
+    config, ranks, order = run.config, run.ranks, run.schedule.order(0).to(run.images.device)
+    batches = [draw_batch(run, order, step) for step in range(2)]
+    losses: nn.Module = Losses(run.process, penalty)
+    if config.compile:
+        eager = losses
+        losses = maybe_compile(eager, config.compile, batches, config.precision, per_pass, ranks, advice)
+        if losses is eager:
+            run.go_uncompiled()
+    if ranks.device.type == "cuda":
+        run.print_line(describe_gpus(ranks, config.precision, bool(run.config.compile)))
+    if ranks.world_size > 1:
+        losses = DistributedDataParallel(losses, broadcast_buffers=False)
+        # In its first backward pass it sums the gradients in another order than in all later ones. Of three ranks or
+        # more the order shows in the last bits, so the first real step, of a new run as of a resumed one, must not be
+        # that one.
+        backward_pass(losses, batches[0], config.precision, per_pass)
+        run.net.zero_grad(set_to_none=True)
+    return losses
+
+
+def _train_stages(run: Run, start_stage: Callable[[Stage], None], step_function: Step) -> None:
+    """The loop over stages, epochs and steps, from the run's next step to the end."""
+    ranks, schedule = run.ranks, run.schedule
+    log = Log(run)
+    saver = Saver(run, log)
+    saver.begin()  # --overwrite deletes here, so all that can fail is above
+    display = Display(run, log, saver)
+    with noted_signals() as stop, log.opened():
+        for stage, epochs in groupby(schedule.epochs(run.first_place[1]), key=lambda epoch: epoch.stage):
+            start_stage(schedule.stages[stage])
+            log.announce(stage)
+            for epoch in epochs:
+                order = schedule.order(epoch.number).to(run.images.device)
+                for step in range(max(run.next_step, epoch.steps[0]), epoch.done):
+                    seed = derive_seed(schedule.seed, "step", step * ranks.world_size + ranks.rank)
+                    torch.manual_seed(seed)  # of dropout, say
+                    batch = draw_batch(run, order, step)
+                    log.finish_step(step + 1, step_function(batch, step, schedule.lr(step)))
+                    saver.finish_step(step + 1, stop)
+                check_ranks_agree(ranks, run.net, f"at the end of epoch {epoch.number + 1}")
+                saver.finish_epoch(epoch)
+                display.finish_epoch(epoch, stop)
 
 
 def _print_end(run: Run) -> None:
     """Where everything is, and the next command."""
-    contents, checkpoints = run.config.contents_dir, run.config.checkpoints_dir
+    config = run.config
+    contents, checkpoints = config.contents_dir, config.checkpoints_dir
     outcome = "this run was complete already" if run.next_step == run.schedule.total_steps else "done"
     run.print_line(f"{outcome}: grids in {contents}/, checkpoints in {checkpoints}/")
-    draw = command_of("sample.py", checkpoints, "-o", f"samples_{run.config.run_name}.png")
-    place = run.config.contents_dir.with_name(f"evaluation_{run.config.run_name}")
-    measure = command_of("evaluate.py", checkpoints, *flags_of_evaluation(vars(run.config)), "--output-dir", place)
+    draw = command_of("sample.py", checkpoints, "-o", f"samples_{config.run_name}.png")
+    place = contents.with_name(f"evaluation_{config.run_name}")
+    measure = command_of("evaluate.py", checkpoints, *flags_of_evaluation(vars(config)), "--output-dir", place)
     run.print_line(f"next: {draw}, or {measure}")
 
 
-def _checked_losses(run: Run, penalty: Callable[[], Tensor] | None) -> nn.Module:
-    """The losses, compiled where ``run.config`` wants it and their comparison with the eager ones allows it; else
-    ``run.config`` and the layout of the weights follow. On a GPU one line says what was found."""
-    eager = Losses(run.process, penalty)
-    losses = maybe_compile(run.config, eager, run.net, run.ranks)
-    if run.config.compile and losses is eager:
-        run.config = replace(run.config, compile="")
-        run.lay_out()
-    if run.ranks.device.type == "cuda":
-        run.print_line(describe_machine(run.config, run.ranks))
-    return losses
-
-
-def _train_stages(
-    run: Run,
-    log: Log,
-    saver: Saver,
-    display: Display,
-    step_function: Step,
-    start_stage: Callable[[Stage], None],
-    stop: StopSignals,
-) -> None:
-    """The loop over stages, epochs and steps, from the run's next step to the end."""
-    config, ranks, schedule, next_step = run.config, run.ranks, run.schedule, run.next_step
-    images = device_images(run.data, ranks.device)
-    first_stage, first_epoch = run.first_place
-    for stage in range(first_stage, len(config.stages)):
-        start_stage(config.stages[stage])
-        log.announce(stage)
-        for epoch in schedule.epochs_of(stage):
-            if epoch.number < first_epoch:
-                continue
-            order = schedule.order(epoch.number).to(images.device)
-            for step in range(max(next_step, epoch.steps[0]), epoch.done):
-                seed = derive_seed(config.seed, "step", step * ranks.world_size + ranks.rank)
-                torch.manual_seed(seed)  # of dropout, say
-                batch = draw_batch(run, images, order, step)
-                log.finish_step(step + 1, step_function(batch, step, schedule.lr(step)))
-                saver.finish_step(step + 1, stop)
-            check_ranks_agree(ranks, run.net, f"at the end of epoch {epoch.number + 1}")
-            saver.finish_epoch(epoch)
-            display.finish_epoch(epoch, stop)
-
-
-def draw_batch(run: Run, images: Tensor, order: Tensor, step: int) -> Batch:
+def draw_batch(run: Run, order: Tensor, step: int) -> Batch:
     """This rank's slice of the global batch of ``step``: images x (B, 3, S, S), timesteps t (B,), noise eps like x.
 
     Everything is drawn for the global batch, from generators of this step, and then sliced: the same numbers for any
     number of ranks.
     """
-    seed, device, steps = run.config.seed, run.ranks.device, run.schedule.steps_per_epoch
-    size = run.config.global_batch_size
-    mine, first = run.ranks.slice(size), step % steps * size
+    schedule, device = run.schedule, run.ranks.device
+    seed, size = schedule.seed, schedule.batch_size
+    mine, first = run.ranks.slice(size), step % schedule.steps_per_epoch * size
     flips = torch.rand(size, generator=make_generator(seed, "flips", step, device), device=device) < 0.5
     t = run.process.sample_timesteps(size, make_generator(seed, "timesteps", step, device))
-    shape = (size, 3, run.config.image_size, run.config.image_size)
+    shape = (size, *run.images.shape[1:])
     eps = torch.randn(shape, generator=make_generator(seed, "noise", step, device), device=device)
-    x = get_batch(images, order[first : first + size][mine], flips[mine], device)
+    x = get_batch(run.images, order[first : first + size][mine], flips[mine], device)
     x, eps = (part.contiguous(memory_format=run.layout) for part in (x, eps[mine]))
     return x, t[mine], eps

@@ -3,7 +3,7 @@ the weights of the ranks with each other; a lack of memory explained. None of it
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,23 +15,19 @@ from mindiffusion.config import COMPILE_MODES, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError, first_line, is_out_of_memory
 from mindiffusion.runtime.gpu import describe
-from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format, resolve_precision, widest
-from mindiffusion.runtime.rng import make_generator
-from mindiffusion.training.schedule import images_per_pass
-from mindiffusion.training.step import Batch
+from mindiffusion.runtime.precision import keep_compiled_code, resolve_precision, set_backend_flags
+from mindiffusion.training.step import Batch, Losses, backward_pass, gradient_norm
 
 # A run on a CPU is long from so many images on, counted as 32x32 images at n_feat 32: about a quarter of an hour on two
 # cores. Compiling takes one to two minutes and pays only then.
 LONG_RUN = 100_000
-GOOD, BAD, NO_MEMORY = range(3)  # outcomes of compiling; of several ranks the worst counts
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2}  # relative, of loss and gradient norm
-TRIALS = 2  # batches: where one ReLU is decided the other way by rounding, a small batch may differ once, not twice
 EAGER_AT_ONCE = 64  # images: the eager step keeps more, and must not need memory that training does not
-Losses = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
 
 
 def resolve_auto(config: TrainConfig, num_images: int, device: torch.device) -> TrainConfig:
-    """``config`` with ``precision`` and ``compile`` decided, for training on ``num_images`` images.
+    """``config`` with ``precision`` and ``compile`` decided, for training on ``num_images`` images, and PyTorch set to
+    that precision.
 
     On a GPU: bf16 if it has it, and compiled. On a CPU: a long run (LONG_RUN) is compiled, in bf16 if the CPU has
     instructions for it; a short one is neither, nor is one on an Apple GPU. What the user asked for stays. UserError as
@@ -40,22 +36,20 @@ def resolve_auto(config: TrainConfig, num_images: int, device: torch.device) -> 
     per_epoch = config.images_per_epoch or num_images
     size = per_epoch * config.total_epochs * (config.n_feat / 32) ** 2 * (config.image_size / 32) ** 2
     pays = device.type == "cuda" or (device.type == "cpu" and size >= LONG_RUN)
-    return replace(
-        config,
-        precision=resolve_precision(config.precision, device, pays),
-        compile=(COMPILE_MODES[0] if pays else "") if config.compile is None else config.compile,
-    )
+    precision = resolve_precision(config.precision, device, pays)
+    set_backend_flags(precision, device)
+    mode = (COMPILE_MODES[0] if pays else "") if config.compile is None else config.compile
+    return replace(config, precision=precision, compile=mode)
 
 
-def describe_machine(config: TrainConfig, ranks: Ranks) -> str:
-    """One line: device, precision, how the step runs, and a warning if the ranks' devices differ."""
-    device = ranks.device
+def describe_gpus(ranks: Ranks, precision: str, compiled: bool) -> str:
+    """One line: devices, precision, how the step runs, and a warning if the ranks' devices differ."""
     # What CUDA's random numbers depend on beside the seed.
-    parts = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 0
-    kinds = ranks.all_gather((describe(device), parts))
+    parts = torch.cuda.get_device_properties(ranks.device).multi_processor_count
+    kinds = ranks.all_gather((describe(ranks.device), parts))
     many = f"{ranks.world_size} x " if ranks.world_size > 1 else ""
-    how = "compiled, and equal to eager on a random batch" if config.compile else "not compiled"
-    line = f"self-check: {many}{kinds[0][0]} computes, {config.precision}, {how}"
+    how = "compiled, and equal to eager on a batch" if compiled else "not compiled"
+    line = f"self-check: {many}{kinds[0][0]} computes, {precision}, {how}"
     if len(set(kinds)) > 1:
         names = ", ".join(dict.fromkeys(name for name, _ in kinds))
         line += f"; warning: devices of several kinds ({names}): they draw different noise for one seed"
@@ -65,95 +59,66 @@ def describe_machine(config: TrainConfig, ranks: Ranks) -> str:
 # --- compiled, and compared with eager --------------------------------------------------------------------------------
 
 
-def maybe_compile(config: TrainConfig, losses: nn.Module, net: nn.Module, ranks: Ranks) -> nn.Module:
-    """``losses``, those of ``net``, compiled as one function and compared with itself on a random batch; itself
-    if ``config.compile`` is off, compiling is impossible or the two differ, which is said in one line.
+def maybe_compile(
+    losses: Losses, mode: str, batches: list[Batch], precision: str, per_pass: int, ranks: Ranks, advice: str
+) -> nn.Module:
+    """``losses`` compiled as one function and compared with itself on ``batches``, ``per_pass`` images at a time;
+    itself if compiling is impossible or the two differ, which is said in one line.
 
-    The compiled module shares its parameters with ``net``. The trial leaves no gradients. All ranks decide alike.
-    UserError if a batch does not fit into the memory: without compiling it would need more.
+    The compiled module shares its parameters with ``losses``. The trial leaves no gradients. All ranks decide alike.
+    UserError with ``advice`` if a batch does not fit into the memory: without compiling it would need more.
     """
-    if not config.compile:
-        return losses
     folder = keep_compiled_code()
     if ranks.is_main:
         print(f"compiling the step (one to two minutes; kept in {folder}) ...", file=sys.stderr, flush=True)
-    verdict, reason, compiled = GOOD, "", losses
-    try:
-        # False: a gradient computes ReLU's masks again. Inductor's code for CPUs stores them number by number, which
-        # took a sixth of a step. It is PyTorch's own setting, which another version may not have.
-        if hasattr(gradient_code, "ban_recompute_used_far_apart"):
-            gradient_code.ban_recompute_used_far_apart = ranks.device.type != "cpu"
-        compiled = torch.compile(losses, dynamic=False, mode=config.compile)
-        with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
-            reason = _difference(config, ranks, compiled, losses, net)
-        verdict = BAD if reason else GOOD
-    except Exception as error:  # no C++ compiler, no Triton, an unsupported device: each fails in its own way
-        verdict = NO_MEMORY if is_out_of_memory(error) else BAD
-        reason = f"cannot compile here: {first_line(error)}"
-    worst = ranks.all_reduce_max(verdict, patient=True)
-    if worst == NO_MEMORY:
-        raise UserError(memory_advice(config, ranks))
-    if worst == GOOD:
+
+    def trial() -> tuple[nn.Module, str]:
+        try:
+            # False: a gradient computes ReLU's masks again. Inductor's code for CPUs stores them number by number,
+            # which took a sixth of a step. It is PyTorch's own setting, which another version may not have.
+            if hasattr(gradient_code, "ban_recompute_used_far_apart"):
+                gradient_code.ban_recompute_used_far_apart = ranks.device.type != "cpu"
+            compiled = torch.compile(losses, dynamic=False, mode=mode)
+            with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+                return compiled, _difference(compiled, losses, batches, precision, per_pass)
+        except Exception as error:  # no C++ compiler, no Triton, an unsupported device: each fails in its own way
+            if is_out_of_memory(error):
+                raise UserError(advice) from error
+            return losses, f"cannot compile here: {first_line(error)}"
+
+    compiled, reason = ranks.run_on_all(trial)
+    reasons = [each for each in ranks.all_gather(reason) if each]
+    if not reasons:
         return compiled
     if ranks.is_main:
-        print(f"going on uncompiled: {reason or 'another rank cannot use its compiled step'}", file=sys.stderr)
+        print(f"going on uncompiled: {reasons[0]}", file=sys.stderr)
     torch._dynamo.reset()
     return losses
 
 
-def _difference(config: TrainConfig, ranks: Ranks, compiled: Losses, eager: Losses, net: nn.Module) -> str:
-    """ "" if both give the same loss and the same norm of the gradient of ``net`` on a random batch, up to rounding;
-    else by how much they differ."""
+def _difference(compiled: nn.Module, eager: Losses, batches: list[Batch], precision: str, per_pass: int) -> str:
+    """ "" if both give the same loss and the same norm of its gradient on one of the batches, up to rounding; else by
+    how much they differ. (Where rounding decides one ReLU the other way, a small batch may differ once, not twice.)"""
+    at_once = max(size for size in range(1, min(per_pass, EAGER_AT_ONCE) + 1) if per_pass % size == 0)
     found = []
-    for trial in range(TRIALS):
-        batch = _random_batch(config, ranks, net, trial)
-        size = len(batch[0])
-        ours = _loss_and_norm(config.precision, compiled, net, batch, size)
-        theirs = _loss_and_norm(config.precision, eager, net, batch, EAGER_AT_ONCE)
+    for batch in batches:
+        ours = _loss_and_norm(compiled, eager.process.eps_model, batch, precision, per_pass)
+        theirs = _loss_and_norm(eager, eager.process.eps_model, batch, precision, at_once)
         found.append(((ours - theirs).abs() / theirs.abs()).tolist())
-        if max(found[-1]) <= TOLERANCE[config.precision]:
+        if all(each <= TOLERANCE[precision] for each in found[-1]):
             return ""
     loss, norm = min(found, key=max)
+    size = len(batches[0][0])
     return f"compiled and eager differ by {loss:.2%} in the loss and {norm:.2%} in the gradient norm of {size} images"
 
 
-def _random_batch(config: TrainConfig, ranks: Ranks, net: nn.Module, trial: int) -> Batch:
-    """x in [-1, 1] (B, C, S, S), t (B,), eps like x, as a forward pass of training gets them."""
-    generator, size = make_generator(config.seed, "self-check", trial), images_per_pass(config, ranks.world_size)
-    shape = (size, net.in_channels, config.image_size, config.image_size)
-    layout = memory_format(config.precision, ranks.device, config.compile)
-    x = torch.rand(shape, generator=generator).mul_(2).sub_(1)
-    t = torch.randint(1, config.n_T + 1, (size,), generator=generator).to(ranks.device)
-    eps = torch.randn(shape, generator=generator)
-    x, eps = (part.to(ranks.device).contiguous(memory_format=layout) for part in (x, eps))
-    return x, t, eps
-
-
-def _loss_and_norm(precision: str, losses: Losses, net: nn.Module, batch: Batch, at_once: int) -> Tensor:
-    """(mean loss, norm of its gradient), float64 (2,) on the device, computed for ``at_once`` images at a time. Leaves
-    no gradients."""
-    total = torch.zeros((), dtype=widest(batch[0].device), device=batch[0].device)
-    gradient = [torch.zeros_like(parameter) for parameter in net.parameters()]
-    for x, t, eps in zip(*(part.split(at_once) for part in batch), strict=True):
-        with autocast(precision, x.device):
-            measured = losses(x, t, eps)
-            share = (measured["loss"] + measured.get("penalty", 0.0)) * (len(x) / len(batch[0]))
-        torch._foreach_add_(gradient, torch.autograd.grad(share, list(net.parameters())))
-        total += share.detach()
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))
-    return torch.stack((total, norm.to(total.dtype)))
-
-
-def warm_up_ddp(config: TrainConfig, ranks: Ranks, ddp: nn.Module, net: nn.Module) -> None:
-    """One backward pass of several ranks that counts for nothing: in its first one DistributedDataParallel sums the
-    gradients in another order than in all later ones. Of three ranks or more the order shows in the last bits, so the
-    first real step, of a new run as of a resumed one, must not be that first one. Leaves no gradients."""
-    if ranks.world_size == 1:
-        return
-    with autocast(config.precision, ranks.device):
-        loss = ddp(*_random_batch(config, ranks, net, trial=0))["loss"]
-    loss.backward()
-    net.zero_grad(set_to_none=True)
+def _loss_and_norm(losses: nn.Module, net: nn.Module, batch: Batch, precision: str, per_pass: int) -> Tensor:
+    """(loss, norm of its gradient), (2,) on the device. Leaves no gradients in ``net``."""
+    try:
+        loss = backward_pass(losses, batch, precision, per_pass)["loss"]
+        return torch.stack((loss, gradient_norm(net.parameters())))
+    finally:
+        net.zero_grad(set_to_none=True)
 
 
 # --- rank against rank ------------------------------------------------------------------------------------------------
@@ -193,9 +158,9 @@ def checksum(net: nn.Module) -> Tensor:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def memory_advice(config: TrainConfig, ranks: Ranks) -> str:
+def memory_advice(batch_size: int, per_pass: int, ranks: Ranks) -> str:
     """What to do when a training step does not fit into the memory."""
-    share, per_pass = config.global_batch_size // ranks.world_size, images_per_pass(config, ranks.world_size)
+    share = batch_size // ranks.world_size
     smaller = max((size for size in range(1, per_pass // 2 + 1) if share % size == 0), default=0)
     text = f"out of memory: a step of {per_pass} images per forward pass does not fit on {describe(ranks.device)}."
     if smaller:
@@ -208,9 +173,9 @@ class OutOfMemory(RuntimeError):
 
 
 @contextmanager
-def memory_explained(config: TrainConfig, ranks: Ranks, advice: str = "") -> Iterator[None]:
-    """Turn a lack of memory within the block into ``advice``, or that for a training step: a UserError, or OutOfMemory
-    where there are other ranks."""
+def memory_explained(ranks: Ranks, advice: str) -> Iterator[None]:
+    """Turn a lack of memory within the block into ``advice``: a UserError, or OutOfMemory where there are other
+    ranks."""
     try:
         yield
     except OutOfMemory:
@@ -219,4 +184,4 @@ def memory_explained(config: TrainConfig, ranks: Ranks, advice: str = "") -> Ite
         if not is_out_of_memory(error):
             raise
         kind = UserError if ranks.world_size == 1 else OutOfMemory
-        raise kind(advice or memory_advice(config, ranks)) from error
+        raise kind(advice) from error

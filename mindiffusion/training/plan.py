@@ -12,60 +12,62 @@ import torch
 from torch import nn
 
 from mindiffusion.config import TrainConfig
+from mindiffusion.data.images import count_images
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.precision import autocast, memory_format, set_backend_flags
+from mindiffusion.runtime.precision import autocast, memory_format
 from mindiffusion.runtime.terminal import human_time
 from mindiffusion.stages import value_names
-from mindiffusion.training.schedule import Schedule, images_per_pass
+from mindiffusion.training.machine import resolve_auto
+from mindiffusion.training.schedule import Schedule
 
 MIB = 2**20
 IMAGES, STEPS = 16, 2  # of one timed step; timed steps, after one that warms up
 
 
-def describe_plan(config: TrainConfig, net: nn.Module, num_images: int, ranks: Ranks) -> str:
-    """A table of stages, then totals, the memory that training takes on each process, and the time. ``config`` is
-    resolved for the machine."""
+def describe_plan(config: TrainConfig, process: DDPM, per_pass: int, ranks: Ranks) -> str:
+    """A table of stages, then totals, the memory that training takes on each process, and the time. ``per_pass``:
+    images of a forward pass."""
+    net = process.eps_model
+    num_images = count_images(config.data_path, places=config.train_places)
+    config = resolve_auto(config, num_images, ranks.device)
     schedule = Schedule(config, num_images)
-    per_pass, parameters = images_per_pass(config, ranks.world_size), sum(p.numel() for p in net.parameters())
+    size, world_size, parameters = config.image_size, ranks.world_size, sum(p.numel() for p in net.parameters())
     states = 5 if config.ema_decay else 4  # weights, gradients, two moments, average
-    activations = per_pass * activation_bytes(net, config.image_size)
-    pixels = num_images * 3 * config.image_size**2
-    processes = f"{ranks.world_size} process{'es' * (ranks.world_size > 1)}"
     return "\n".join(
         (
-            *_table(config, schedule),
+            *_table(schedule),
             "",
             f"network      {type(net).__name__}, {parameters:,} parameters, {config.precision}",
-            f"data         {num_images:,} images of {config.image_size}x{config.image_size}, "
-            f"{schedule.steps_per_epoch} steps per epoch",
-            f"batch        {config.global_batch_size} = {processes} x {config.global_batch_size // ranks.world_size}, "
-            f"{per_pass} per forward pass",
+            f"data         {num_images:,} images of {size}x{size}, {schedule.steps_per_epoch} steps per epoch",
+            f"batch        {schedule.batch_size} = {world_size} process{'es' * (world_size > 1)} x "
+            f"{schedule.batch_size // world_size}, {per_pass} per forward pass",
             f"memory       weights and optimizer {4 * states * parameters / MIB:,.0f} MiB, data "
-            f"{pixels / MIB:,.0f} MiB,",
-            f"             activations about {activations / MIB:,.0f} MiB in fp32 (half in bf16)",
+            f"{num_images * 3 * size**2 / MIB:,.0f} MiB,",
+            f"             activations about {per_pass * activation_bytes(net, size) / MIB:,.0f} MiB in fp32 "
+            "(half in bf16)",
             f"outputs      {config.contents_dir}/ and {config.checkpoints_dir}/",
-            *_time(config, net, schedule.total_steps * config.global_batch_size, ranks),
+            *_time(config, process, per_pass, schedule.total_steps * schedule.batch_size, ranks),
         )
     )
 
 
-def _table(config: TrainConfig, schedule: Schedule) -> list[str]:
+def _table(schedule: Schedule) -> list[str]:
     """A line for each stage, with a column for each of its values, and one for their sum."""
-    names = value_names([stage.to_dict() for stage in config.stages])
-    width = max(len(stage.name) for stage in config.stages) + 1
+    names = value_names([stage.to_dict() for stage in schedule.stages])
+    width = max(len(stage.name) for stage in schedule.stages) + 1
 
     def line(name: str, epochs: int, values: dict[str, float]) -> str:
         steps = epochs * schedule.steps_per_epoch
         cells = [f"{values[each]:.3g}" if each in values else "" for each in names]
-        numbers = f"{name:<{width}}{epochs:>8}{steps:>9,}{steps * config.global_batch_size:>13,}"
+        numbers = f"{name:<{width}}{epochs:>8}{steps:>9,}{steps * schedule.batch_size:>13,}"
         return numbers + "".join(f"{cell:>{max(10, len(each) + 2)}}" for each, cell in zip(names, cells, strict=True))
 
     header = f"{'stage':<{width}}{'epochs':>8}{'steps':>9}{'images':>13}"
     header += "".join(f"{each:>{max(10, len(each) + 2)}}" for each in names)
     rule = "-" * len(header)
-    stages = [line(stage.name, stage.epochs, stage.values) for stage in config.stages]
-    return [header, rule, *stages, rule, line("total", config.total_epochs, {}).rstrip()]
+    stages = [line(stage.name, stage.epochs, stage.values) for stage in schedule.stages]
+    return [header, rule, *stages, rule, line("total", schedule.total_epochs, {}).rstrip()]
 
 
 def activation_bytes(net: nn.Module, image_size: int) -> int:
@@ -85,23 +87,19 @@ def activation_bytes(net: nn.Module, image_size: int) -> int:
     return sum(size for address, size in sizes.items() if address not in weights)
 
 
-def images_per_second(config: TrainConfig, net: nn.Module, ranks: Ranks) -> float:
-    """Of forward and backward passes of a copy of ``net`` on noise, in the precision of ``config``, uncompiled."""
-    device = ranks.device
-    set_backend_flags(config.precision, device)
-    layout = memory_format(config.precision, device, False)
-    shadow = copy.deepcopy(net).to(device, memory_format=layout)
-    count = min(IMAGES, images_per_pass(config, ranks.world_size))
-    process = DDPM(shadow, config.betas, config.n_T).to(device)
-    x = torch.zeros(count, 3, config.image_size, config.image_size, device=device).contiguous(memory_format=layout)
+def images_per_second(process: DDPM, precision: str, shape: tuple[int, ...], device: torch.device) -> float:
+    """Of forward and backward passes of a copy of ``process`` on images of this shape (B, C, S, S), uncompiled."""
+    layout = memory_format(precision, device)
+    process = copy.deepcopy(process).to(device, memory_format=layout)
+    x = torch.zeros(shape, device=device).contiguous(memory_format=layout)
     began = 0.0
     for step in range(STEPS + 1):
         if step == 1:
             began = _clock(device)
-        with autocast(config.precision, device):
+        with autocast(precision, device):
             loss = process(x)
         loss.backward()
-    return STEPS * count / (_clock(device) - began)
+    return STEPS * len(x) / (_clock(device) - began)
 
 
 def _clock(device: torch.device) -> float:
@@ -113,9 +111,10 @@ def _clock(device: torch.device) -> float:
     return time.process_time() / torch.get_num_threads()
 
 
-def _time(config: TrainConfig, net: nn.Module, images: int, ranks: Ranks) -> tuple[str, str]:
+def _time(config: TrainConfig, process: DDPM, per_pass: int, images: int, ranks: Ranks) -> tuple[str, str]:
     """How long ``images`` images take, and under which conditions."""
-    speed = images_per_second(config, net, ranks)
+    shape = (min(IMAGES, per_pass), 3, config.image_size, config.image_size)
+    speed = images_per_second(process, config.precision, shape, ranks.device)
     grids = " without the grids" if config.num_samples else ""
     each = f" in each of {ranks.world_size} processes" if ranks.world_size > 1 else ""
     threads = torch.get_num_threads()

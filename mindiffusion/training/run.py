@@ -1,6 +1,7 @@
 """What a run owns: weights, their average, the optimizer, the sums behind the next row of the log. Writes no file."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from mindiffusion.checkpoints.checkpoint import BadCheckpoint, Found
 from mindiffusion.checkpoints.same_run import check_same_run, optimizer_options
 from mindiffusion.checkpoints.weights import Weights, init_parameters, load_state, read_weights
 from mindiffusion.config import PLACES, TrainConfig
-from mindiffusion.data.images import ImageData
+from mindiffusion.data.images import ImageData, device_images
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import first_line
@@ -46,6 +47,7 @@ class Run:
         self.config = config
         self.ranks = ranks
         self.data = data
+        self.images = device_images(data, ranks.device)
         self.schedule = Schedule(config, len(data))
         self.net = net.to(ranks.device, memory_format=self.layout)
         self.process = process.to(ranks.device)
@@ -60,7 +62,7 @@ class Run:
     @property
     def layout(self) -> torch.memory_format:
         """The memory layout of images and weights."""
-        return memory_format(self.config.precision, self.ranks.device, self.config.compile)
+        return memory_format(self.config.precision, self.ranks.device, bool(self.config.compile))
 
     @property
     def first_place(self) -> tuple[int, int]:
@@ -73,24 +75,25 @@ class Run:
         """The averaged network; the trained one where no average is kept."""
         return self.ema.net if self.ema else self.net
 
-    def lay_out(self) -> None:
-        """Bring the weights, their average and the moments into ``layout``, in place."""
-        for each in filter(None, (self.net, self.ema and self.ema.net)):
-            each.to(memory_format=self.layout)
+    def go_uncompiled(self) -> None:
+        """Bring the weights, their average and the moments into the layout of a step that is not compiled, in place."""
+        self.config = replace(self.config, compile="")
+        for net in {self.net, self.sampling_net}:
+            net.to(memory_format=self.layout)
         lay_out_moments(self.optimizer)
 
     def restore(self) -> None:
         """Take the state from ``found``, or start anew. UserError if the checkpoint is of another run."""
-        found = self.found
+        config, found = self.config, self.found
         if found:
             optimizer = optimizer_options(self._optimizer_state())
             network = {"class": type(self.net).__name__, **self.net.args}
-            ours = {**self.config.identity(), "network": network, "optimizer": optimizer}
+            ours = {**config.identity(), "network": network, "optimizer": optimizer}
             check_same_run(found, ours, self.data.fingerprint)
-        elif self.config.init_from:
-            init_parameters(self.net, read_weights(Path(self.config.init_from)))
-        if self.config.ema_decay:
-            self.ema = Ema(self.net, self.config.ema_decay)
+        elif config.init_from:
+            init_parameters(self.net, read_weights(Path(config.init_from)))
+        if config.ema_decay:
+            self.ema = Ema(self.net, config.ema_decay)
         if found:
             try:
                 self._restore_state(found)

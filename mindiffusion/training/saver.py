@@ -29,6 +29,7 @@ class Saver:
     def __init__(self, run: Run, log: Log):
         self.run = run
         self.log = log
+        self.folder = run.config.checkpoints_dir
         self.saved_at = time.monotonic()
         self.ask_at = 0  # the step after which ranks ask again; one rank alone asks itself at each
         self.save_seconds = 0.0  # what the latest save took
@@ -38,36 +39,32 @@ class Saver:
         says what begins here. A run that goes on from another file than latest.pt has its state there at once: a kill
         before the next save would leave a latest.pt of other steps than metrics.csv. Where it was sent back, later ones
         are set aside: they would be resumed instead."""
-        run = self.run
-        run.ranks.from_main(self._begin)
+        run, step = self.run, self.run.saved_step
+        run.ranks.from_main(self._make_room)
         if run.found:
-            self._save(run.saved_step)
-            run.ranks.from_main(lambda: set_aside(later_than(run.saved_step, run.config.checkpoints_dir)))
+            self._save(step)
+            run.ranks.from_main(lambda: set_aside(later_than(step, self.folder)))
 
-    def _begin(self) -> None:
+    def _make_room(self) -> None:
         run = self.run
         if run.config.overwrite:
             clear_run(run.config)
         set_aside(run.found.bad if run.found else ())
-        machine = {
-            "network": type(run.net).__name__,
-            "torch": torch.__version__,
-            "device": _name(run.ranks.device),
-            "world_size": run.ranks.world_size,
-        }
-        write_config(run.config, run.data.fingerprint, machine)
+        facts = {"network": type(run.net).__name__, "torch": torch.__version__}
+        facts |= {"device": _name(run.ranks.device), "world_size": run.ranks.world_size}
+        write_config(run.config, run.data.fingerprint, facts)
 
     def finish_step(self, done: int, stop: StopSignals) -> None:
         """Save after ``done`` steps if it is time. Raises Stopped, with all saved, if a signal came to any rank.
 
         Several ranks ask each other about once a second, after the same step, and at the end of each epoch."""
-        run = self.run
+        run, ranks = self.run, self.run.ranks
         if done < self.ask_at and done % run.schedule.steps_per_epoch:
             return
-        due = time.monotonic() - self.saved_at > 60 * self.run.config.checkpoint_minutes
-        wish = self.run.ranks.all_reduce_max(CHECKPOINT_DUE + stop.received if stop.received or due else 0)
-        if run.ranks.world_size > 1:
-            self.ask_at = done + run.ranks.all_reduce_max(int(min(max(run.meter.steps_per_second(), 1), MOST_STEPS)))
+        due = time.monotonic() - self.saved_at > 60 * run.config.checkpoint_minutes
+        wish = ranks.all_reduce_max(CHECKPOINT_DUE + stop.received if stop.received or due else 0)
+        if ranks.world_size > 1:
+            self.ask_at = done + ranks.all_reduce_max(int(min(max(run.meter.steps_per_second(), 1), MOST_STEPS)))
         if wish > CHECKPOINT_DUE:
             self.stop(done, wish - CHECKPOINT_DUE)
         if wish:
@@ -76,13 +73,12 @@ class Saver:
     def finish_epoch(self, here: Epoch) -> None:
         """Save, unless that would take too much of the time; at the end of a stage keep a checkpoint of it, unless
         there is one."""
-        run = self.run
+        ranks, path = self.run.ranks, self.folder / f"stage{here.stage + 1}.pt"
         # Rank 0 alone knows what saving takes.
-        due = run.ranks.is_main and time.monotonic() - self.saved_at > self.save_seconds / SAVE_SHARE
-        if run.ranks.all_reduce_max(int(here.ends_stage or due)):
+        due = ranks.is_main and time.monotonic() - self.saved_at > self.save_seconds / SAVE_SHARE
+        if ranks.all_reduce_max(int(here.ends_stage or due)):
             self._save(here.done)
-        path = run.config.checkpoints_dir / f"stage{here.stage + 1}.pt"
-        if here.ends_stage and not run.ranks.from_main(path.exists):
+        if here.ends_stage and not ranks.from_main(path.exists):
             self._save(here.done, path)
 
     def stop(self, done: int, number: int) -> NoReturn:
@@ -91,14 +87,13 @@ class Saver:
         several = " the same command and --resume."
         how = several if self.run.ranks.world_size > 1 else f": {command_to_resume(sys.argv)}"
         raise Stopped(
-            f"stopped by {signal_name(number)}; step {done:,} is saved in {self.run.config.checkpoints_dir}. Continue "
-            f"with{how}",
+            f"stopped by {signal_name(number)}; step {done:,} is saved in {self.folder}. Continue with{how}",
             128 + number,
         )
 
     def _save(self, done: int, path: Path | None = None) -> None:
         """Save the state before step ``done`` to latest.pt, unless it is there already, or to ``path``."""
-        run, latest = self.run, self.run.config.checkpoints_dir / LATEST
+        run, latest = self.run, self.folder / LATEST
         there = run.saved_step == done and run.saved_path and run.saved_path.resolve() == latest.resolve()
         if there and not path:
             return

@@ -1,5 +1,7 @@
 """Where a run stands: the stage, epoch and step of every optimizer step, as functions of the step number alone."""
 
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -25,28 +27,31 @@ class Epoch(NamedTuple):
 
 
 class Schedule:
-    """Steps of a run over ``num_images`` images. An epoch is every full global batch of a new permutation, or of its
-    first ``config.images_per_epoch``; the images left over wait for another epoch's permutation."""
+    """The ``stages`` of a run over ``num_images`` images, and its steps of ``batch_size`` images over all processes.
+    An epoch is every full global batch of a new permutation, or of its first ``config.images_per_epoch``; the images
+    left over wait for another epoch's permutation."""
 
     def __init__(self, config: TrainConfig, num_images: int):
-        if num_images < config.global_batch_size:
+        size, per_epoch = config.global_batch_size, config.images_per_epoch or num_images
+        if num_images < size:
             raise UserError(
-                f"the data has {num_images} images, fewer than one global batch of {config.global_batch_size}: "
+                f"the data has {num_images} images, fewer than one global batch of {size}: "
                 "lower --global-batch-size or point --data-path to more images."
             )
-        if config.images_per_epoch and not config.global_batch_size <= config.images_per_epoch <= num_images:
+        if not size <= per_epoch <= num_images:
             raise UserError(
-                f"--images-per-epoch is {config.images_per_epoch}; it must lie between one global batch, "
-                f"{config.global_batch_size}, and the {num_images} images of the data."
+                f"--images-per-epoch is {per_epoch}; it must lie between one global batch, {size}, and the "
+                f"{num_images} images of the data."
             )
+        self.stages = config.stages
+        self.batch_size = size
         self.num_images = num_images
         self.seed = config.seed
         self.peak_lr, self.lr_falls = config.lr, config.lr_schedule == "linear"
-        self.steps_per_epoch = (config.images_per_epoch or num_images) // config.global_batch_size
-        self.first_epochs = [0]  # of each stage, and the end
-        for stage in config.stages:
-            self.first_epochs.append(self.first_epochs[-1] + stage.epochs)
-        self.total_steps = self.first_epochs[-1] * self.steps_per_epoch
+        self.steps_per_epoch = per_epoch // size
+        self.first_epochs = [0, *accumulate(stage.epochs for stage in self.stages)]  # of each stage, and the end
+        self.total_epochs = self.first_epochs[-1]
+        self.total_steps = self.total_epochs * self.steps_per_epoch
 
     def position(self, step: int) -> tuple[int, int]:
         """(stage, epoch) of optimizer step ``step``, counted from 0 over the whole run. At a border those that begin
@@ -54,10 +59,17 @@ class Schedule:
         epoch = step // self.steps_per_epoch
         return sum(first <= epoch for first in self.first_epochs) - 1, epoch
 
-    def epochs_of(self, stage: int) -> list[Epoch]:
-        """The epochs of a stage."""
-        numbers, size = range(self.first_epochs[stage], self.first_epochs[stage + 1]), self.steps_per_epoch
-        return [Epoch(stage, n, range(n * size, (n + 1) * size), n == numbers[-1]) for n in numbers]
+    def epochs(self, first: int) -> Iterator[Epoch]:
+        """The epochs from number ``first`` to the end of the run."""
+        for number in range(first, self.total_epochs):
+            steps = range(number * self.steps_per_epoch, (number + 1) * self.steps_per_epoch)
+            stage, _ = self.position(steps[0])
+            yield Epoch(stage, number, steps, number + 1 in self.first_epochs)
+
+    def describe(self, step: int) -> str:
+        """Where ``step`` lies, for people: "stage 2/5, epoch 7/80"."""
+        stage, epoch = self.position(min(step, self.total_steps - 1))
+        return f"stage {stage + 1}/{len(self.stages)}, epoch {epoch + 1}/{self.total_epochs}"
 
     def lr(self, step: int) -> float:
         """The learning rate of optimizer step ``step``: constant, or falling linearly to 0 at the end of the run."""

@@ -1,14 +1,12 @@
 """One optimizer step as a plain function of tensors: the same on a CPU and on a GPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from mindiffusion.config import TrainConfig
 from mindiffusion.ddpm import DDPM
-from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.precision import autocast
 from mindiffusion.training.ema import Ema
 
@@ -32,12 +30,12 @@ class Losses(nn.Module):
 
 
 def make_step(
-    config: TrainConfig,
-    ranks: Ranks,
     losses: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: Ema | None,
-    after_backward: Callable[[Callable[[Tensor], Tensor]], None] | None = None,
+    precision: str,
+    per_pass: int,
+    after_backward: Callable[[], None] | None = None,
     after_step: Callable[[float], None] | None = None,
 ) -> Step:
     """The function (batch, index, lr) -> {"loss", "mse", "penalty", "grad_norm", ...} that does all of step
@@ -49,11 +47,10 @@ def make_step(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def step(batch: Batch, index: int, lr: float) -> dict[str, Tensor]:
-        measured = backward_pass(config, ranks, losses, batch)
+        measured = backward_pass(losses, batch, precision, per_pass)
         if after_backward:
-            after_backward(ranks.average_)
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        measured["grad_norm"] = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            after_backward()
+        measured["grad_norm"] = gradient_norm(parameters)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
@@ -67,17 +64,17 @@ def make_step(
     return step
 
 
-def backward_pass(config: TrainConfig, ranks: Ranks, losses: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """Leave the gradient of mean loss + penalty in the parameters, averaged over ranks. Returns the losses of this
-    rank's share, "loss" with the penalty, and "penalty". Micro-batches are equal in size, so their mean is the mean."""
-    per_pass = config.micro_batch_size or len(batch[0])
+def backward_pass(losses: nn.Module, batch: Batch, precision: str, per_pass: int) -> dict[str, Tensor]:
+    """Leave the gradient of mean loss + penalty in the parameters, averaged over ranks by DistributedDataParallel, if
+    ``losses`` is one. Returns the losses of this batch, "loss" with the penalty, and "penalty". It goes through the
+    network ``per_pass`` images at a time: equal parts, so that the mean of their means is the mean."""
     passes = list(zip(*(part.split(per_pass) for part in batch), strict=True))
     sums: dict[str, Tensor] = {}
-    reg = torch.zeros((), device=ranks.device)
+    reg = torch.zeros((), device=batch[0].device)
     for index, (x, t, eps) in enumerate(passes):
         last = index == len(passes) - 1
-        with nullcontext() if last or ranks.world_size == 1 else losses.no_sync():
-            with autocast(config.precision, ranks.device):
+        with nullcontext() if last else getattr(losses, "no_sync", nullcontext)():
+            with autocast(precision, x.device):
                 measured = losses(x, t, eps, last)
             loss = measured["loss"] / len(passes)
             if "penalty" in measured:
@@ -87,3 +84,9 @@ def backward_pass(config: TrainConfig, ranks: Ranks, losses: nn.Module, batch: B
         sums = {name: sums.get(name, 0.0) + value.detach() for name, value in measured.items()}
     means = {name: value / len(passes) for name, value in sums.items()}
     return {**means, "loss": means["loss"] + reg.detach(), "penalty": reg.detach()}
+
+
+def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """L2 norm of the whole gradient, a scalar on the device."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))

@@ -84,8 +84,9 @@ def test_a_step_that_fell_back_to_eager_goes_on_in_the_eager_layout(monkeypatch)
     run = Run(config, Ranks(), data, net, DDPM(net), optimizer, None)
     run.restore()
     assert run.layout == torch.channels_last
-    run.config = replace(config, precision="fp32", compile="")
-    run.lay_out()
+    run.config = replace(config, precision="fp32")
+    run.go_uncompiled()
+    assert not run.config.compile
     for each in (net, run.ema.net):
         assert all(parameter.is_contiguous() for parameter in each.parameters())
     for parameter, state in optimizer.state.items():

@@ -60,8 +60,8 @@ class Compiled(torch.nn.Module):
         super().__init__()
         self.eager, self.spoil = eager, spoil
 
-    def forward(self, x, t, eps):
-        measured = self.eager(x, t, eps)
+    def forward(self, *batch):
+        measured = self.eager(*batch)
         return {**measured, "loss": self.spoil(measured["loss"])}
 
 
@@ -73,14 +73,15 @@ def wrong_once(loss):
     return loss * (1.5 if len(CALLS) == 1 else 1)
 
 
-def trial(monkeypatch, spoil, **changes):
+def trial(monkeypatch, spoil, size=4, precision="fp32"):
     """maybe_compile with a compiler that makes ``spoil``; returns (what the run goes on with, the two candidates)."""
     torch.manual_seed(0)
+    batches = [(torch.randn(size, 3, 32, 32), torch.randint(1, 1001, (size,)), torch.randn(size, 3, 32, 32))] * 2
     net = SparseNaiveUnet(3, 3, 8, 0.5)
     eager = Losses(DDPM(net))
     compiled = Compiled(eager, spoil)
     monkeypatch.setattr(torch, "compile", lambda module, **_: compiled)
-    chosen = maybe_compile(config(**changes), eager, net, Ranks())
+    chosen = maybe_compile(eager, "default", batches, precision, size, Ranks(), "")
     assert net.mask_probe.grad is None and all(parameter.grad is None for parameter in net.parameters())
     return chosen, compiled, eager
 
@@ -89,7 +90,7 @@ def trial(monkeypatch, spoil, **changes):
     ("spoil", "changes"),
     [
         (lambda loss: loss, {}),
-        (lambda loss: loss, {"global_batch_size": 70}),  # more than EAGER_AT_ONCE: the eager side comes in parts
+        (lambda loss: loss, {"size": 70}),  # more than EAGER_AT_ONCE: the eager side comes in parts
         (lambda loss: loss * 1.01, {"precision": "bf16"}),  # its rounding
         (wrong_once, {}),  # one odd batch is no verdict
     ],
@@ -122,7 +123,7 @@ def test_where_compiling_is_impossible_one_line_says_so_and_nothing_is_left(tmp_
     monkeypatch.setattr(torch, "compile", Mock(side_effect=RuntimeError("no C++ compiler found\nlong explanation")))
     net = SparseNaiveUnet(3, 3, 8, 0.5)
     losses = Losses(DDPM(net))
-    assert maybe_compile(config(), losses, net, Ranks()) is losses
+    assert maybe_compile(losses, "default", [], "fp32", 4, Ranks(), "") is losses
     lines = capsys.readouterr().err.splitlines()
     assert lines[1] == "going on uncompiled: cannot compile here: no C++ compiler found"
     assert str(tmp_path) in lines[0]
@@ -162,22 +163,19 @@ def test_out_of_memory_in_the_trial_is_an_error_that_says_what_to_do(wrapped, tm
 
 
 def test_the_advice_names_a_micro_batch_that_divides():
-    assert "--micro-batch-size 3:" in memory_advice(config(global_batch_size=9), Ranks())
-    assert "--micro-batch-size 2:" in memory_advice(config(global_batch_size=8, micro_batch_size=4), Ranks())
-    assert "--micro-batch-size 64:" in memory_advice(config(global_batch_size=256), Ranks(world_size=2))
-    least = memory_advice(config(micro_batch_size=1), Ranks())
+    assert "--micro-batch-size 3:" in memory_advice(9, 9, Ranks())
+    assert "--micro-batch-size 2:" in memory_advice(8, 4, Ranks())
+    assert "--micro-batch-size 64:" in memory_advice(256, 128, Ranks(world_size=2))
+    least = memory_advice(4, 1, Ranks())
     assert "--n-feat" in least and "--micro-batch-size" not in least
 
 
-def test_out_of_memory_in_training_gives_the_same_advice_and_other_errors_pass():
-    with pytest.raises(UserError, match="--micro-batch-size 2"), memory_explained(config(), Ranks()):
+def test_out_of_memory_gives_the_innermost_advice_and_other_errors_pass():
+    with pytest.raises(UserError, match="smaller"), memory_explained(Ranks(), "smaller"):
         raise torch.OutOfMemoryError("CUDA out of memory.")
-    two = memory_explained(config(), Ranks(world_size=2))
-    with pytest.raises(RuntimeError, match="--micro-batch-size 1") as caught, two:
+    outer, inner = (memory_explained(Ranks(world_size=2), advice) for advice in ("smaller", "fewer samples"))
+    with pytest.raises(RuntimeError, match="fewer samples") as caught, outer, inner:
         raise torch.OutOfMemoryError("CUDA out of memory.")
     assert not isinstance(caught.value, UserError)  # the other ranks do not know
-    outer, inner = (memory_explained(config(), Ranks(world_size=2), advice) for advice in ("", "fewer samples"))
-    with pytest.raises(RuntimeError, match="fewer samples"), outer, inner:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-    with pytest.raises(RuntimeError, match="something else"), memory_explained(config(), Ranks()):
+    with pytest.raises(RuntimeError, match="something else"), memory_explained(Ranks(), "smaller"):
         raise RuntimeError("something else")

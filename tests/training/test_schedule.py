@@ -4,12 +4,13 @@ import itertools
 import time
 
 import pytest
+import torch
 from helpers import UNIFORM, C, checkpoints, contents, exit_code, launch, launch_until, metrics
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
 from mindiffusion.config import TrainConfig
+from mindiffusion.ddpm import DDPM
 from mindiffusion.reports.run_record import read_record
-from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.stages import Stage
 from mindiffusion.training import plan
@@ -69,5 +70,6 @@ def test_a_run_steps_with_its_learning_rate_logs_it_and_resumes_with_it(tmp_path
 
 def test_other_work_on_the_machine_does_not_change_the_estimate(monkeypatch):
     monkeypatch.setattr(time, "monotonic", itertools.count(0, 1000).__next__)  # seconds, in which others work
-    speed = plan.images_per_second(config(global_batch_size=256, precision="fp32"), NaiveUnet(3, 3, 8), Ranks())
+    shape = (plan.IMAGES, 3, 32, 32)
+    speed = plan.images_per_second(DDPM(NaiveUnet(3, 3, 8)), "fp32", shape, torch.device("cpu"))
     assert speed > plan.STEPS * plan.IMAGES / 1000

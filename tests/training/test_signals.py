@@ -17,10 +17,12 @@ from helpers import C, assert_same_run, checkpoints, contents, exit_code, write_
 from torch import nn
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.config import TrainConfig
 from mindiffusion.runtime import signals
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.signals import Stopped, StopSignals, handled_by, noted_signals, stop_at_once
 from mindiffusion.sampling import Drawable, Sampler, draw_together
+from mindiffusion.stages import Stage
 from mindiffusion.training.saver import Saver
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -207,7 +209,7 @@ def test_several_ranks_ask_about_once_a_second_at_the_same_steps_and_at_an_epoch
     monkeypatch.setattr(Ranks, "all_reduce_max", lambda self, flag: asked.append(flag) or flag)
     run = SimpleNamespace(
         ranks=Ranks(world_size=2),
-        config=SimpleNamespace(checkpoint_minutes=1e9),
+        config=TrainConfig("c", (Stage("all", 1),), checkpoint_minutes=1e9),
         schedule=SimpleNamespace(steps_per_epoch=40),
         meter=SimpleNamespace(steps_per_second=lambda: speed),
     )

@@ -19,6 +19,7 @@ from mindiffusion.stages import Stage
 from mindiffusion.training import loop
 from mindiffusion.training.ema import Ema
 from mindiffusion.training.run import Run
+from mindiffusion.training.schedule import images_per_pass
 from mindiffusion.training.step import Losses, make_step
 from mindiffusion.unet import GroupNorm, NaiveUnet
 
@@ -49,10 +50,10 @@ def make_net(variant: str) -> NaiveUnet:
     return net
 
 
-def make_parts(variant: str, config: TrainConfig, ranks: Ranks, **adam):
+def make_parts(variant: str, config: TrainConfig, device: torch.device | str = "cpu", **adam):
     """Network, process, average, optimizer and step of a variant, as its script puts them together."""
-    net = make_net(variant).to(ranks.device)
-    process = (SoftCurriculumDDPM if variant == "s" else CurriculumDDPM)(net).to(ranks.device)
+    net = make_net(variant).to(device)
+    process = (SoftCurriculumDDPM if variant == "s" else CurriculumDDPM)(net).to(device)
     if variant == "s":
         process.set_power(0.5)
     average = Ema(net, 0.9)
@@ -61,7 +62,8 @@ def make_parts(variant: str, config: TrainConfig, ranks: Ranks, **adam):
     if variant.startswith("cs"):
         hooks = {"after_backward": net.accumulate_channel_gradients}
     losses = Losses(process, net.penalty if variant.startswith("cr") else None)
-    return net, process, average, optimizer, make_step(config, ranks, losses, optimizer, average, **hooks)
+    per_pass = images_per_pass(config, world_size=1)
+    return net, process, average, optimizer, make_step(losses, optimizer, average, config.precision, per_pass, **hooks)
 
 
 def batches(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -79,7 +81,7 @@ def batches(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 def train(variant: str, config: TrainConfig) -> tuple[NaiveUnet, Ema, list]:
     """Three steps of the program's step function."""
-    net, _, average, _, step = make_parts(variant, config, Ranks(), fused=True)
+    net, _, average, _, step = make_parts(variant, config, fused=True)
     return net, average, [step(batch, n, config.lr) for n, batch in enumerate(batches())]
 
 
@@ -146,11 +148,11 @@ def test_a_step_neither_waits_for_the_device_nor_meets_a_cpu_tensor(variant, mic
     """A batch, a step and its measurements, as the loop does between two rows of the log."""
     monkeypatch.setattr(loop, "make_generator", lambda *_: None)  # "meta" has none, and no autocast
     monkeypatch.setattr(STEP, "autocast", lambda *_: contextlib.nullcontext())
-    config, ranks = make_config(micro_batch_size=micro_batch, precision="bf16"), Ranks(device=META)
-    net, process, _, optimizer, step = make_parts(variant, config, ranks, foreach=True)  # none is fused on meta
+    config = make_config(micro_batch_size=micro_batch, precision="bf16")
+    net, process, _, optimizer, step = make_parts(variant, config, META, foreach=True)  # none is fused on meta
     images = torch.zeros(16, 3, 32, 32, dtype=torch.uint8, device=META)
-    run = Run(config, ranks, ImageData(images, {}), net, process, optimizer, None)
-    batch = loop.draw_batch(run, images, run.schedule.order(0).to(META), 0)
+    run = Run(config, Ranks(device=META), ImageData(images, {}), net, process, optimizer, None)
+    batch = loop.draw_batch(run, run.schedule.order(0).to(META), 0)
     measured = step(batch, 0, run.schedule.lr(0))
     run.meter.add(measured)
     assert {tensor.device.type for tensor in (*batch, *measured.values())} == {"meta"}
