@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch._functorch import config as gradient_code
 
+from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.config import COMPILE_MODES, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError, first_line, is_out_of_memory
 from mindiffusion.runtime.gpu import describe
 from mindiffusion.runtime.precision import keep_compiled_code, resolve_precision, set_backend_flags
 from mindiffusion.training.step import Batch, Losses, backward_pass, gradient_norm
+from mindiffusion.unet import NaiveUnet
 
 # A run on a CPU is long from so many images on, counted as 32x32 images at n_feat 32: about a quarter of an hour on two
 # cores. Compiling takes one to two minutes and pays only then.
@@ -124,35 +126,21 @@ def _loss_and_norm(losses: nn.Module, net: nn.Module, batch: Batch, precision: s
 # --- rank against rank ------------------------------------------------------------------------------------------------
 
 
-def check_ranks_agree(ranks: Ranks, net: nn.Module, where: str) -> None:
+def check_ranks_agree(ranks: Ranks, net: NaiveUnet, where: str) -> None:
     """UserError, on every rank, naming the ranks whose weights are not those of the others, bit for bit. With two ranks
     rank 0 counts as right. ``where`` says when, for the message."""
     if ranks.world_size == 1:
         return
-    sums = [tuple(each) for each in ranks.all_gather(checksum(net).tolist())]
-    common, count = Counter(sums).most_common(1)[0]
-    right = common if count > 1 else sums[0]
-    wrong = [str(rank) for rank, each in enumerate(sums) if each != right]
+    digests = ranks.all_gather(weights_digest({**net.state_dict(), **net.training_state()}))
+    common, count = Counter(digests).most_common(1)[0]
+    right = common if count > 1 else digests[0]
+    wrong = [str(rank) for rank, digest in enumerate(digests) if digest != right]
     if wrong:
         raise UserError(
             f"{where}, the weights of rank {', '.join(wrong)} are not those of the other ranks: a GPU or a link "
             "computes wrongly, or the ranks run different versions. This epoch's end is not saved. Look into that "
             "machine, then go on with --resume, which takes the last checkpoint."
         )
-
-
-def checksum(net: nn.Module) -> Tensor:
-    """A number for the weights and one for the buffers of ``net``, int64 (2,) on its device: sums of their bits, each
-    position with a weight of its own, modulo 2^64."""
-    sums = []
-    for group in (net.parameters(), net.buffers()):
-        total = torch.zeros((), dtype=torch.int64, device=next(net.parameters()).device)
-        for index, value in enumerate(group):
-            bits = value.detach().reshape(-1).view(torch.uint8).to(torch.int64)
-            places = torch.arange(len(bits), device=bits.device) + 1
-            total += (bits * places).sum() * (index + 1)
-        sums.append(total)
-    return torch.stack(sums)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
