@@ -38,7 +38,7 @@ onload = async () => {
 </script>"""
 
 
-def ask(page: str, folder: Path, *questions: str | int, dark: bool = False) -> list[Any]:
+def ask(page: str, folder: Path, *questions: str | int) -> list[Any]:
     """The values of JavaScript expressions, asked one after the other of the HTML ``page``; undefined ones are left
     out. A number is no question: from there on the page is so many pixels wide, at first 1,000. ``problems`` there are
     errors, warnings and failed loads. ``folder``: an empty one, to be used. Skips the test where there is no browser.
@@ -52,8 +52,7 @@ def ask(page: str, folder: Path, *questions: str | int, dark: bool = False) -> l
     )
     folder.mkdir(exist_ok=True)
     (folder / "host.html").write_text(HOST % tuple(told), encoding="utf-8")
-    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    command = [program, *FLAGS, scheme, f"--user-data-dir={folder}", "--dump-dom", (folder / "host.html").as_uri()]
+    command = [program, *FLAGS, f"--user-data-dir={folder}", "--dump-dom", (folder / "host.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     answers = html.unescape(done.stdout.rpartition("<body>")[2].partition("</body>")[0])
     return json.loads(answers)

@@ -23,15 +23,7 @@ from mindiffusion.training.log import Log
 from mindiffusion.training.saver import Saver
 
 ROOT = Path(__file__).parents[1]
-VARIANTS = {
-    "train_celeba_32": "",
-    "train_celeba_c_32": "c",
-    "train_celeba_cs_32": "cs",
-    "train_celeba_cr_32": "cr",
-    "train_celeba_p_32": "p",
-    "train_celeba_cp_32": "cp",
-    "train_celeba_s_32": "s",
-}
+VARIANTS = {"train_celeba_32": "", **{f"train_celeba_{each}_32": each for each in ("c", "cs", "cr", "p", "cp", "s")}}
 ALL_SCRIPTS = tuple(VARIANTS)
 SCRIPTS = ALL_SCRIPTS[:4]  # of the original description
 UNIFORM, C, CS, CR, P, CP, S = ALL_SCRIPTS
@@ -115,14 +107,14 @@ def launch_until(step: int, name: str, folder: Path, *flags: str, kind: str = "s
         launch(name, folder, *flags)
 
 
-def contents(name: str, folder: Path, size: int = 32) -> Path:
+def contents(name: str, folder: Path) -> Path:
     """The folder of grids and metrics of a run."""
-    return folder / "_".join(part for part in ("contents", VARIANTS[name], str(size)) if part)
+    return folder / name.replace("train_celeba", "contents")
 
 
-def checkpoints(name: str, folder: Path, size: int = 32) -> Path:
+def checkpoints(name: str, folder: Path) -> Path:
     """The folder of checkpoints of a run."""
-    return folder / "_".join(part for part in ("checkpoints", VARIANTS[name], str(size)) if part)
+    return folder / name.replace("train_celeba", "checkpoints")
 
 
 def small_content(**changes: object) -> dict:

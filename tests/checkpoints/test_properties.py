@@ -2,7 +2,6 @@
 
 import functools
 import io
-import json
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,6 @@ from hypothesis import strategies as st
 
 from mindiffusion.checkpoints import checkpoint
 from mindiffusion.checkpoints.checkpoint import FIELDS, BadCheckpoint, load_checkpoint, save_checkpoint
-from mindiffusion.config import TrainConfig
-from mindiffusion.runtime.errors import UserError
-from mindiffusion.stages import Stage
 
 few = settings(derandomize=True, deadline=None, max_examples=100)
 
@@ -83,39 +79,3 @@ def test_no_damage_is_accepted(path, data):
     else:  # harmless: in padding, say
         assert kind != "cut"
         assert_identical({name: loaded[name] for name in small_content()}, small_content())
-
-
-STAGES = (Stage("first", 2, t_min=0.5, t_max=1.0), Stage("second", 3, t_min=0.0, t_max=1.0))
-
-
-@few
-@given(
-    options=st.fixed_dictionaries(
-        {},
-        optional={
-            "seed": st.integers(-3, 2**40),
-            "image_size": st.integers(-32, 256),
-            "n_feat": st.integers(-8, 128),
-            "global_batch_size": st.integers(-1, 1024),
-            "micro_batch_size": st.integers(-1, 64),
-            "lr": st.floats(),
-            "ema_decay": st.floats(),
-            "checkpoint_minutes": st.floats(),
-            "num_samples": st.integers(-1, 64),
-            "sample_steps": st.integers(-1, 2000),
-            "constants": st.dictionaries(st.text(max_size=4), st.floats(0, 1) | st.text(max_size=4), max_size=3),
-        },
-    )
-)
-def test_a_configuration_is_refused_in_words_or_survives_a_checkpoint(path, options):
-    try:
-        config = TrainConfig(variant="c", stages=STAGES, **options)
-    except UserError as error:
-        assert str(error).endswith(".")
-        return
-    as_dict = config.to_dict()
-    assert json.loads(json.dumps(as_dict)) == as_dict
-    save_checkpoint(path, small_content(config=as_dict))
-    loaded = load_checkpoint(path)["config"]
-    assert loaded == as_dict
-    assert {name: loaded[name] for name in config.identity()} == config.identity()

@@ -39,16 +39,13 @@ def test_a_program_named_like_an_image_is_not_run(tmp_path, monkeypatch):
 
 
 def test_what_is_found_and_left_out_is_told_in_a_line_and_a_pipe_is_not_waited_for(tmp_path, capsys):
-    folder = tmp_path / "faces"
-    folder.mkdir()
     for name in ("a.png", "b.jfif", "c.tif", "d.gif", "e.avif"):
-        Image.new("RGB", (40, 40), GREEN).save(folder / name, "JPEG" if name == "b.jfif" else None)
+        Image.new("RGB", (40, 40), GREEN).save(tmp_path / name, "JPEG" if name == "b.jfif" else None)
     for name in ("list.txt", "f.heic", "g.heic"):
-        (folder / name).touch()
-    os.mkfifo(folder / "pipe.png")
-    assert len(load(folder)) == 5
-    line = f"5 images in {folder}; left out: 2 .heic, 1 .txt, 1 pipe or device\n"
-    assert capsys.readouterr().err == line
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    assert len(load(tmp_path)) == 5
+    assert capsys.readouterr().err == f"5 images in {tmp_path}; left out: 2 .heic, 1 .txt, 1 pipe or device\n"
 
 
 def test_images_that_are_enlarged_or_cut_are_counted_whenever_the_cache_is_used(tmp_path, capsys):

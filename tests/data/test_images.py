@@ -190,20 +190,3 @@ def test_images_stay_on_the_host_if_the_gpu_is_nearly_full(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * data.images.nbytes - 1, 10**9))
     assert device_images(data, torch.device("cuda")) is data.images
     assert device_images(data, torch.device("cpu")) is data.images
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("images_on_device", [True, False])
-@pytest.mark.parametrize("indices_on_device", [True, False])
-def test_batches_on_a_gpu_equal_those_on_the_cpu(images_on_device, indices_on_device):
-    device = torch.device("cuda", 0)
-    data = load("synthetic", num_synthetic=50)
-    images = device_images(data, device) if images_on_device else data.images
-    assert images.is_cuda == images_on_device
-    indices, flips = torch.arange(49, 0, -3), torch.arange(17) % 2 == 0
-    expected = get_batch(data.images, indices, flips, torch.device("cpu"))
-    if indices_on_device:
-        indices, flips = indices.to(device), flips.to(device)
-    batch = get_batch(images, indices, flips, device)
-    assert batch.device == device and torch.allclose(batch.cpu(), expected, atol=1e-6)

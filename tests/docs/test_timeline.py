@@ -16,13 +16,8 @@ timeline = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(timeline)
 
 
-@pytest.fixture(autouse=True)
-def two_steps(monkeypatch):
-    """As the grids of the finished runs."""
-    monkeypatch.setattr(timeline, "SAMPLER", timeline.Sampler("dpm", 2))
-
-
-def test_runs_with_grids_and_without_and_models_become_one_picture(finished, tmp_path):
+def test_runs_with_grids_and_without_and_models_become_one_picture(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(timeline, "SAMPLER", timeline.Sampler("dpm", 2))  # as the grids of the finished runs
     shown = contents(CS, finished(CS))
     copy = shutil.copytree(shown, tmp_path / shown.name, ignore=shutil.ignore_patterns("stage*.png"))
     with pytest.raises(UserError, match="no sample grids, and there are no checkpoints"):

@@ -1,9 +1,9 @@
 """face_rate: faces are found, other pictures are not; an interval."""
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from torchvision.transforms.functional import pil_to_tensor
 
 from mindiffusion.evaluation import faces as detector
 from mindiffusion.evaluation.settings import Settings
@@ -12,7 +12,7 @@ from mindiffusion.runtime.packages import installed
 pytestmark = pytest.mark.skipif(not installed("cv2"), reason="OpenCV is optional (requirements-eval.txt)")
 
 
-def drawn_face(tone: int = 0) -> Image.Image:
+def drawn_face(tone: int) -> Image.Image:
     """A cartoon of a face, 32 pixels wide, that the cascade takes for one: no picture of a person is kept here."""
     large = Image.new("RGB", (256, 256), (90, 90, 100))
     draw = ImageDraw.Draw(large)
@@ -33,8 +33,7 @@ def drawn_face(tone: int = 0) -> Image.Image:
 
 def drawn_faces(count: int) -> torch.Tensor:
     """uint8 (count, 3, 32, 32), of different brightness."""
-    pixels = np.stack([np.asarray(drawn_face(3 * k)) for k in range(count)])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    return torch.stack([pil_to_tensor(drawn_face(3 * k)) for k in range(count)])
 
 
 def test_faces_are_found_and_the_same_faces_lying_or_in_negative_are_not():

@@ -22,6 +22,8 @@ from helpers import (
 )
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.data.images import get_batch
+from mindiffusion.data.synthetic import synthetic_images
 from mindiffusion.reports.row_file import read_rows
 from mindiffusion.runtime.precision import resolve_precision
 
@@ -40,6 +42,14 @@ FP32 = ("--device", DEVICE, "--precision", "fp32")
 # Relative differences of loss and gradient norm that rounding makes, with room: on a Xeon 1e-5 and 3e-3, 7e-4 and 7e-3.
 COMPILED, AFTER_20_STEPS = (1e-4, 2e-2), (5e-3, 3e-2)
 TIMES = 200 if ON_GPU else 40  # steps of the runs whose loss curves are compared
+
+
+@pytest.mark.parametrize("where", [DEVICE, "cpu"])  # the images lie: a GPU may have no room for them
+def test_a_batch_is_that_of_the_cpu(where):
+    images, indices, flips = synthetic_images(50, 32, seed=0), torch.arange(49, 0, -3), torch.arange(17) % 2 == 0
+    batch = get_batch(images.to(where), indices.to(where), flips.to(where), torch.device(DEVICE))
+    assert batch.device.type == DEVICE
+    assert torch.allclose(batch.cpu(), get_batch(images, indices, flips, torch.device("cpu")), atol=1e-6)
 
 
 def longer(name: str) -> tuple[str, ...]:
@@ -126,23 +136,11 @@ def test_what_is_drawn_and_measured_of_a_run_is_finite_in_every_precision(tmp_pa
     launch(name, tmp_path, "--device", DEVICE)
     run = str(checkpoints(name, tmp_path))
     for precision in PRECISIONS:
-        drawn = ["sample.py", run, "-o", str(tmp_path / f"{precision}.png"), "-n", "8", "--steps", "4"]
-        shown = [
-            "evaluate.py",
-            run,
-            "--data-path",
-            "synthetic",
-            "--num-samples",
-            "8",
-            "--steps",
-            "4",
-            "--resamples",
-            "0",
-        ]
-        shown += ["--num-loss-images", "4", "--metrics", "swd", "loss", "bpd", "--no-plots"]
-        shown += ["--output-dir", str(tmp_path / precision)]
+        drawn = f"sample.py {run} -o {tmp_path}/{precision}.png -n 8 --steps 4"
+        shown = f"evaluate.py {run} --data-path synthetic --num-samples 8 --steps 4 --resamples 0 --num-loss-images 4"
+        shown += f" --metrics swd loss bpd --no-plots --output-dir {tmp_path}/{precision}"
         for words in (drawn, shown):
-            command = [sys.executable, *words, "--device", DEVICE, "--precision", precision]
+            command = [sys.executable, *words.split(), "--device", DEVICE, "--precision", precision]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         assert (tmp_path / f"{precision}.png").stat().st_size > 1000

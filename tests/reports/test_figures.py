@@ -1,7 +1,6 @@
 """Figures of whole runs: which are drawn, from what, and that they never end a run."""
 
 import shutil
-from dataclasses import replace
 
 import pytest
 from helpers import CR, CS, UNIFORM, C, checkpoints, contents, exit_code, launch
@@ -10,21 +9,18 @@ from PIL import Image
 from mindiffusion.runtime.files import CannotWrite
 
 pytest.importorskip("matplotlib")
-from mindiffusion.reports import figure_plots, figures
+from mindiffusion.reports import figures
 from mindiffusion.reports.run_record import read_record
 
 COMMON = {"figure_loss.png", "figure_bands.png"}
 OWN = {UNIFORM: set(), C: set(), CS: {"figure_channels.png"}, CR: {"figure_norms.png"}}
 
 
-def drawn(folder):
-    return {path.name for path in folder.glob("figure_*.png")}
-
-
 @pytest.mark.parametrize("name", OWN)
 def test_each_variant_has_its_figures_at_readme_width(name, finished):
     paths = figures.draw_figures(contents(name, finished(name)))
-    assert {path.name for path in paths} == drawn(contents(name, finished(name))) == COMMON | OWN[name]
+    assert {*paths} == {*contents(name, finished(name)).glob("figure_*.png")}
+    assert {path.name for path in paths} == COMMON | OWN[name]
     for path in paths:
         with Image.open(path) as image:
             assert image.width == 990
@@ -61,12 +57,3 @@ def test_a_missing_stage_checkpoint_leaves_its_figure_out_and_one_that_is_not_ne
         checkpoints(name, tmp_path).mkdir()
         (checkpoints(name, tmp_path) / "stage1.pt").write_bytes(b"damaged")
     assert {path.name for path in figures.draw_figures(contents(name, tmp_path))} == COMMON
-
-
-def test_a_weighted_loss_is_told_apart_from_the_mean_squared_error(finished):
-    record = read_record(contents(CR, finished(CR)))
-    assert not record.is_weighted  # mse and penalty are all of it
-    weighted = replace(record, metrics={**record.metrics, "loss": [0.5 * mse for mse in record.metrics["mse"]]})
-    assert weighted.is_weighted
-    plain, both = (len(figure_plots.loss_figure(each).axes[0].get_lines()) for each in (record, weighted))
-    assert both == plain + 1

@@ -14,7 +14,6 @@ from mindiffusion.reports.grid_picture import (
     CELL,
     LAYOUT_KEY,
     READABLE,
-    average_blocks,
     contact_sheet,
     read_grid,
     readable_block,
@@ -113,14 +112,6 @@ def test_the_block_is_the_smallest_power_of_two_that_averages_the_error_away():
         assert block == 1 or error / (block / 2) > READABLE
     assert readable_block(process, 200, 0.04, 32) == 1
     assert readable_block(process, 1000, 1.0, 32) == 32
-
-
-def test_averaging_keeps_the_mean_of_each_block_and_nothing_else():
-    samples = torch.randn(2, 3, 32, 32)
-    shown = average_blocks(samples, 8)
-    assert shown.shape == samples.shape
-    assert torch.allclose(shown[0, 1, 8:16, 24:], samples[0, 1, 8:16, 24:].mean().expand(8, 8), atol=1e-6)
-    assert torch.equal(average_blocks(samples, 1), samples)
 
 
 def test_an_early_grid_of_a_run_is_coarse_and_the_last_one_is_not(tmp_path):

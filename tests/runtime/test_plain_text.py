@@ -46,13 +46,6 @@ def test_markdown_has_no_link_cell_or_emphasis_and_names_stay_readable():
     )
 
 
-@pytest.mark.parametrize(
-    "title", ["C: a timestep curriculum", "P + S (at 1:2)", "cat & dog, 80 % > C#!", "{stage1_high_noise} 2e-05 -1 @x"]
-)
-def test_markdown_shows_a_title_without_a_sign_that_needs_none(title):
-    assert for_markdown(title) == title
-
-
 def test_values_keep_their_form_and_what_is_no_plain_value_is_refused():
     assert plain_values({"a\x1b": [1, True, None, "b\x1b", 0.5]}) == {"a?": [1, True, None, "b?", 0.5]}
     deep = value = []

@@ -74,22 +74,6 @@ def test_a_row_is_of_one_kind_of_weights_and_an_export_has_one(quick):
         evaluated("model", "--data-path", "synthetic", "--metrics", "loss", "--raw-weights")
 
 
-def test_what_an_export_does_not_say_is_the_default_or_is_refused(quick):
-    pytest.importorskip("safetensors")
-    export(read_weights(checkpoint("a.pt")), Path("model"), raw=False, overwrite=False)
-    file = Path("model", "config.json")
-    about = json.loads(file.read_text())
-    needed = {"variant", "stages", "seed", "global_batch_size"}
-    file.write_text(json.dumps({**about, "config": {k: v for k, v in about["config"].items() if k in needed}}))
-    (result,) = evaluated("model", "--data-path", "synthetic", "--metrics", "loss")["results"]
-    assert result["crop"] == "square"
-    export(read_weights(Path("model")), Path("again"), raw=False, overwrite=False)
-    for name in ("kind", "seed"):
-        file.write_text(json.dumps({**about, "data": {k: v for k, v in about["data"].items() if k != name}}))
-        with pytest.raises(UserError, match=f"{name} of the data is None, which no run has"):
-            read_weights(Path("model"))
-
-
 def test_a_checkpoint_that_is_replaced_meanwhile_is_measured_as_it_was(quick, monkeypatch):
     path = checkpoint("a.pt")
     bias = read_weights(path).state["out.bias"]

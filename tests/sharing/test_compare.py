@@ -187,22 +187,6 @@ MOVE = """{
   slider.dispatchEvent(new Event('input', {bubbles: true}));
   undefined;
 }"""
-CONTRAST = """(() => {
-  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
-  const linear = (c) => c <= 10 ? c / 3295 : ((c / 255 + 0.055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) + 0.05;
-  const behind = (e) => {
-    const colour = rgb(getComputedStyle(e).backgroundColor);
-    return colour[3] === 0 && e.parentElement ? behind(e.parentElement) : colour;
-  };
-  const ratio = (e) => {
-    const [a, b] = [rgb(getComputedStyle(e)[e.ownerSVGElement ? 'fill' : 'color']), behind(e)].map(light);
-    return Math.max(a, b) / Math.min(a, b);
-  };
-  const words = document.querySelectorAll('p, td, th, small, span, label, h1, h2, button, select, output, svg text');
-  return [...words].filter((e) => e.textContent && e.getClientRects().length)
-    .map((e) => [ratio(e), e.tagName, e.textContent]).sort((a, b) => a[0] - b[0])[0];
-})()"""
 
 
 @pytest.fixture
@@ -212,37 +196,20 @@ def four(tmp_path):
     return page_of(*(fake_run(tmp_path / f"contents_{variant}_32", variant, shade=60 * i) for i, variant in variants))
 
 
-def test_all_of_a_page_can_be_seen_and_read_in_light_and_dark_on_a_telephone_and_a_screen(four, tmp_path):
-    colours = []
-    for dark in (False, True):
-        questions = (
-            400,
-            OVERFLOW,
-            CONTRAST,
-            1500,
-            OVERFLOW,
-            CONTRAST,
-            "getComputedStyle(document.body).backgroundColor",
-        )
-        *seen, colour = ask(four, tmp_path / f"dark {dark}", *questions, dark=dark)
-        colours.append(colour)
-        for overflow, weakest in (seen[:2], seen[2:]):
-            assert len(overflow) > 1 and max(overflow) <= 0  # neither the page nor a table scrolls sideways
-            assert weakest[0] >= 4.5, f"cannot be read: {weakest}, dark: {dark}"  # WCAG 2.2, 1.4.3
-    assert colours[0] != colours[1]
-
-
 def test_a_browser_shows_four_runs_of_80_epochs_and_moving_leaves_nothing_behind(four, tmp_path):
     at = (SHOWN, CAPTIONS, CURSOR)
     curves = ("document.querySelectorAll('#curves .curve').length", "document.querySelectorAll('#bands .curve').length")
     measure = "{ const m = document.getElementById('metric'); m.value = 'images_per_s';"
     measure += " m.dispatchEvent(new Event('change')); undefined; }"
     elements, moves = "document.querySelectorAll('*').length", [MOVE % position for position in (0, 79, 40)]
-    questions = (MOVE % 0, *at, MOVE % 40, *at, *curves, measure, "document.getElementById('log').checked")
-    *answers, log, before, after, problems = ask(
+    widths = (400, OVERFLOW, 1500, OVERFLOW, 1000)  # of a telephone and of a screen
+    questions = (*widths, MOVE % 0, *at, MOVE % 40, *at, *curves, measure, "document.getElementById('log').checked")
+    narrow, wide, *answers, log, before, after, problems = ask(
         four, tmp_path / "browser", *questions, elements, *moves, elements, "problems"
     )
     first, captions, cursor, second, later, moved, *lines = answers
+    for overflow in (narrow, wide):
+        assert len(overflow) > 1 and max(overflow) <= 0  # neither the page nor a table scrolls sideways
     assert len(set(first)) == 4 and all(source.startswith("data:image/webp") for source in first)
     assert captions == ["epoch 1 of 80 · stage1 · 8,960 images"] * 4
     assert not set(first) & set(second) and cursor != moved

@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
-from helpers import ROOT, small_content
+from helpers import small_content
 from test_compare import fake_run
 
 import compare
@@ -120,14 +117,6 @@ def test_a_table_in_the_current_folder_counts_by_digest_alone(tmp_path, monkeypa
     assert cells(page_of(tmp_path, folder), "measured on") == {"C": ABSENT}
 
 
-def test_the_command_that_would_measure_the_runs_can_be_copied(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["../compare.py"])
-    folder = fake_run(tmp_path / "contents_c_32", "c", 1, data_path="my faces", crop="none", skip_bad_images=True)
-    page_of(tmp_path, folder)
-    models, flags = tmp_path / "checkpoints_c_32", "--data-path 'my faces' --crop none --skip-bad-images"
-    assert capsys.readouterr().out.endswith(f"To make one: python ../evaluate.py {models} {flags}\n")
-
-
 def table(metrics, **more):
     return json.dumps({"settings": {}, "results": [{"name": "a", "metrics": metrics, **more}]})
 
@@ -152,25 +141,3 @@ def test_what_is_no_evaluation_is_named(text, tmp_path):
     (tmp_path / "evaluation.json").write_text(table({"a": {"value": None}, "b": {"value": 1, "low": 1, "high": 1}}))
     (found,) = read_evaluation(tmp_path / "evaluation.json")
     assert list(found.metrics) == ["b"] and found.metrics["b"].low != found.metrics["b"].low
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
-@pytest.mark.parametrize(
-    ("shut", "mode"),
-    [("contents_c_32", 0), ("contents_c_32", 0o311), ("evaluation", 0), ("evaluation/evaluation.json", 0)],
-)
-def test_what_may_not_be_read_is_one_message(shut, mode, tmp_path):
-    powers = "-dac_override,-dac_read_search"  # root may read all
-    words = ["setpriv", "--bounding-set", powers, "--inh-caps", powers] if os.geteuid() == 0 else []
-    if words and not shutil.which("setpriv"):
-        pytest.skip("root reads everything, and setpriv is not here")
-    folder = fake_run(tmp_path / "contents_c_32", "c", epochs=1)
-    (tmp_path / "evaluation").mkdir()
-    (tmp_path / "evaluation" / "evaluation.json").write_text('{"settings": {}, "results": []}')
-    (tmp_path / shut).chmod(mode)
-    argv = [sys.executable, str(ROOT / "compare.py"), str(folder), "-o", str(tmp_path / "page.html")]
-    done = subprocess.run([*words, *argv], capture_output=True, text=True)
-    (tmp_path / shut).chmod(0o755)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
-    assert done.stderr.startswith("error: ") and f"{tmp_path / shut}" in done.stderr
-    assert not (tmp_path / "page.html").exists()

@@ -19,16 +19,10 @@ from mindiffusion.sharing.compare_page import build_page
 ROWS = "stage,coarse,fine,outside\n1,0.1234,0.0000,0.5000\n2,0.8800,0.6061,0.0100\n"
 
 
-@pytest.fixture
-def measured(tmp_path):
-    """The record of a run that measured its recovery after each of its two stages."""
+def test_the_page_shows_samples_and_shares_after_each_stage(tmp_path):
     folder = fake_run(tmp_path / "contents_cs_32", "cs", image_size=32)
     (folder / "recovery.csv").write_text(ROWS)
-    return read_record(folder)
-
-
-def test_the_page_shows_samples_and_shares_after_each_stage(measured):
-    page = build_page([measured], [])
+    page = build_page([read_record(folder)], [])
     section = re.search(r'<section class="recovery">.*?</section>', page, re.S)[0]
     assert "Recovered in the samples: CS" in section and "after stage 1 <small>t_min 0.8</small>" in section
     assert re.findall(r'value="([\d.]+)"></meter> (\d+%)', section) == [

@@ -131,19 +131,14 @@ def test_overwrite_deletes_nothing_before_the_new_run_can_take_a_step(again, tmp
 
 
 def test_what_cannot_be_resumed_is_told_with_what_can_be_done(finished, tmp_path, capsys):
-    folder = tmp_path / "my runs"
-    shutil.copytree(finished(C), folder)
-    with pytest.raises(
-        UserError, match=r"longer, begin one with --init-from '.*my runs/.*latest.pt' in another --output-dir"
-    ):
+    folder = shutil.copytree(finished(C), tmp_path / "my runs")
+    with pytest.raises(UserError, match=r"longer.*--init-from '.*my runs/.*latest.pt' in another --output-dir"):
         launch(C, folder, *GRIDS, "--resume", "--epochs-per-stage", "1", "1", "1", "1", "2")
     launch(C, tmp_path / "my rums", "--resume")
     said, wrong = capsys.readouterr().out, tmp_path / "my rums"
-    assert f"NOTHING TO RESUME: {wrong}/checkpoints_c_32 holds no checkpoint. A NEW run begins there. Runs" in said
-    assert f"Runs of this script are in {folder}: name one with --output-dir.\n" in said
-    assert f"python sample.py '{wrong}/checkpoints_c_32' -o samples_c_32.png" in said
-    where = f"--data-path synthetic --output-dir '{wrong}/evaluation_c_32'"
-    assert f"python evaluate.py '{wrong}/checkpoints_c_32' {where}" in said
+    assert "NOTHING TO RESUME" in said and f"Runs of this script are in {folder}:" in said
+    assert f"python sample.py '{wrong}/checkpoints_c_32' -o" in said
+    assert f"python evaluate.py '{wrong}/checkpoints_c_32' --data-path synthetic" in said
 
 
 def test_the_older_launcher_of_pytorch_starts_a_script_too(monkeypatch):
