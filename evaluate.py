@@ -23,7 +23,7 @@ from mindiffusion.checkpoints.models import model_of
 from mindiffusion.data.decode import CROPS
 from mindiffusion.data.images import parse_range
 from mindiffusion.data.synthetic import RECIPES
-from mindiffusion.evaluation.faces import describe_detector
+from mindiffusion.evaluation.image_statistics import describe_detector
 from mindiffusion.evaluation.inception import METRICS, describe_inception, weights_file
 from mindiffusion.evaluation.likelihood import bands
 from mindiffusion.evaluation.measure import measure_floor, measure_folder, measure_model, questions
@@ -32,21 +32,19 @@ from mindiffusion.evaluation.plots import plot_report
 from mindiffusion.evaluation.reference import RealImages, choose_data_path, load_real, note_reference
 from mindiffusion.evaluation.results import CSV_NAME, JSON_NAME, Result, table_text, write_report
 from mindiffusion.evaluation.settings import RESAMPLES, Settings, note
-from mindiffusion.evaluation.subjects import Subject, choose_size, find_subjects, read_folders
+from mindiffusion.evaluation.subjects import Subject, choose_size, find_subjects, with_images
 from mindiffusion.evaluation.swd import NORMALIZATIONS
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.distributed import process_group
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import check_output, prepare_output, write_errors_explained
-from mindiffusion.runtime.gpu import DEVICES
+from mindiffusion.runtime.files import check_output, prepare_output, remove_files
 from mindiffusion.runtime.precision import resolve_precision, set_backend_flags
 from mindiffusion.runtime.terminal import progress_bar
-from mindiffusion.sampling import TO_MEASURE, add_sampler_flags, chosen_sampler
-from mindiffusion.unet import SIZE_MULTIPLE
+from mindiffusion.sampling import TO_MEASURE, add_drawing_flags, chosen_sampler
 
 FLOOR = "real"  # the name of the row of real images
-FILES, PLOT_NAME = (CSV_NAME, JSON_NAME), "evaluation.png"
+PLOT_NAME = "evaluation.png"
 AS_ASKED = (  # settings that have the names of their flags
     *("crop", "sampler", "num_samples", "num_loss_images", "batch_size", "seed", "resamples"),
     *("swd_normalization", "inception_weights"),
@@ -65,24 +63,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--crop", choices=tuple(CROPS), default="square", help="of real images (default: square)")
     parser.add_argument("--skip-bad-images", action="store_true", help="leave out unreadable real images")
-    parser.add_argument("--image-size", type=int, help="pixels per side (default: the model's, else 32)")
     parser.add_argument("--num-samples", type=int, default=1000, help="images to draw or read (default: 1000)")
     parser.add_argument("--num-loss-images", type=int, default=1000, help="real ones for loss and bpd (default: 1000)")
     parser.add_argument("--metrics", nargs="+", choices=NAMES, help="default: all that can be had")
-    parser.add_argument("--raw-weights", action="store_true", help="the last weights, not their moving average")
-    add_sampler_flags(parser, TO_MEASURE)
+    add_drawing_flags(parser, TO_MEASURE, batch_size=250)
     parser.add_argument("--swd-normalization", choices=NORMALIZATIONS, default="reference", help="default: reference")
     parser.add_argument("--inception-weights", type=Path, help="torch-fidelity's file (default: torch's cache)")
     parser.add_argument("--floor", action="store_true", help="also a row of real images that are not the reference")
     resamples = "of the bootstrap; 0 = none; of swd always 20 (default: 200)"
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help=resamples)
-    parser.add_argument("--seed", type=int, default=0, help="of samples, noise and projections (default: 0)")
-    parser.add_argument("--batch-size", type=int, default=250, help="images at a time (default: 250)")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
-    parser.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16"), default="fp32", help="of samples (default: fp32)"
-    )
-    parser.add_argument("--compile", action="store_true", help="compile for samples: pays from some minutes on")
     parser.add_argument("--output-dir", type=Path, default=Path("evaluation"), help="default: evaluation")
     parser.add_argument("--overwrite", action="store_true", help="replace an evaluation that is there already")
     parser.add_argument("--no-plots", action="store_true", help="tables only")
@@ -92,8 +81,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name, least in (("num_samples", 2), ("num_loss_images", 1), ("batch_size", 1), ("resamples", 0), ("seed", 0)):
         if getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least {least}.")
-    if args.image_size is not None and (args.image_size < 1 or args.image_size % SIZE_MULTIPLE):
-        parser.error(f"--image-size is {args.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}.")
     args.sampler = chosen_sampler(parser, args, TO_MEASURE)
     try:
         args.places = parse_range(args.eval_images) if args.eval_images else None
@@ -105,11 +92,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Check everything, measure row by row, write, show."""
     args = parse_args(argv)
-    check_output(outputs := [args.output_dir / name for name in (*FILES, PLOT_NAME)], args.overwrite)
+    outputs = [args.output_dir / name for name in (CSV_NAME, JSON_NAME, PLOT_NAME)]
+    check_output(outputs, args.overwrite)
     read_env_file()
-    subjects = find_subjects(args.subjects, args.names, (FLOOR,) if args.floor else (), args.raw_weights)
+    subjects = find_subjects(args.subjects, args.names, args.raw_weights)
     size = choose_size(args.image_size, subjects)
-    subjects = read_folders(subjects, size, args.crop, args.num_samples)
+    subjects = [with_images(each, size, args.crop, args.num_samples) for each in subjects]
     seen = [each.about.get("data") for each in subjects if each.weights]
     data_path = choose_data_path(args.data_path, seen)
     real = load_real(data_path, size, args.crop, args.places, args.num_samples, seen, args.skip_bad_images)
@@ -136,6 +124,7 @@ def main(argv: list[str] | None = None) -> None:
                 "with --eval-images, or leave --floor out (of make compare with FLOOR=)."
             )
         prepare_output(args.output_dir, outputs, args.overwrite)
+        remove_files(filter(Path.exists, outputs[2:]))  # the plot of an evaluation that is replaced
         note_reference(real, args.places is not None, args.num_samples, args.num_loss_images)
         set_backend_flags("fp32", ranks.device)  # of all measures, not of the samples alone
         about = describe(settings, real)
@@ -143,7 +132,10 @@ def main(argv: list[str] | None = None) -> None:
         for result in measured(settings, subjects, real, floor):
             results.append(result)
             write_report(args.output_dir, results, about)  # what comes later may fail
-    finish(args, results, about)
+    print(table_text(results, about))
+    if not args.no_plots and not plot_report(args.output_dir / PLOT_NAME, results, about):
+        note("no plots: matplotlib is not installed (pip install -r requirements-eval.txt).")
+    print(f"written to {args.output_dir}/: all metrics in {CSV_NAME}, with intervals in {JSON_NAME}")
 
 
 def measured(settings: Settings, subjects: list[Subject], real: RealImages, floor: bool) -> Iterator[Result]:
@@ -162,18 +154,6 @@ def measured(settings: Settings, subjects: list[Subject], real: RealImages, floo
                 yield measure_folder(settings, subject, real)
         if floor:
             yield measure_floor(settings, FLOOR, real)
-
-
-def finish(args: argparse.Namespace, results: list[Result], about: dict[str, Any]) -> None:
-    """The table, then the plot, which may fail, and what else is to be said."""
-    print(table_text(results, about))
-    plots = not args.no_plots and plot_report(args.output_dir / PLOT_NAME, results, about)
-    if not plots:
-        with write_errors_explained(args.output_dir / PLOT_NAME):
-            (args.output_dir / PLOT_NAME).unlink(missing_ok=True)  # of the evaluation that was replaced
-    if not plots and not args.no_plots:
-        note("no plots: matplotlib is not installed (pip install -r requirements-eval.txt).")
-    print(f"written to {args.output_dir}/: all metrics in {CSV_NAME}, with intervals in {JSON_NAME}")
 
 
 def describe(settings: Settings, real: RealImages) -> dict[str, Any]:

@@ -29,13 +29,12 @@ from mindiffusion.reports.sample_files import (
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.distributed import Ranks, process_group
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import resolve_precision
 from mindiffusion.runtime.signals import Stopped
 from mindiffusion.runtime.terminal import command_of, progress_bar
 from mindiffusion.sampling import (
     Sampler,
-    add_sampler_flags,
+    add_drawing_flags,
     check_samples,
     chosen_sampler,
     draw,
@@ -44,14 +43,8 @@ from mindiffusion.sampling import (
     num_evaluations,
 )
 from mindiffusion.sharing.export import export
-from mindiffusion.unet import SIZE_MULTIPLE
 
-LARGEST = 1024  # pixels per side
-# Flags that --export has no use for.
-OF_SAMPLES = (
-    *("output", "num_samples", "sampler", "steps", "eta", "spacing", "noise_above", "seed", "batch_size"),
-    *("no_clip", "image_size", "device", "precision", "compile"),
-)
+OF_EXPORT = ("checkpoint", "raw_weights", "export", "licence", "half", "overwrite")  # flags that are not of drawing
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -64,37 +57,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "-o", "--output", type=Path, default=Path("samples.png"), help="grid.png, or a folder (default: samples.png)"
     )
     parser.add_argument("-n", "--num-samples", type=int, default=64, help="how many images (default: 64)")
-    add_sampler_flags(parser, Sampler())
-    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
-    parser.add_argument("--batch-size", type=int, default=256, help="images at a time (default: 256)")
-    parser.add_argument("--raw-weights", action="store_true", help="the last weights, not their moving average")
-    parser.add_argument("--image-size", type=int, help="pixels per side (default: the checkpoint's, else 32)")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="fp32", help="default: fp32")
-    parser.add_argument(
-        "--compile", action="store_true", help="compile first: pays from about 15 minutes of sampling on"
-    )
+    add_drawing_flags(parser, Sampler(), batch_size=256)
     parser.add_argument("--export", type=Path, metavar="DIR", help="draw nothing: write the model with its card to DIR")
     parser.add_argument("--licence", default="", metavar="TEXT", help="with --export: of the model, for its card")
     parser.add_argument("--half", action="store_true", help="with --export: weights in half precision, half the size")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is there already")
     args = parser.parse_args(argv)
-    if args.export and (ignored := [name for name in OF_SAMPLES if getattr(args, name) != parser.get_default(name)]):
+    given = [name for name, value in vars(args).items() if value != parser.get_default(name)]
+    if args.export and (ignored := [name for name in given if name not in OF_EXPORT]):
         flags = ", ".join("--" + name.replace("_", "-") for name in ignored)
         parser.error(f"--export draws nothing: leave {flags} out.")
-    if args.half and not args.export:
-        parser.error("--half is for --export: samples are drawn in --precision.")
-    if args.licence and not args.export:
-        parser.error("--licence is for the card of --export: leave it out.")
+    if not args.export and (args.half or args.licence):
+        parser.error("--half and --licence are for --export: leave them out.")
     args.sampler = chosen_sampler(parser, args, Sampler())
     most = MOST_OF_GRID if args.output.suffix == ".png" else MOST
     for name, limit in (("num_samples", most), ("batch_size", MOST)):
         if not 1 <= getattr(args, name) <= limit:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must lie in 1..{limit} here.")
-    if args.image_size is not None and (not 1 <= args.image_size <= LARGEST or args.image_size % SIZE_MULTIPLE):
-        parser.error(
-            f"--image-size is {args.image_size}; it must be a positive multiple of {SIZE_MULTIPLE}, {LARGEST} at most."
-        )
     return args
 
 
@@ -103,7 +82,7 @@ def main() -> None:
     args = parse_args()
     if args.export:
         weights = read_weights(args.checkpoint, raw=args.raw_weights)
-        export(weights, args.export, args.raw_weights, args.overwrite, args.half, args.licence)
+        export(weights, args.export, args.overwrite, args.half, args.licence)
         next_one = command_of("sample.py", args.export)
         print(f"model, configuration and model card in {args.export}/: sample with {next_one}")
         return
@@ -159,10 +138,7 @@ def fill_folder(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
 
 def how(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments that all images are drawn with."""
-    return {
-        **{"seed": args.seed, "batch_size": args.batch_size},
-        **{"precision": args.precision, "compiled": args.compile},
-    }
+    return {"seed": args.seed, "batch_size": args.batch_size, "precision": args.precision, "compiled": args.compile}
 
 
 def sized(model: Model, image_size: int | None) -> Model:

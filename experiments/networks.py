@@ -11,10 +11,9 @@ from tqdm import tqdm
 from mindiffusion.checkpoints.models import Model, open_model
 from mindiffusion.data.images import parse_range
 from mindiffusion.evaluation.reference import RealImages, load_real
-from mindiffusion.evaluation.settings import to_bytes
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.sampling import Sampler, draw, num_batches, num_evaluations
+from mindiffusion.sampling import Sampler, draw, num_batches, num_evaluations, to_bytes
 
 
 class Network(NamedTuple):

@@ -14,11 +14,15 @@ from mindiffusion.ddpm import DDPM, eval_mode
 from mindiffusion.dpm_solver import SPACINGS, DPMSolver
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.gpu import DEVICES
 from mindiffusion.runtime.precision import autocast, keep_compiled_code, memory_format, set_backend_flags
 from mindiffusion.runtime.rng import BlockNoise
 from mindiffusion.runtime.signals import StopSignals
+from mindiffusion.unet import SIZE_MULTIPLE
 
 SAMPLERS = ("ddim", "dpm", "ddpm")
+PRECISIONS = ("auto", "fp32", "bf16")
+LARGEST = 1024  # pixels per side of an image that is drawn
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,15 @@ class Sampler:
 TO_MEASURE = Sampler(steps=50, eta=0.0)
 
 
-def add_sampler_flags(parser: argparse.ArgumentParser, default: Sampler) -> None:
-    """The flags that ``chosen_sampler`` reads."""
+def image_size(text: str) -> int:
+    """What --image-size says. ArgumentTypeError, as argparse wants it, for a size that no network takes."""
+    if not text.isdecimal() or not 0 < int(text) <= LARGEST or int(text) % SIZE_MULTIPLE:
+        raise argparse.ArgumentTypeError(f"{text} is no positive multiple of {SIZE_MULTIPLE}, {LARGEST} at most")
+    return int(text)
+
+
+def add_drawing_flags(parser: argparse.ArgumentParser, default: Sampler, batch_size: int) -> None:
+    """The flags of every program that draws from models; ``chosen_sampler`` reads those of the sampler."""
     parser.add_argument("--sampler", choices=SAMPLERS, default=default.name, help=f"default: {default.name}")
     parser.add_argument("--steps", type=int, help=f"network evaluations per image (default: {default.steps})")
     parser.add_argument(
@@ -91,6 +102,13 @@ def add_sampler_flags(parser: argparse.ArgumentParser, default: Sampler) -> None
     parser.add_argument("--spacing", choices=SPACINGS, help=f"dpm: steps even in (default: {SPACINGS[0]})")
     parser.add_argument("--noise-above", type=float, metavar="F", help="dpm: noise only while t > F * n_T (default: 0)")
     parser.add_argument("--no-clip", action="store_true", help="do not clip x0_hat to [-1, 1] at each step")
+    parser.add_argument("--raw-weights", action="store_true", help="the last weights, not their moving average")
+    parser.add_argument("--image-size", type=image_size, help="pixels per side (default: the model's, else 32)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn at random (default: 0)")
+    parser.add_argument("--batch-size", type=int, default=batch_size, help=f"images at a time (default: {batch_size})")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of drawing (default: fp32)")
+    parser.add_argument("--compile", action="store_true", help="compile first: pays from some minutes of drawing on")
 
 
 def chosen_sampler(parser: argparse.ArgumentParser, args: argparse.Namespace, default: Sampler) -> Sampler:
@@ -186,6 +204,11 @@ def draw_together(
     if stop and ranks.all_reduce_max(stop.received):
         return None
     return torch.cat(ranks.all_gather(images))
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Float images in [-1, 1] to uint8, rounded exactly as torchvision's save_image writes them to a PNG."""
+    return ((images.clamp(-1, 1) / 2 + 0.5) * 255 + 0.5).clamp(0, 255).to(torch.uint8)
 
 
 def check_samples(images: Tensor, name: str, precision: str) -> None:

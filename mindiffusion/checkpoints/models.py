@@ -64,3 +64,14 @@ def model_name(weights: Weights) -> str:
     if file.stem.removeprefix("stage").isdigit():
         return f"{variant} after stage {file.stem.removeprefix('stage')}"
     return plain(file.stem)
+
+
+def told_apart(names: list[str], paths: list[Path]) -> list[str]:
+    """The names; those that several of ``paths`` share with the folder in which these part: "C in seed1"."""
+    found = []
+    for name, path in zip(names, paths, strict=True):
+        mine = path.resolve().parts
+        alike = [other.resolve().parts for each, other in zip(names, paths, strict=True) if each == name]
+        home = next((part for part, *others in zip(mine, *alike, strict=False) if set(others) != {part}), mine[-1])
+        found.append(f"{name} in {plain(home, 40)}" if len(alike) > 1 else name)
+    return found

@@ -42,7 +42,7 @@ def read_image(path: str | Path, image_size: int, crop: str) -> tuple[np.ndarray
 
     Transparent images lie on white; 16-bit greys keep their top 8 bits. Raises whatever Pillow raises.
     """
-    with _opened(path) as image, one_at_a_time if image.width * image.height > LARGE else nullcontext():
+    with open_image(path) as image, one_at_a_time if image.width * image.height > LARGE else nullcontext():
         ImageOps.exif_transpose(image, in_place=True)
         size = image.size
         if image.mode in ("I", "F"):
@@ -59,7 +59,7 @@ def read_image(path: str | Path, image_size: int, crop: str) -> tuple[np.ndarray
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
+def open_image(path: str | Path) -> Iterator[Image.Image]:
     """The image in a regular file of one of FORMATS, with its pixels still to be decoded. Of an animation the first
     picture. OSError or ValueError if it is none, or has more than MAX_PIXELS."""
     with open_regular(path) as file:

@@ -39,14 +39,13 @@ def bootstrap(names: Iterable[str], statistic: Callable[..., Tensor], *sets: Ten
     """Estimates of the vector ``statistic(*sets)`` under ``names``. Each of ``sets`` (N, ...) holds one entry per image
     and is resampled with replacement, apart from the others. Without resamples the bounds are nan."""
     values = statistic(*sets).double().cpu()
-    bounds = torch.full((2, len(values)), torch.nan)
     generator = make_generator(settings.seed, "bootstrap")
-    drawn = []
-    for _ in range(settings.resamples):
-        parts = [each[torch.randint(0, len(each), (len(each),), generator=generator)] for each in sets]
-        drawn.append(statistic(*parts).double())
-    if len(drawn) > 1:
-        tail = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
-        bounds = torch.stack(drawn).quantile(tail, dim=0)
+
+    def resampled(each: Tensor) -> Tensor:
+        return each[torch.randint(0, len(each), (len(each),), generator=generator)]
+
+    drawn = [statistic(*map(resampled, sets)).double() for _ in range(settings.resamples)]
+    tail = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
+    bounds = torch.stack(drawn).quantile(tail, dim=0) if len(drawn) > 1 else torch.full((2, len(values)), torch.nan)
     numbers = zip(values.tolist(), *bounds.tolist(), strict=True)
     return {name: Estimate(*number) for name, number in zip(names, numbers, strict=True)}

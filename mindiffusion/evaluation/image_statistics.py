@@ -1,5 +1,11 @@
-"""Statistics of single images whose means are compared: colour drift, the power spectrum, and of synthetic images how
-much of their known features is there (see data/synthetic.py, which the log of a run uses too)."""
+"""Statistics of single images whose means are compared: colour drift, the power spectrum, whether a face is found, and
+of synthetic images how much of their known features is there (see data/synthetic.py, which the log of a run uses too).
+
+Faces are found by the frontal face cascade of Viola and Jones (CVPR 2001) that comes with OpenCV, an optional
+dependency (requirements-eval.txt): a coarse question, but one about the content, which well-coloured blobs fail. Of
+real held-out CelebA faces at 32 pixels 94 % are found (939 of the 1,000 that our evaluations hold out): that, not
+100 %, is what perfect samples would reach.
+"""
 
 import torch
 from torch import Tensor
@@ -9,6 +15,9 @@ from mindiffusion.evaluation.bootstrap import Estimate, Row, bootstrap
 from mindiffusion.evaluation.settings import Settings, per_image
 
 NAMES = ("mean_r", "mean_g", "mean_b", "saturation", "clipped")
+CASCADE = "haarcascade_frontalface_default.xml"
+FACE_SIZE = 128  # pixels per side that images are enlarged to, by cubic interpolation: it wants faces of over 32
+SCALE_FACTOR, MIN_NEIGHBORS = 1.1, 3  # the detector's steps of size, and how many of its windows must agree
 CLIP = 1.0 - 1.0 / 255.0  # beyond it a value is black or full in 8 bits
 
 
@@ -73,3 +82,36 @@ def recovery_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
 
     parts = per_image(found, samples, settings.device).split([len(model.coarse), len(model.fine), 1], 1)
     return {f"recovery_{name}": Estimate(value) for name, value in recovery_of(model, *parts).items()}
+
+
+def face_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
+    """face_rate: the share of the uint8 samples in which a face is found."""
+    return bootstrap(["face_rate"], lambda found: found.mean(0), found_faces(samples)[:, None], settings=settings)
+
+
+def describe_detector() -> dict[str, str | int | float]:
+    """What must be known to compare face rates."""
+    import cv2
+
+    return {
+        "library": f"opencv {cv2.__version__}",
+        "cascade": CASCADE,
+        "enlarged_to": FACE_SIZE,
+        "scale_factor": SCALE_FACTOR,
+        "min_neighbors": MIN_NEIGHBORS,
+    }
+
+
+def found_faces(images: Tensor) -> Tensor:
+    """Of each uint8 image (N, 3, S, S) on the CPU whether a face is found: (N,) float64, 0 or 1."""
+    import cv2
+
+    detector = cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE)
+    cv2.setNumThreads(1)  # one thread always meets the windows in the same order
+    found = []
+    for image in images:
+        pixels = image.permute(1, 2, 0).contiguous().numpy()
+        large = cv2.resize(pixels, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_CUBIC)
+        grey = cv2.cvtColor(large, cv2.COLOR_RGB2GRAY)
+        found.append(len(detector.detectMultiScale(grey, SCALE_FACTOR, MIN_NEIGHBORS)) > 0)
+    return torch.tensor(found, dtype=torch.float64)

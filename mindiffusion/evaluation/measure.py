@@ -17,10 +17,10 @@ from mindiffusion.evaluation.likelihood import timestep_strata
 from mindiffusion.evaluation.measures import NETWORK, SAMPLES, wanted
 from mindiffusion.evaluation.reference import DRAWN_ALIKE, TRAINED_ON, UNKNOWN, RealImages, verdict
 from mindiffusion.evaluation.results import Result
-from mindiffusion.evaluation.settings import Settings, note, to_bytes
+from mindiffusion.evaluation.settings import Settings, note
 from mindiffusion.evaluation.subjects import Subject
 from mindiffusion.runtime.precision import set_backend_flags
-from mindiffusion.sampling import check_samples, draw, num_evaluations
+from mindiffusion.sampling import check_samples, draw, num_evaluations, to_bytes
 
 Tick = Callable[[int], object]  # told how many images a network has just been asked about
 

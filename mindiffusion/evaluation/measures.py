@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.evaluation import inception
-from mindiffusion.evaluation.faces import face_row
-from mindiffusion.evaluation.image_statistics import color_row, recovery_row, spectrum_row
+from mindiffusion.evaluation.image_statistics import color_row, face_row, recovery_row, spectrum_row
 from mindiffusion.evaluation.inception import inception_row, no_inception
 from mindiffusion.evaluation.likelihood import network_row
 from mindiffusion.evaluation.settings import Settings, note

@@ -32,20 +32,18 @@ def plot_report(path: Path, results: list[Result], settings: dict[str, Any]) -> 
     """Draw the picture. False if matplotlib is missing."""
     if not installed("matplotlib"):
         return False
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     models = [each for each in results if each.about.get("kind") != "real"]
     metrics = [name for name, metric in SHOWN.items() if metric.label and name in models[0].metrics]
-    there = {name for each in results for name in each.metrics}
-    scales = [prefix for prefix in SCALES if any(name.startswith(prefix) for name in there)]
+    names = [name for each in results for name in each.metrics]
+    scales = [prefix for prefix in SCALES if any(name.startswith(prefix) for name in names)]
     curves = [partial(_points, results=results, prefix=prefix) for prefix in scales]
     asked = [(index, each) for index, each in enumerate(results) if each.about.get("terms")]
     curves += [partial(_losses, asked=asked)] if len(asked) > 1 else []
     compared = len(models) > 1 and metrics
     heights = [1.6 + 0.32 * len(models)] * bool(compared) + [3.8] * bool(curves)
     figure = Figure(figsize=(13, sum(heights) or 0.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     parts = figure.subfigures(max(1, len(heights)), 1, height_ratios=heights or None, squeeze=False)[:, 0]
     if compared:
         _differences(parts[0], models, metrics)

@@ -13,8 +13,7 @@ from mindiffusion.evaluation.measures import HIGHER, LOWER, SHOWN, ZERO
 from mindiffusion.runtime.files import write_atomically
 
 CSV_NAME, JSON_NAME = "evaluation.csv", "evaluation.json"
-WIDTH = 80
-LABEL_WIDTH = 18
+WIDTH, LABEL, NAME = 80, 18, 16  # of the table, of what stands left in it at least, and of a name at most
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,11 @@ def write_report(folder: Path, results: list[Result], settings: dict[str, Any]) 
     null where a number is unknown, so that any JSON reader can read it."""
     names = list(dict.fromkeys(name for result in results for name in result.metrics))
     lines = io.StringIO(newline="")
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["name", *names])
+    writer = csv.DictWriter(lines, ["name", *names], lineterminator="\n")
+    writer.writeheader()
     for result in results:
-        values = [result.metrics[name].value if name in result.metrics else math.nan for name in names]
-        writer.writerow([result.name, *("" if math.isnan(value) else f"{value:.6g}" for value in values)])
+        known = {name: f"{each.value:.6g}" for name, each in result.metrics.items() if not math.isnan(each.value)}
+        writer.writerow({"name": result.name, **known})
     rows = [{"name": r.name, **r.about, "metrics": {name: vars(n) for name, n in r.metrics.items()}} for r in results]
     content = json.loads(json.dumps({"settings": settings, "results": rows}), parse_constant=lambda nan: None)
     for name, text in ((CSV_NAME, lines.getvalue()), (JSON_NAME, json.dumps(content, indent=2) + "\n")):
@@ -60,15 +59,22 @@ def write_report(folder: Path, results: list[Result], settings: dict[str, Any]) 
 def table_text(results: list[Result], settings: dict[str, Any]) -> str:
     """A column per row of the table, side by side as far as they fit into 80 columns, then the others below. The main
     metrics, grouped by which direction is better."""
-    label = max([LABEL_WIDTH, *(len(name) + 2 for name in SHOWN if any(name in each.metrics for each in results))])
-    blocks, used = [], WIDTH
-    for result in results:
-        used += _width(result)
-        if used > WIDTH:
-            blocks.append([])
-            used = label + _width(result)
-        blocks[-1].append(result)
-    return "\n\n".join([heading(results, settings), *(_block(each, label) for each in blocks)])
+    labels, left = ["", "samples", "real images were"], 0
+    for direction in (LOWER, HIGHER, ZERO):
+        names = [name for name, metric in SHOWN.items() if metric.direction == direction]
+        names = [f"  {name}" for name in names if any(name in each.metrics for each in results)]
+        labels += [direction, *names] if names else []
+        left = max(LABEL, left, *map(len, names))
+    blocks, room = [], 0
+    for cells in map(_cells, results):
+        width = max(map(len, cells.values())) + 2
+        if width > room:
+            blocks.append([label.ljust(left) for label in labels])
+            room = WIDTH - left
+        room -= width
+        column = [cells.get(label.strip(), "").rjust(width) for label in labels]
+        blocks[-1] = [line + cell for line, cell in zip(blocks[-1], column, strict=True)]
+    return "\n\n".join([heading(results, settings), *("\n".join(map(str.rstrip, block)) for block in blocks)])
 
 
 def heading(results: list[Result], settings: dict[str, Any]) -> str:
@@ -91,31 +97,10 @@ def rounded(estimate: Estimate | None) -> str:
     return f"{estimate.value:.{digits}f}±{half:.{digits}f}"
 
 
-def _block(results: list[Result], label: int) -> str:
-    columns = [(_cells(each), _width(each)) for each in results]
-    for cells, width in columns:
-        cells[""] = cells[""] if len(cells[""]) <= width - 2 else "…" + cells[""][-(width - 3) :]
-
-    def line(title: str, name: str) -> str:
-        return (title.ljust(label) + "".join(cells.get(name, "-").rjust(width) for cells, width in columns)).rstrip()
-
-    lines = [line(title, title) for title in ("", "samples", "real images were")]
-    for direction in (LOWER, HIGHER, ZERO):
-        names = [name for name, metric in SHOWN.items() if metric.direction == direction]
-        names = [name for name in names if any(name in cells for cells, _ in columns)]
-        lines += [direction] if names else []
-        lines += [line(f"  {name}", name) for name in names]
-    return "\n".join(lines)
-
-
 def _cells(result: Result) -> dict[str, str]:
-    """A column, by what stands to the left of each cell; at its head the name."""
+    """A column, by what stands to the left of each cell; at its head the name, of which a long one is cut."""
+    name = result.name if len(result.name) <= NAME else "…" + result.name[1 - NAME :]
     samples = f"{result.about['samples']:,}" if "samples" in result.about else "-"
     reference = result.about.get("reference", "other ones" if result.about.get("kind") == "real" else "-")
-    numbers = {name: rounded(result.metrics[name]) for name in SHOWN if name in result.metrics}
-    return {"": result.name, "samples": samples, "real images were": reference, **numbers}
-
-
-def _width(result: Result) -> int:
-    """Of a column: its widest cell and two blanks. A long name is cut before it makes the column wider."""
-    return max(len(cell[:16] if title == "" else cell) for title, cell in _cells(result).items()) + 2
+    numbers = {metric: rounded(result.metrics.get(metric)) for metric in SHOWN}
+    return {"": name, "samples": samples, "real images were": reference, **numbers}

@@ -53,11 +53,6 @@ def to_float(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else images.float() / 127.5 - 1.0
 
 
-def to_bytes(images: Tensor) -> Tensor:
-    """Float images in [-1, 1] to uint8, rounded exactly as torchvision's save_image writes them to a PNG."""
-    return ((images.clamp(-1, 1) / 2 + 0.5) * 255 + 0.5).clamp(0, 255).to(torch.uint8)
-
-
 def per_image(function: Callable[[Tensor], Tensor], images: Tensor, device: torch.device) -> Tensor:
     """``function`` (N, ...) -> (N, ...) of float images, a chunk at a time, gathered on the CPU."""
     return torch.cat([function(to_float(part.to(device))).cpu() for part in images.split(CHUNK)])

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mindiffusion.checkpoints.find import WAYS, is_model
-from mindiffusion.checkpoints.models import model_name
+from mindiffusion.checkpoints.find import find_model, is_model
+from mindiffusion.checkpoints.models import model_name, told_apart
 from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, read_weights
 from mindiffusion.data.decode import read_image
 from mindiffusion.data.image_files import find_images
@@ -18,7 +18,7 @@ from mindiffusion.runtime.errors import UserError, first_line
 @dataclass(frozen=True)
 class Subject:
     """A row of the table: a model, which has ``weights``, or a folder of images, which gets its ``images``, uint8
-    (N, 3, S, S), from ``read_folders``; ``resized`` of them had another size. Each is read once."""
+    (N, 3, S, S), from ``with_images``; ``resized`` of them had another size. Each is read once."""
 
     name: str
     path: Path
@@ -32,20 +32,15 @@ class Subject:
         return (self.weights and self.weights.checkpoint) or {}
 
 
-def find_subjects(
-    paths: list[Path], names: list[str] | None = None, taken: tuple[str, ...] = (), raw: bool = False
-) -> list[Subject]:
+def find_subjects(paths: list[Path], names: list[str] | None = None, raw: bool = False) -> list[Subject]:
     """What each path names: a model (see checkpoints/find.py), with its averaged weights or with ``raw`` the last ones,
-    or a folder of images. Without ``names`` each is called what people call it, with the folder around it where two
-    would be alike. UserError if a path names neither, if weights are no numbers, or if two rows, those of the names
-    ``taken`` included, would have one name."""
+    or a folder of images. Without ``names`` each is called what people call it. UserError if a path names neither, if
+    weights are no numbers, or if two rows would have one name."""
     found = [_find_subject(path, raw) for path in paths]
-    plain = [each.name for each in found]
-    names = names or [f"{each.name} in {_home(each)}" if plain.count(each.name) > 1 else each.name for each in found]
-    if len({*names, *taken}) < len(names) + len(taken):
+    names = names or told_apart([each.name for each in found], [each.path for each in found])
+    if len(set(names)) < len(names):
         raise UserError(
-            f"two rows have the same name, of {', '.join((*names, *taken))}: name each model or folder once, or use "
-            "--names."
+            f"two rows have the same name, of {', '.join(names)}: name each model or folder once, or use --names."
         )
     return [replace(subject, name=name) for subject, name in zip(found, names, strict=True)]
 
@@ -60,19 +55,10 @@ def _find_subject(path: Path, raw: bool) -> Subject:
         heavy = ("model", "ema", "optimizer")
         checkpoint = weights.checkpoint and {k: v for k, v in weights.checkpoint.items() if k not in heavy}
         return Subject(model_name(weights), weights.path, replace(weights, checkpoint=checkpoint))
-    if not path.is_dir():
-        raise UserError(f"{path} does not exist: name {WAYS}, or a folder of images.")
-    if path.resolve().name.startswith("checkpoints_"):
-        raise UserError(f"{path} holds no model: train one, or name {WAYS}, or a folder of images.")
+    if not path.is_dir() or path.resolve().name.startswith("checkpoints_"):
+        find_model(path)  # says what is wrong
     find_images(path)  # UserError if there are none
     return Subject(path.resolve().name, path)
-
-
-def _home(subject: Subject) -> str:
-    """The folder in which a run's folders lie, or an image folder does."""
-    path = subject.path.resolve()
-    inside = subject.weights is not None and path.parent.name.startswith("checkpoints")
-    return path.parent.parent.name if inside else path.parent.name
 
 
 def choose_size(asked: int | None, subjects: list[Subject]) -> int:
@@ -84,14 +70,11 @@ def choose_size(asked: int | None, subjects: list[Subject]) -> int:
     return asked or next(iter(sizes.values()), 32)
 
 
-def read_folders(subjects: list[Subject], image_size: int, crop: str, limit: int) -> list[Subject]:
-    """The same subjects, the folders among them with the first ``limit`` of their images. UserError if an image is
-    broken, or alone."""
-    return [each if each.weights else _read_folder(each, image_size, crop, limit) for each in subjects]
-
-
-def _read_folder(subject: Subject, image_size: int, crop: str, limit: int) -> Subject:
-    """With its images, sorted by name; no cache is made of them."""
+def with_images(subject: Subject, image_size: int, crop: str, limit: int) -> Subject:
+    """A folder with the first ``limit`` of its images, sorted by name; no cache is made of them. A model as it is.
+    UserError if an image is broken, or alone."""
+    if subject.weights:
+        return subject
     files = [subject.path / file.name for file in find_images(subject.path).files[:limit]]
     if len(files) < 2:
         raise UserError(f"{subject.path} has {len(files)} image: at least 2 are needed.")

@@ -55,14 +55,10 @@ class BandFile(RowFile):
                 losses.append((eps_hat - eps).square().mean())
         return torch.stack(losses).tolist()
 
-    def has(self, step: int) -> bool:
-        """Whether the row of this step is there."""
-        return any(int(row["step"]) == step for row in self.rows())
-
-    def losses(self, step: int) -> list[float]:
-        """The row of this step, from low noise to high."""
-        row = next(row for row in self.rows() if int(row["step"]) == step)
-        return [float(row[name]) for name in BANDS]
+    def losses(self, step: int) -> list[float] | None:
+        """The row of this step, from low noise to high; None if there is none."""
+        row = next((row for row in self.rows() if int(row["step"]) == step), None)
+        return row and [float(row[name]) for name in BANDS]
 
     def add(self, position: dict[str, int], losses: list[float]) -> None:
         """Keep one row: ``position`` has the columns of COUNTS."""

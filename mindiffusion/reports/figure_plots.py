@@ -6,7 +6,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -156,9 +155,7 @@ def _title(figure: Figure, record: RunRecord, what: str) -> None:
 
 def new_figure(height: float) -> Figure:
     """A figure of the common width. Without pyplot: nothing global is touched, and no window system is asked for."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
 
 
 def save_figure(figure: Figure, path: Path) -> None:

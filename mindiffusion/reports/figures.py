@@ -6,6 +6,7 @@ stage. The loss per band has one colour scale for all runs, so that the figures 
 matplotlib.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from mindiffusion.runtime.packages import require
 def draw_figures(contents_dir: Path) -> list[Path]:
     """Draw all figures that this run has the data for; returns their files. UserError if it is no contents folder."""
     from mindiffusion.reports import figure_plots as plots  # wants matplotlib, which --help can do without
-    from mindiffusion.reports.figure_plots import save_figure
 
     record = read_record(contents_dir)
     if not record.metrics["stage"]:
@@ -26,26 +26,19 @@ def draw_figures(contents_dir: Path) -> list[Path]:
     figures = {"loss": plots.loss_figure(record)}
     if record.bands["step"]:
         figures["bands"] = plots.bands_figure(record)
-    if record.config.get("network", "") in ("", *plots.OF_NETWORK):  # "": an older run, which did not say
-        saved = stage_checkpoints(record)
-        name, of_network = plots.OF_NETWORK.get(saved[-1]["network"] if saved else "", ("", None))
-        if of_network:
-            figures[name] = of_network(record, saved)
+    name, of_network = plots.OF_NETWORK.get(record.config.get("network"), ("", None))
+    if of_network and (saved := stage_checkpoints(record)):
+        figures[name] = of_network(record, saved)
     paths = [contents_dir / f"figure_{name}.png" for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):
-        save_figure(figure, path)
+        plots.save_figure(figure, path)
     return paths
 
 
 def stage_checkpoints(record: RunRecord) -> list[dict[str, Any]]:
     """The checkpoints kept at the ends of the stages so far, in order; up to the first that is missing."""
-    contents = []
-    for stage in range(1, record.stages_begun + 1):
-        path = record.checkpoints_dir / f"stage{stage}.pt"
-        if not path.exists():
-            break
-        contents.append(load_checkpoint(path))
-    return contents
+    paths = (record.checkpoints_dir / f"stage{stage}.pt" for stage in range(1, record.stages_begun + 1))
+    return [load_checkpoint(path) for path in itertools.takewhile(Path.exists, paths)]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,22 +5,21 @@ read back exactly. Where they lie is kept in the PNG itself, as text under the k
 """
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 from torch.nn import functional
 
+from mindiffusion.data.decode import open_image
 from mindiffusion.data.images import ImageData
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.errors import UserError, first_line
-from mindiffusion.runtime.files import open_regular, write_atomically
+from mindiffusion.runtime.files import write_atomically
+from mindiffusion.sampling import to_bytes
 
 COLUMNS = 8
 CELL = 128  # pixels of the picture that an image is enlarged to, if it is not larger
@@ -30,7 +29,6 @@ PAPER, INK, QUIET = (255, 255, 255), (27, 31, 36), (89, 99, 110)
 LAYOUT_KEY = "mindiffusion-grid"
 REAL_LABEL = "images of the data, for comparison"
 READABLE = 0.25  # of an image's range of 2: noise of this deviation still lets a face be seen
-MOST_PIXELS = 50_000_000  # of a picture that is read: 256 images of 512 pixels, and room
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,7 @@ class Grid:
 def save_grid(path: Path, samples: Tensor, data: ImageData | None = None, caption: Sequence[str] = ()) -> None:
     """Write samples (N, C, S, S), grey or in colour, in [-1, 1] as a PNG, 8 a row, the lines of ``caption`` above, real
     images of ``data`` below. UserError if it cannot be written."""
-    pixels = ((samples.float().clamp(-1, 1) / 2 + 0.5) * 255 + 0.5).clamp(0, 255).to(torch.uint8)  # as save_image
-    groups = [pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()]
+    groups = [to_bytes(samples.float()).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()]
     if data is not None:
         groups.append(data.images[:COLUMNS].permute(0, 2, 3, 1).cpu().numpy())
     picture, layout = _compose(groups, caption)
@@ -75,25 +72,15 @@ def save_grid(path: Path, samples: Tensor, data: ImageData | None = None, captio
 def read_grid(path: Path) -> Grid:
     """The images of a file that ``save_grid`` wrote, exactly as they were drawn. UserError if it is no such grid."""
     try:
-        with open_regular(path) as file, _opened(file) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise ValueError(f"it is of {picture.width} x {picture.height} pixels")
-            picture.load()
+        with open_image(path) as picture:
             layout = Layout(**json.loads(picture.text[LAYOUT_KEY]))
-            _check_layout(layout, picture.width, picture.height)
             pixels = np.asarray(picture.convert("RGB"))
-        groups = [_cut(pixels, layout, group) for group in range(len(layout.counts))]
+        samples, *real = (_cut(pixels, layout, group) for group in range(len(layout.counts)))
     except Exception as error:  # what a damaged or a made-up PNG raises in Pillow is of many types
         raise UserError(
             f"{path} is no sample grid of this program, or is damaged ({first_line(error)}): move it away."
         ) from error
-    return Grid(groups[0], groups[1] if len(groups) > 1 else np.empty((0, *groups[0].shape[1:]), np.uint8))
-
-
-def _opened(file: BinaryIO) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is looked at before it is unpacked
-        return Image.open(file, formats=("PNG",))
+    return Grid(samples, real[0] if real else samples[:0])
 
 
 def contact_sheet(images: np.ndarray, columns: int = COLUMNS, scale: int = 1, gap: int = 1) -> Image.Image:
@@ -103,8 +90,8 @@ def contact_sheet(images: np.ndarray, columns: int = COLUMNS, scale: int = 1, ga
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * (size + gap) - gap, max(rows * (size + gap) - gap, 1)), PAPER)
     for index, image in enumerate(images):
-        place = (index % columns * (size + gap), index // columns * (size + gap))
-        sheet.paste(_enlarged(image, scale), place)
+        square = Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST)
+        sheet.paste(square, (index % columns * (size + gap), index // columns * (size + gap)))
     return sheet
 
 
@@ -129,8 +116,7 @@ def _compose(groups: list[np.ndarray], caption: Sequence[str]) -> tuple[Image.Im
             place = (MARGIN, layout.tops[group] - LINE)
             draw.text(place, REAL_LABEL, fill=QUIET, font=ImageFont.load_default(TEXT_SIZE))
             draw.line((MARGIN, place[1] - 8, picture.width - MARGIN, place[1] - 8), fill=QUIET, width=1)
-        for index, image in enumerate(images):
-            picture.paste(_enlarged(image, scale), layout.corner(group, index))
+        picture.paste(contact_sheet(images, COLUMNS, scale, GAP), (MARGIN, layout.tops[group]))
     return picture, layout
 
 
@@ -141,31 +127,19 @@ def _font(draw: ImageDraw.ImageDraw, line: str, size: int, width: int) -> ImageF
     return ImageFont.load_default(size)
 
 
-def _enlarged(image: np.ndarray, scale: int) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(image)).resize(
-        (image.shape[1] * scale, image.shape[0] * scale), Image.Resampling.NEAREST
-    )
-
-
 def _cut(pixels: np.ndarray, layout: Layout, group: int) -> np.ndarray:
-    """The images (N, S, S, 3) of a group, one pixel of each square."""
+    """The images (N, S, S, 3) of a group, one pixel of each square. ValueError unless they lie within the picture."""
+    images = np.empty((layout.counts[group], layout.size, layout.size, 3), np.uint8)
     span = layout.size * layout.scale
-    corners = [layout.corner(group, index) for index in range(layout.counts[group])]
-    images = [pixels[y : y + span : layout.scale, x : x + span : layout.scale] for x, y in corners]
-    return np.stack(images) if images else np.empty((0, layout.size, layout.size, 3), np.uint8)
-
-
-def _check_layout(layout: Layout, width: int, height: int) -> None:
-    """ValueError unless the images that it tells of lie within a picture of this size."""
-    numbers = (layout.size, layout.scale, layout.left, layout.gap, *layout.tops, *layout.counts)
-    if not all(type(number) is int and 0 <= number <= max(width, height) for number in numbers):
-        raise ValueError("its layout is none")
-    inside = layout.size * layout.scale > 0 and len(layout.tops) >= len(layout.counts) > 0
-    for group, count in enumerate(layout.counts if inside else ()):
-        last, widest = layout.corner(group, max(count - 1, 0)), layout.corner(group, min(count, COLUMNS) - 1)
-        inside &= widest[0] + layout.size * layout.scale <= width and last[1] + layout.size * layout.scale <= height
-    if not inside:
-        raise ValueError("its images lie outside of it")
+    for index, image in enumerate(images):
+        x, y = layout.corner(group, index)
+        part = pixels[y : y + span : layout.scale, x : x + span : layout.scale]
+        if part.shape != image.shape:
+            raise ValueError("its images lie outside of it")
+        image[:] = part
+    if layout.size < 1:
+        raise ValueError("its images have no pixels")
+    return images
 
 
 # --- at which resolution the samples of an unfinished curriculum can be read ------------------------------------

@@ -61,11 +61,10 @@ class RunRecord:
     def grids(self) -> list[tuple[int, int, Path]]:
         """(stage, epoch, file) of each sample grid, both counted from 1, in order of epochs; those alone that are of a
         stage and an epoch that the run has. UserError if the folder cannot be read."""
-        found = [(GRID_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
-        numbered = [(int(match[1]), int(match[2]), path) for match, path in found if match]
+        named = [(GRID_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
+        grids = [(int(match[1]), int(match[2]), path) for match, path in named if match]
         stages, epochs = len(self.config["stages"]), sum(stage["epochs"] for stage in self.config["stages"])
-        kept = [grid for grid in numbered if 1 <= grid[0] <= stages and 1 <= grid[1] <= epochs]
-        return sorted(kept, key=lambda grid: grid[1])
+        return sorted((g for g in grids if 1 <= g[0] <= stages and 1 <= g[1] <= epochs), key=lambda grid: grid[1])
 
     @property
     def is_weighted(self) -> bool:

@@ -4,6 +4,7 @@ Image i is a function of what was asked for and of i, so a folder needs to know 
 stands in samples.json: the numbers that are missing are those still to be drawn.
 """
 
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,14 +76,9 @@ def save_images(folder: Path, images: Tensor, first: int) -> None:
 
 def ranges(numbers: list[int], longest: int) -> list[tuple[int, int]]:
     """Rising numbers as (first, count) of stretches without a gap, of ``longest`` at most."""
-    found: list[tuple[int, int]] = []
-    for number in numbers:
-        first, count = found[-1] if found else (0, 0)
-        if found and number == first + count and count < longest:
-            found[-1] = (first, count + 1)
-        else:
-            found.append((number, 1))
-    return found
+    groups = itertools.groupby(enumerate(numbers), lambda each: (each[1] - each[0], each[1] // longest))
+    stretches = [[number for _, number in group] for _, group in groups]
+    return [(stretch[0], len(stretch)) for stretch in stretches]
 
 
 def _check_alike(folder: Path, asked: dict[str, Any]) -> None:

@@ -22,12 +22,13 @@ from mindiffusion.checkpoints.weights import (
     EXPORT_CONFIG,
     EXPORT_FORMAT,
     EXPORT_VERSION,
+    ORIGINAL,
     Weights,
     build_network,
     weights_digest,
 )
 from mindiffusion.config import identity_fields
-from mindiffusion.runtime.errors import UserError, first_line
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import sync, write_errors_explained
 from mindiffusion.runtime.locks import claim
 from mindiffusion.runtime.packages import require
@@ -36,7 +37,7 @@ from mindiffusion.sharing.model_card import model_card
 KEPT = (*identity_fields(), "title")  # of the configuration: what says nothing of a place
 
 
-def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: bool = False, licence: str = "") -> None:
+def export(weights: Weights, folder: Path, overwrite: bool = False, half: bool = False, licence: str = "") -> None:
     """Write ``folder``, whole or not at all; the weights as float16 if ``half``; ``licence``: for the card.
 
     UserError if it is there, unless ``overwrite`` and it is an export, if safetensors is not installed, if the weights
@@ -49,7 +50,7 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: boo
         hint = "--overwrite replaces an export only" if overwrite else "choose another folder, or use --overwrite"
         raise UserError(f"{folder} is there already: {hint}.")
     net = build_network(weights)
-    about = describe(weights, raw) | {"stored": "float16" if half else "float32"}
+    about = describe(weights) | {"stored": "float16" if half else "float32"}
     if half:
         net.half()
     temporary = folder.with_name(f".{folder.name}.tmp")
@@ -66,40 +67,27 @@ def export(weights: Weights, folder: Path, raw: bool, overwrite: bool, half: boo
             (temporary / "README.md").write_text(model_card(weights, about, net, licence), encoding="utf-8")
             for path in temporary.iterdir():
                 sync(path)
-            _replace_folder(temporary, folder)
+            if folder.exists():
+                shutil.rmtree(folder)  # no folder is renamed over another that has files
+            temporary.rename(folder)
+            sync(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def describe(weights: Weights, raw: bool) -> dict[str, Any]:
-    """What config.json says. UserError if the checkpoint says of itself what no model has."""
+def describe(weights: Weights) -> dict[str, Any]:
+    """What config.json says."""
     about: dict[str, Any] = {"format": EXPORT_FORMAT, "format_version": EXPORT_VERSION}
     checkpoint = weights.checkpoint
     if checkpoint is None or not checkpoint["config"]:
         empty = {"config": {}, "data": {}, "next_epoch": 0, "next_step": 0}
-        return {**about, "network": "NaiveUnet", "args": {}, "t_stop": 0, "weights": "original", **empty}
-    averaged = checkpoint.get("weights") == "averaged" or (checkpoint.get("ema") is not None and not raw)
-    try:
-        config = {k: v for k, v in checked_config(checkpoint["config"]).items() if k in KEPT}
-        data = checked_data(checkpoint["data"])
-        done = {name: int(checkpoint[name]) for name in ("next_epoch", "next_step", "t_stop")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{weights.path} is no model of this program: {first_line(error)}.") from error
-    kind = {"network": checkpoint["network"], "args": checkpoint["args"], "weights": "averaged" if averaged else "raw"}
+        return {**about, "network": "NaiveUnet", "args": {}, "t_stop": 0, "weights": ORIGINAL, **empty}
+    config = {k: v for k, v in checked_config(checkpoint["config"]).items() if k in KEPT}
+    data = checked_data(checkpoint["data"])
+    done = {name: checkpoint[name] for name in ("next_epoch", "next_step", "t_stop")}
+    kind = {"network": checkpoint["network"], "args": checkpoint["args"], "weights": weights.kind}
     return {**about, **kind, "config": config, "data": data, **done}
 
 
 def _replaceable(folder: Path) -> bool:
     return folder.is_dir() and {path.name for path in folder.iterdir()} <= {EXPORT_WEIGHTS, EXPORT_CONFIG, "README.md"}
-
-
-def _replace_folder(new: Path, folder: Path) -> None:
-    """A folder cannot be renamed over another that has files: move the old one aside first. A kill in between leaves it
-    there until there is a new one."""
-    old = new.with_suffix(".old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-    sync(folder.parent)

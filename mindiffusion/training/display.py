@@ -13,6 +13,7 @@ from mindiffusion.data.synthetic import is_synthetic
 from mindiffusion.reports.bands import NUM_BANDS, BandFile
 from mindiffusion.reports.grid_picture import average_blocks, readable_block, save_grid
 from mindiffusion.reports.row_file import RecoveryFile
+from mindiffusion.reports.tensorboard_log import add_epoch
 from mindiffusion.runtime.files import CannotWrite
 from mindiffusion.runtime.gpu import describe
 from mindiffusion.runtime.packages import advice, installed
@@ -87,7 +88,7 @@ class Display:
 
     def _measure_bands(self, here: Epoch) -> bool:
         """A row of bands.csv, unless it is there. Returns whether it is new."""
-        new = not self.band_file.has(here.done)
+        new = self.band_file.losses(here.done) is None
         if new:
             images = here.done * self.run.config.global_batch_size
             position = {"stage": here.stage + 1, "epoch": here.number + 1, "step": here.done, "images": images}
@@ -127,9 +128,7 @@ class Display:
     def _show(self, here: Epoch, grid: Path, new: bool) -> None:
         """TensorBoard, if what was measured is ``new``, and at a stage's end the figures."""
         if new and self.log.tensorboard:
-            self.log.tensorboard.add_bands(self.band_file.losses(here.done), here.done)
-            if grid.exists():
-                self.log.tensorboard.add_picture("samples", grid, here.done)
+            add_epoch(self.log.tensorboard, self.band_file.losses(here.done), grid, here.done)
         if self.figures and here.ends_stage and (new or not (self.folder / "figure_loss.png").exists()):
             from mindiffusion.reports.figures import draw_figures  # half a second of matplotlib, if anybody wants it
 

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor
 
 from mindiffusion.reports.row_file import RowFile
-from mindiffusion.reports.tensorboard_log import TensorBoardLog
+from mindiffusion.reports.tensorboard_log import add_row, open_writer
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.terminal import BOLD, human_time, progress_bar
 from mindiffusion.stages import describe_values
@@ -22,7 +23,7 @@ class Log:
     def __init__(self, run: Run):
         self.run = run
         self.metrics_file = RowFile(run.config.contents_dir / "metrics.csv")
-        self.tensorboard: TensorBoardLog | None = None
+        self.tensorboard: Any = None  # a SummaryWriter, if it is wanted
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -43,7 +44,7 @@ class Log:
     def _open(self) -> None:
         self.metrics_file.keep_up_to(self.run.next_step)
         if self.run.config.tensorboard:
-            self.tensorboard = TensorBoardLog(self.run.config.contents_dir / "tensorboard", self.run.next_step)
+            self.tensorboard = open_writer(self.run.config.contents_dir / "tensorboard", self.run.next_step)
 
     def announce(self, stage: int) -> None:
         """One line that says what this stage changes."""
@@ -100,7 +101,7 @@ class Log:
         }
         self.metrics_file.append(row)
         if self.tensorboard:
-            self.tensorboard.add_scalars(row, done)
+            add_row(self.tensorboard, row, done)
         loss = f"loss {means['loss']:.4f}"
         self.bar.set_postfix_str(loss, refresh=False)
         if ends_epoch:

@@ -5,7 +5,7 @@ import torch
 from PIL import Image, ImageDraw
 from torchvision.transforms.functional import pil_to_tensor
 
-from mindiffusion.evaluation import faces as detector
+from mindiffusion.evaluation import image_statistics as detector
 from mindiffusion.evaluation.settings import Settings
 from mindiffusion.runtime.packages import installed
 

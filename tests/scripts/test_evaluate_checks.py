@@ -63,7 +63,7 @@ def quick(monkeypatch):
 def test_a_row_is_of_one_kind_of_weights_and_an_export_has_one(quick):
     pytest.importorskip("safetensors")
     path, without = checkpoint("a.pt"), checkpoint("raw.pt", averaged=False)
-    export(read_weights(path), Path("model"), raw=False, overwrite=False)
+    export(read_weights(path), Path("model"))
     asked = ((path, [], "averaged"), ("model", [], "averaged"), (path, ["--raw-weights"], "raw"), (without, [], "raw"))
     for name, flags, kind in asked:
         (result,) = evaluated(name, "--data-path", "synthetic", "--metrics", "color", "loss", *flags)["results"]
@@ -140,7 +140,6 @@ def test_the_reference_is_capped_unless_it_is_chosen(monkeypatch, capsys):
         ("a.pt --eval-images 8", "write it like 8001-9000"),
         ("a.pt a.pt", "same name"),
         ("a.pt --names a b", "2 names for 1"),
-        ("faces --metrics color --floor --names real", "same name"),
         ("a.pt --num-samples 1", "--num-samples is 1; it must be at least 2"),
         ("faces --data-path faces --eval-images 3-30", "has 4 images"),
         ("faces --data-path faces --metrics color --floor", "--floor needs real images"),
@@ -189,7 +188,7 @@ def test_without_a_data_path_models_of_synthetic_images_are_compared_with_their_
     assert reference.choose_data_path("mine", [demo]) == "mine"
 
 
-def test_an_evaluation_is_not_overwritten_and_its_plot_goes_with_it(capsys, monkeypatch):
+def test_an_evaluation_is_not_overwritten_and_its_plot_goes_with_it():
     arguments = [str(write_pngs(Path("pngs"), 4)), "--data-path", "synthetic", "--metrics", "color"]
     evaluated(*arguments)
     before = Path("out", "evaluation.json").read_text()
@@ -199,10 +198,7 @@ def test_an_evaluation_is_not_overwritten_and_its_plot_goes_with_it(capsys, monk
     assert Path("out", "evaluation.json").read_text() == before
     evaluated(*arguments)
     assert not Path("out", "evaluation.png").exists()
-    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"cannot write out/evaluation\.png"):
-        patch.setattr(evaluate, "note_reference", lambda *args: Path("out", "evaluation.png").mkdir())
-        evaluated(*arguments)
-    assert capsys.readouterr().out.count("color") == 3  # the table
+    Path("out", "evaluation.png").mkdir()
     with pytest.raises(UserError, match=r"out/evaluation\.png is a folder"):
         evaluated("nowhere")
     with pytest.raises(UserError, match=r"cannot write out/evaluation\.json/x") as error:

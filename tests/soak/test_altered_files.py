@@ -55,7 +55,7 @@ def whole(tmp_path_factory):
     text = json.dumps({"settings": settings, "results": [{**row, "weights_digest": "0"}, {**row, "kind": "real"}]})
     (contents(CS, folder) / "evaluation.json").write_text(text)
     stage = checkpoints(CS, folder) / "stage3.pt"
-    export(read_weights(stage), folder / "export", False, False)
+    export(read_weights(stage), folder / "export")
     return folder, stage, images(stage), runs[0]
 
 
@@ -97,7 +97,7 @@ def test_a_checkpoint_with_a_fault_is_refused_or_draws_the_same(number, whole, t
         init_parameters(copy.deepcopy(run.net), read_weights(altered))
 
     def pass_on():
-        export(read_weights(altered), tmp_path / "export", False, False)
+        export(read_weights(altered), tmp_path / "export")
 
     print(f"{what}: {[outcome(use, what, 'latest.pt') for use in (look, go_on, start, pass_on)]}")
 
@@ -153,7 +153,7 @@ def test_a_run_folder_with_a_fault_is_shown_or_named(number, whole, tmp_path):
     what = {"": altered_png, "json": altered_json, "csv": altered_csv}[kind.partition(".")[2]](path, dice)
     uses = [
         lambda: compare.main([str(folder), "-o", str(page)]),
-        lambda: export(read_weights(checkpoints(CS, tmp_path)), tmp_path / "model", False, False),
+        lambda: export(read_weights(checkpoints(CS, tmp_path)), tmp_path / "model"),
     ]
     if number % 8 == 0 and kind in ("config.json", "metrics.csv", "bands.csv"):  # matplotlib is slow
         uses.append(lambda: draw_figures(folder))
