@@ -13,7 +13,7 @@ from mindiffusion.evaluation.results import JSON_NAME
 from mindiffusion.reports.run_record import find_contents, read_record
 from mindiffusion.runtime.command_line import CommandLine, run_script
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import prepare_output, read_errors_explained, write_atomically
+from mindiffusion.runtime.files import prepare_output, write_atomically
 from mindiffusion.runtime.terminal import command_of
 from mindiffusion.sharing.compare_page import build_page
 from mindiffusion.sharing.evaluations import find_evaluations
@@ -34,8 +34,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--picture", nargs=2, metavar=("GRID", "CAPTION"), help="open the page with a grid of sample.py"
     )
-    help_lossless = "the grids' exact pixels, in a page several times larger"
-    parser.add_argument("--lossless", action="store_true", help=help_lossless)
     parser.add_argument("--overwrite", action="store_true", help="replace a page that is there already")
     return parser.parse_args(argv)
 
@@ -46,10 +44,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.output.suffix != ".html":
         raise UserError(f"--output is {args.output}; name an .html file.")
     records = [read_record(find_contents(path)) for path in args.runs]
-    evaluations = [table_of(path) for path in args.evaluation or ()] or find_evaluations([r.folder for r in records])
+    named = [path / JSON_NAME if path.is_dir() else path for path in args.evaluation or ()]
+    evaluations = named or find_evaluations([record.folder for record in records])
     prepare_output(args.output.parent, [args.output], args.overwrite)
     opening = picture_section(Path(args.picture[0]), args.picture[1]) if args.picture else ""
-    page = build_page(records, evaluations, args.lossless, named=bool(args.evaluation), opening=opening)
+    page = build_page(records, evaluations, bool(named), opening)
     write_atomically(args.output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
     print(f"{runs} in {args.output}, {len(page) / 1e6:.1f} MB: open it in a browser")
@@ -59,15 +58,6 @@ def main(argv: list[str] | None = None) -> None:
         models = (record.checkpoints_dir for record in records)
         how = command_of("evaluate.py", *models, *flags_of_evaluation(records[0].config))
         print(f"without an evaluation table: there is none beside the runs. To make one: {how}")
-
-
-@read_errors_explained()
-def table_of(path: Path) -> Path:
-    """The file of an evaluation, which may be named by its folder. UserError if there is none."""
-    found = path / JSON_NAME if path.is_dir() else path
-    if not found.is_file():
-        raise UserError(f"{path} holds no evaluation: name the --output-dir of evaluate.py, or its evaluation.json.")
-    return found
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mindiffusion.checkpoints.models import told_apart
 from mindiffusion.reports.row_file import BANDS, METRICS
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html, plain
-from mindiffusion.sharing.page_pictures import EXACT, best_quality, real_url, recovery_section, samples_url
+from mindiffusion.sharing.page_pictures import real_url, recovery_section, samples_url
 from mindiffusion.sharing.page_tables import config_section, evaluation_section
 
-MOST_POINTS = 1500  # of a curve; more cannot be seen
 CURVES = (  # key, label, logarithmic, what to know about it
     (
         "band_mse",
@@ -36,18 +36,15 @@ NOISE_FIELDS = (  # what decides how a grid is drawn
 )
 
 
-def build_page(
-    records: list[RunRecord], evaluations: list[Path], lossless: bool = False, named: bool = True, opening: str = ""
-) -> str:
-    """The page as text. ``lossless``: grids of exact pixels, in a page several times larger. ``named``: whether the
-    user named the files of ``evaluations``, or they were only found. ``opening``: HTML that comes first."""
+def build_page(records: list[RunRecord], evaluations: list[Path], named: bool = True, opening: str = "") -> str:
+    """The page as text. ``named``: whether the user named the files of ``evaluations``, or they were only found.
+    ``opening``: HTML that comes first."""
     here = Path(__file__).parent
     names = titles(records)
     paths = [path for record in records for *_, path in record.grids()]
-    quality = EXACT if lossless or not paths else best_quality(paths)
     data = {
-        "runs": [_run_data(record, title, quality) for record, title in zip(records, names, strict=True)],
-        "real": real_url(paths, quality),
+        "runs": [_run_data(record, title) for record, title in zip(records, names, strict=True)],
+        "real": real_url(paths),
         "curves": [dict(zip(("key", "label", "log", "note"), curve, strict=True)) for curve in curves_of(records)],
         "bands": len(BANDS),
     }
@@ -81,44 +78,25 @@ def notes(records: list[RunRecord]) -> list[str]:
 
 
 def titles(records: list[RunRecord]) -> list[str]:
-    """The variants' names; where two runs are of one variant (two seeds, say), with the folder where their paths part,
-    the only part of a path on the page."""
-    plain_titles = [plain(record.title, 40) for record in records]
-    return [
-        f"{title} in {plain(_parting(record, records), 40)}" if plain_titles.count(title) > 1 else title
-        for title, record in zip(plain_titles, records, strict=True)
-    ]
+    """The variants' names; where two runs are of one variant (two seeds, say), with a folder, the only part of a path
+    on the page."""
+    return told_apart([plain(record.title, 40) for record in records], [record.folder for record in records])
 
 
-def _parting(record: RunRecord, records: list[RunRecord]) -> str:
-    """The first folder of a run's path that those of the others of its variant do not all have."""
-    alike = [other.folder.resolve().parts for other in records if other.title == record.title]
-    mine = record.folder.resolve().parts
-    return next((part for part, *others in zip(mine, *alike, strict=False) if set(others) != {part}), mine[-1])
-
-
-def _run_data(record: RunRecord, title: str, quality: int) -> dict[str, Any]:
+def _run_data(record: RunRecord, title: str) -> dict[str, Any]:
     stages, epoch_images = record.config["stages"], record.images_per_epoch
     grids = [
-        {
-            "epoch": epoch,
-            "stage": stages[stage - 1]["name"],
-            "images": epoch * epoch_images,
-            "src": samples_url(path, quality),
-        }
+        {"epoch": epoch, "stage": stages[stage - 1]["name"], "images": epoch * epoch_images, "src": samples_url(path)}
         for stage, epoch, path in record.grids()
     ]
-    columns = {**record.metrics, "band_mse": record.band_loss()}
-    x = {"band_mse": record.bands.get("images", [])}
-    curves = {}
+    columns, curves = {**record.metrics, "band_mse": record.band_loss()}, {}
     for key, *_ in curves_of([record]):
-        pairs = zip(x.get(key, record.metrics.get("images", [])), columns.get(key, []), strict=True)
-        points = [pair for pair in pairs if math.isfinite(pair[1])]
+        images = (record.bands if key == "band_mse" else record.metrics)["images"]
+        points = [pair for pair in zip(images, columns[key], strict=True) if math.isfinite(pair[1])]
         if any(value for _, value in points):
-            curves[key] = thin(points)
+            curves[key] = points
     bands = []
-    for i, images in enumerate(record.bands.get("images", [])):
-        losses = [record.bands[name][i] for name in BANDS]
+    for images, *losses in zip(*(record.bands[name] for name in ("images", *BANDS)), strict=True):
         bands.append({"images": images, "loss": [loss if math.isfinite(loss) else None for loss in losses]})
     return {
         "name": plain(record.folder.resolve().name, 60),
@@ -136,10 +114,3 @@ def curves_of(records: list[RunRecord]) -> list[tuple[str, str, bool, str]]:
     known = {*METRICS, *(key for key, *_ in CURVES)}
     more = dict.fromkeys(name for record in records for name in record.metrics if name not in known)
     return [*CURVES, *((name, plain(name.replace("_", " "), 40), False, "") for name in more)]
-
-
-def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most MOST_POINTS points: the means of equal groups of neighbours, six digits each."""
-    size = -(-len(points) // MOST_POINTS)
-    groups = [points[start : start + size] for start in range(0, len(points), max(size, 1))]
-    return [tuple(float(f"{sum(axis) / len(axis):.6g}") for axis in zip(*group, strict=True)) for group in groups]

@@ -6,7 +6,7 @@ version, which has no digest, is shown with a word of doubt.
 """
 
 import json
-from collections.abc import Callable, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from mindiffusion.checkpoints.checkpoint import find_newest
 from mindiffusion.checkpoints.weights import weights_digest
 from mindiffusion.evaluation.bootstrap import Estimate
 from mindiffusion.evaluation.results import JSON_NAME, Result
-from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import read_errors_explained, read_text
 from mindiffusion.runtime.plain_text import plain, plain_values
@@ -39,12 +38,11 @@ class Answer:
 @read_errors_explained()
 def find_evaluations(folders: list[Path]) -> list[Path]:
     """The evaluation files in the folders of runs, in the folders around them, and in ``evaluation*`` beside them or in
-    the current folder; of copies the first. UserError if one cannot be read."""
+    the current folder. UserError if one cannot be looked into."""
     around = dict.fromkeys([*(folder.resolve().parent for folder in folders), Path.cwd()])
     beside = [place for home in around for place in sorted(home.glob("evaluation*")) if place.is_dir()]
     places = dict.fromkeys([*(folder.resolve() for folder in folders), *around, *beside])
-    found = [path for place in places if (path := place / JSON_NAME).is_file()]
-    return list({path.read_bytes(): path for path in reversed(found)}.values())[::-1]
+    return [path for place in places if (path := place / JSON_NAME).is_file()]
 
 
 def read_evaluation(path: Path) -> list[Result]:
@@ -67,32 +65,18 @@ def how_measured(result: Result | None) -> str:
     return ", ".join(filter(None, parts))
 
 
-def of_weights(results: list[Result], digests: Set[str], theirs: Callable[[Result], bool]) -> Answer:
-    """What is said of weights with one of these ``digests`` (none: they are not known). ``theirs``:
-    whether a result of other or unknown weights would be expected to be theirs."""
+def of_weights(results: list[Result], digests: Set[str], names: Set[str], folder: Path | None) -> Answer:
+    """What is said of weights with one of these ``digests`` (none: they are not known). A result of other or unknown
+    weights would be theirs if it has one of ``names``, and lies in ``folder`` or beside it (None: anywhere)."""
     found = max((r for r in results if r.digest in digests), key=_rank, default=None)
     if found:
         return Answer(found, f"these weights, {found.place}")
-    found = max(filter(theirs, results), key=_rank, default=None)
+    home = folder and folder.resolve().parent
+    near = [r for r in results if r.name in names and (not home or home in r.source.resolve().parents)]
+    found = max(near, key=_rank, default=None)
     if found and found.digest and digests:
         return Answer(None, f"{ABSENT}; measured were other weights: {found.place} of an earlier run or checkpoint")
     return Answer(found, DOUBT if found else ABSENT)
-
-
-def of_run(record: RunRecord, title: str, results: list[Result], named: bool) -> Answer:
-    """What is known of the newest checkpoint of a run that the page calls ``title``. ``named``: whether the user has
-    named the files, so that a name alone says whose a result is."""
-
-    def theirs(result: Result) -> bool:
-        return (named and result.name == title) or is_near(result, record, {title, record.title})
-
-    return of_weights(results, digests_of(record.checkpoints_dir), theirs)
-
-
-def is_near(result: Result, record: RunRecord, names: Set[str]) -> bool:
-    """Whether a result that tells no digest would be the run's: it lies in its folder, or beside it under its name."""
-    home, here = record.folder.resolve(), result.source.resolve().parent
-    return here == home or (home.parent in (here, here.parent) and result.name in names)
 
 
 def digests_of(folder: Path) -> frozenset[str]:

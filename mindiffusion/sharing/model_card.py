@@ -1,20 +1,19 @@
 """The README.md of an exported model: what it is, what it was trained on, how it did, and what may be done with it."""
 
 import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any
 
 from mindiffusion.checkpoints.checkpoint import LATEST
 from mindiffusion.checkpoints.models import model_name
-from mindiffusion.checkpoints.weights import Weights, weights_digest
+from mindiffusion.checkpoints.weights import AVERAGED, RAW, Weights, weights_digest
 from mindiffusion.data.synthetic import SYNTHETIC
 from mindiffusion.evaluation.measures import SHOWN
 from mindiffusion.evaluation.results import rounded
 from mindiffusion.reports.run_record import RunRecord, find_contents, read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import for_markdown, plain
-from mindiffusion.sharing.evaluations import DOUBT, find_evaluations, how_measured, is_near, of_weights, read_evaluation
+from mindiffusion.sharing.evaluations import DOUBT, find_evaluations, how_measured, of_weights, read_evaluation
 from mindiffusion.unet import NaiveUnet
 
 LICENCE = """The code is MIT. The licence of the images decides about the weights, and this program does not know it.
@@ -22,8 +21,7 @@ CelebA, which the experiments of this repository use, is for non-commercial rese
 (https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html), and so are models trained on it; its faces are of real people who
 were not asked: do not use samples to identify or to deceive anybody."""
 SYNTHETIC_LICENCE = "MIT, like the code: no photographs were used."
-MOST_COLUMNS = 8  # of a table with none of them
-Found = TypeVar("Found")
+KINDS = {AVERAGED: "the moving average of training", RAW: "those of the last step, not averaged"}
 
 
 def model_card(weights: Weights, about: dict[str, Any], net: NaiveUnet, licence: str = "") -> str:
@@ -37,11 +35,12 @@ def model_card(weights: Weights, about: dict[str, Any], net: NaiveUnet, licence:
     if " " in licence:  # a sentence is the name of no licence that hubs know
         known = f"other\nlicense_name: {known}"
     size = config.get("image_size", 32)
+    weights_text = KINDS.get(about["weights"], "those of the file that was imported")
     kind = f"{type(net).__name__} with {parameters:,} parameters, n_feat {net.n_feat}"
     words = f"Of the weights: {for_markdown(licence)}." if licence else SYNTHETIC_LICENCE if synthetic else LICENCE
     sections = [
         f"---\nlicense: {known}\ntags: [diffusion, ddpm]\n---\n\n# DDPM: {title}",
-        f"A DDPM of {size}x{size} images, {title}. {kind}. The weights are {_weights_text(about['weights'])}.",
+        f"A DDPM of {size}x{size} images, {title}. {kind}. The weights are {weights_text}.",
         "```bash\npython sample.py THIS_FOLDER -o samples.png\n```",
         "## Data\n\n" + _data_text(about["data"], config),
         *(["## Schedule\n\n" + _schedule_text(about, config)] if config else []),
@@ -50,11 +49,6 @@ def model_card(weights: Weights, about: dict[str, Any], net: NaiveUnet, licence:
         "## Licence\n\n" + words,
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def _weights_text(kind: str) -> str:
-    known = {"averaged": "the moving average of training", "raw": "those of the last step, not averaged"}
-    return known.get(kind, "those of the file that was imported")
 
 
 def _data_text(data: dict[str, Any], config: dict[str, Any]) -> str:
@@ -85,8 +79,11 @@ def _schedule_text(about: dict[str, Any], config: dict[str, Any]) -> str:
 
 def _metrics_text(weights: Weights, about: dict[str, Any]) -> str:
     """What metrics.csv, bands.csv and evaluations say of these very weights, if they are where runs put them."""
-    record = _or_none(lambda path: read_record(find_contents(path)), weights.path)
-    parts = [*([_training_text(record, about["next_step"])] if record else []), *_evaluation_text(weights, record)]
+    record, parts = None, []
+    with suppress(UserError):  # the run may have been moved away
+        record = read_record(find_contents(weights.path))
+        parts.append(_training_text(record, about["next_step"]))
+    parts += _evaluation_text(weights, record)
     return "\n\n".join(filter(None, parts)) or "None are on record beside the weights."
 
 
@@ -105,20 +102,19 @@ def _training_text(record: RunRecord, step: int) -> str:
 def _evaluation_text(weights: Weights, record: RunRecord | None) -> list[str]:
     """The table of what was measured on these weights, with what must be known about it; empty if there is none. What
     has no digest counts as theirs if these are the newest weights of the run."""
-    folder = weights.path.resolve().parent
-    files = _or_none(lambda path: find_evaluations([path]), record.folder if record else folder) or []
-    results = [result for path in files for result in _or_none(read_evaluation, path) or ()]
+    files, results = [], []
+    with suppress(UserError):
+        files = find_evaluations([record.folder if record else weights.path.resolve().parent])
+    for path in files:
+        with suppress(UserError):  # a file that is none
+            results += read_evaluation(path)
     newest = record is not None and weights.path.name == LATEST
     names = {model_name(weights), record.title} if newest else set()
-    answer = of_weights(
-        results,
-        {weights_digest(weights.state)},
-        lambda result: newest and is_near(result, record, names),
-    )
+    answer = of_weights(results, {weights_digest(weights.state)}, names, record and record.folder)
     if not answer.result:
         return []
     metrics = answer.result.metrics
-    columns = [name for name in SHOWN if name in metrics and SHOWN[name].label] or list(metrics)[:MOST_COLUMNS]
+    columns = [name for name in SHOWN if name in metrics and SHOWN[name].label] or list(metrics)
     cells = [rounded(metrics[name]) for name in columns]
     reference = answer.result.about.get("reference")
     words = f"Measured on {answer.words}" if answer.words != DOUBT else f"An evaluation: {DOUBT}"
@@ -133,11 +129,3 @@ def _table(lines: list[list[str]]) -> str:
 
 def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else for_markdown(value)
-
-
-def _or_none(read: Callable[[Path], Found], path: Path) -> Found | None:
-    """A card can do without a run whose checkpoint was moved away from it, and without a table that is none."""
-    try:
-        return read(path)
-    except UserError:
-        return None

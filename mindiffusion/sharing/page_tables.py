@@ -13,7 +13,7 @@ from mindiffusion.evaluation.measures import HIGHER, LOWER, SHOWN
 from mindiffusion.evaluation.results import Result, rounded
 from mindiffusion.reports.run_record import RunRecord
 from mindiffusion.runtime.plain_text import for_html
-from mindiffusion.sharing.evaluations import ALIKE, REAL, Answer, how_measured, of_run, read_evaluation
+from mindiffusion.sharing.evaluations import ALIKE, REAL, Answer, digests_of, how_measured, of_weights, read_evaluation
 
 ARROWS = {LOWER: "↓", HIGHER: "↑"}
 WORDS = "± is half the 95 % interval over images, not over seeds. ↓ lower is better, ↑ higher is better."
@@ -40,7 +40,10 @@ def evaluation_section(records: list[RunRecord], titles: list[str], files: list[
     if not files:
         return ""
     results = [result for path in files for result in read_evaluation(path)]
-    answers = [of_run(record, title, results, named) for record, title in zip(records, titles, strict=True)]
+    answers = []
+    for record, title in zip(records, titles, strict=True):
+        place = None if named else record.folder
+        answers.append(of_weights(results, digests_of(record.checkpoints_dir), {title, record.title}, place))
     shown = [answer.result for answer in answers if answer.result]
     real = [r for r in results if r.about.get("kind") == REAL and r.source in [s.source for s in shown]][:1]
     heads, columns = [*titles, *(r.name for r in real)], [*answers, *(Answer(r, "real images") for r in real)]
@@ -85,10 +88,9 @@ def config_section(records: list[RunRecord], names: list[str]) -> str:
     differing = [name for name in fields if len({json.dumps(config.get(name)) for config in flat}) > 1]
     science = [name for name in differing if name.partition(".")[0] in SCIENCE]
     differing.sort(key=lambda name: name not in science)
-    rows, kinds = [], []
-    for name in [*differing, *(name for name in fields if name not in differing)]:
-        rows.append((name, [_cell(config.get(name)) for config in flat]))
-        kinds.append("same" if name not in differing else "science" if name in science else "place")
+    order = [*differing, *(name for name in fields if name not in differing)]
+    rows = [(name, [_cell(config.get(name)) for config in flat]) for name in order]
+    kinds = ["same" if name not in differing else "science" if name in science else "place" for name in order]
     if len(records) == 1:
         return f"<h2>Configuration</h2>{page_table(names, rows)}"
     label = '<label><input id="all" type="checkbox"> show what is the same, too</label>'

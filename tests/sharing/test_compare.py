@@ -1,25 +1,21 @@
 """compare.py: what its page holds, and that a browser shows it."""
 
-import base64
-import io
 import json
 import re
 from dataclasses import asdict
 
-import numpy as np
 import pytest
 from chromium import ask
 from PIL import Image, PngImagePlugin
 
 import compare
 from mindiffusion.reports.bands import NUM_BANDS
-from mindiffusion.reports.grid_picture import LAYOUT_KEY, Layout, read_grid
+from mindiffusion.reports.grid_picture import LAYOUT_KEY, Layout
 from mindiffusion.reports.row_file import COLUMNS, METRICS
 from mindiffusion.reports.run_record import read_record
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import plain
-from mindiffusion.sharing import page_pictures
-from mindiffusion.sharing.compare_page import build_page, notes, titles
+from mindiffusion.sharing.compare_page import build_page, notes
 
 SIZE = (274, 172)  # pixels of a grid
 STAGES = [(0.8, 1.0, "stage1", 30), (0.0, 1.0, "stage2", 50)]
@@ -65,11 +61,6 @@ def embedded(page):
     return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.S)[1])
 
 
-def read_url(url):
-    """The pixels of a data URL."""
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
-
-
 def test_the_page_refers_to_nothing_outside_itself(tmp_path):
     page = page_of(fake_run(tmp_path / "contents_c_32", "c", epochs=2))
     page = page.replace('createElementNS("http://www.w3.org/2000/svg"', "")  # a name, not an address
@@ -82,18 +73,6 @@ def test_grids_lie_at_the_images_seen_of_their_own_run(tmp_path):
     small, large = embedded(page_of(*folders))["runs"]
     assert [grid["images"] for grid in small["grids"]] == [8960, 17920, 26880]
     assert [grid["images"] for grid in large["grids"]] == [8000, 16000, 24000]
-
-
-def test_the_page_is_small_unless_it_is_to_be_exact(tmp_path, monkeypatch):
-    folder = fake_run(tmp_path / "a", "", epochs=20)
-    for path in folder.glob("*.png"):
-        write_grid(path, Image.effect_noise(SIZE, 80).convert("RGB"))
-    paths = [path for *_, path in read_record(folder).grids()]
-    exact = read_url(embedded(page_of(folder, lossless=True))["runs"][0]["grids"][0]["src"])
-    assert np.array_equal(exact[:32, 33:65], read_grid(paths[0]).samples[1])
-    whole = sum(len(page_pictures.samples_url(path, 90)) for path in paths)
-    monkeypatch.setattr(page_pictures, "BUDGET", 0.8 * whole)
-    assert sum(len(grid["src"]) for grid in embedded(page_of(folder))["runs"][0]["grids"]) <= 0.8 * whole
 
 
 def test_the_page_holds_no_place_of_this_machine(tmp_path, monkeypatch):
@@ -140,11 +119,6 @@ def test_other_noise_or_data_is_noted(tmp_path):
     assert notes([read_record(same), read_record(data)]) == ["The runs are not of the same data."]
 
 
-def test_two_runs_of_a_variant_are_told_apart_by_their_folders(tmp_path):
-    folders = fake_run(tmp_path / "s0" / "contents_c_32", "c", 1), fake_run(tmp_path / "s1" / "contents_c_32", "c", 1)
-    assert titles([read_record(folder) for folder in folders]) == ["C in s0", "C in s1"]
-
-
 def test_a_page_is_not_overwritten_and_a_run_may_be_named_by_its_checkpoints(tmp_path):
     folder = fake_run(tmp_path / "contents_c_32", "c", 1)
     for name in ("checkpoints_c_32", "evaluation"):
@@ -156,7 +130,7 @@ def test_a_page_is_not_overwritten_and_a_run_may_be_named_by_its_checkpoints(tmp
     with pytest.raises(UserError, match="is there already"):
         compare.main([str(folder), "-o", str(output)])
     assert output.read_text() == "mine"
-    with pytest.raises(UserError, match="holds no evaluation"):
+    with pytest.raises(UserError, match=r"evaluation\.json is no evaluation"):
         compare.main([str(folder), "-o", str(output), "--overwrite", "--evaluation", str(tmp_path)])
     with pytest.raises(UserError, match="is not the contents folder of a run"):
         compare.main([str(tmp_path / "evaluation"), "-o", str(tmp_path / "x.html")])

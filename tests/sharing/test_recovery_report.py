@@ -13,7 +13,6 @@ from test_compare import fake_run
 
 import compare
 from mindiffusion.reports.run_record import read_record
-from mindiffusion.runtime.errors import UserError
 from mindiffusion.sharing.compare_page import build_page
 
 ROWS = "stage,coarse,fine,outside\n1,0.1234,0.0000,0.5000\n2,0.8800,0.6061,0.0100\n"
@@ -60,11 +59,3 @@ def test_the_commands_of_make_demo_draw_faces_and_end_with_a_page_of_all(tmp_pat
     assert text.count("<meter") == 10  # two features after five stages
     opening = text.index('<figure id="opening"><figcaption>64 faces')
     assert opening < text.index('id="controls"') < text.index('class="recovery"')
-
-
-def test_a_picture_that_is_no_grid_is_refused_before_anything_is_written(tmp_path):
-    folder = fake_run(tmp_path / "contents_c_32", "c", 1)
-    Image.new("RGB", (9, 9)).save(tmp_path / "plain.png")
-    with pytest.raises(UserError, match="no sample grid"):
-        compare.main([*map(str, (folder, "-o", tmp_path / "page.html", "--picture", tmp_path / "plain.png", "x"))])
-    assert not (tmp_path / "page.html").exists()
