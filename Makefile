@@ -31,8 +31,7 @@ compare: .venv/installed-eval
 	@test -n "$(FINISHED)" || { echo "There is no run in $(RUNS): train one, or say where they are with RUNS=FOLDER."; exit 1; }
 	$(BIN)/python evaluate.py $(FINISHED) $(if $(DATA),--data-path $(DATA)) \
 		$(FLOOR) --output-dir $(RUNS)/evaluation --overwrite $(EVALUATE)
-	$(BIN)/python compare.py $(subst checkpoints_,contents_,$(FINISHED)) --evaluation $(RUNS)/evaluation \
-		-o $(RUNS)/compare.html --overwrite
+	$(BIN)/python compare.py $(subst checkpoints_,contents_,$(FINISHED)) -o $(RUNS)/compare.html --overwrite
 
 test: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -140,14 +140,13 @@ class RowFile:
 class RecoveryFile(RowFile):
     """One row per stage, replaced when a stage is measured again."""
 
-    def __init__(self, path: Path, image_size: int, synthetic_set: str):
+    def __init__(self, path: Path, synthetic_set: str):
         super().__init__(path)
-        self.image_size = image_size
         self.synthetic_set = synthetic_set
 
     def add(self, stage: int, samples: Tensor) -> str:
         """Measure samples (N, 3, S, S) of a stage (from 0), keep the numbers, and return them as a line to print."""
-        model = two_feature_model(self.image_size, self.synthetic_set)
+        model = two_feature_model(samples.shape[-1], self.synthetic_set)
         recovery = recovery_of(model, *coefficients(model, samples))
         row = {"stage": str(stage + 1)} | {name: f"{value:.4f}" for name, value in recovery.items()}
         rows = [*(old for old in self.rows() if old["stage"] != row["stage"]), row]

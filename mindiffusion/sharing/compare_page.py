@@ -18,12 +18,7 @@ from mindiffusion.sharing.page_pictures import real_url, recovery_section, sampl
 from mindiffusion.sharing.page_tables import config_section, evaluation_section
 
 CURVES = (  # key, label, logarithmic, what to know about it
-    (
-        "band_mse",
-        "loss over all timesteps",
-        True,
-        "Fixed batch, averaged weights: can be compared at any time.",
-    ),
+    ("band_mse", "loss over all timesteps", True, "Fixed batch, averaged weights: can be compared at any time."),
     ("mse", "training mse", True, "Over the timesteps of each run's own stage: compare runs of the same range only."),
     ("loss", "training loss", True, "What is trained, over the timesteps of each run's own stage."),
     ("penalty", "penalty", True, "The part of the loss that is of the weights alone."),
@@ -36,9 +31,8 @@ NOISE_FIELDS = (  # what decides how a grid is drawn
 )
 
 
-def build_page(records: list[RunRecord], evaluations: list[Path], named: bool = True, opening: str = "") -> str:
-    """The page as text. ``named``: whether the user named the files of ``evaluations``, or they were only found.
-    ``opening``: HTML that comes first."""
+def build_page(records: list[RunRecord], evaluations: list[Path], opening: str = "") -> str:
+    """The page as text, with what the files of ``evaluations`` say of the runs. ``opening``: HTML that comes first."""
     here = Path(__file__).parent
     names = titles(records)
     paths = [path for record in records for *_, path in record.grids()]
@@ -58,7 +52,7 @@ def build_page(records: list[RunRecord], evaluations: list[Path], named: bool = 
         "OPENING": opening,
         "RECOVERY": "".join(recovery_section(record, title) for record, title in zip(records, names, strict=True)),
         "CONFIG": config_section(records, names),
-        "EVALUATION": evaluation_section(records, names, evaluations, named),
+        "EVALUATION": evaluation_section(records, names, evaluations),
         "DATA": text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"),
     }
     page = (here / "compare_page.html").read_text(encoding="utf-8")

@@ -65,14 +65,14 @@ def how_measured(result: Result | None) -> str:
     return ", ".join(filter(None, parts))
 
 
-def of_weights(results: list[Result], digests: Set[str], names: Set[str], folder: Path | None) -> Answer:
+def of_weights(results: list[Result], digests: Set[str], names: Set[str], folder: Path) -> Answer:
     """What is said of weights with one of these ``digests`` (none: they are not known). A result of other or unknown
-    weights would be theirs if it has one of ``names``, and lies in ``folder`` or beside it (None: anywhere)."""
+    weights would be theirs if it has one of ``names``, and lies in ``folder`` or beside it."""
     found = max((r for r in results if r.digest in digests), key=_rank, default=None)
     if found:
         return Answer(found, f"these weights, {found.place}")
-    home = folder and folder.resolve().parent
-    near = [r for r in results if r.name in names and (not home or home in r.source.resolve().parents)]
+    home = folder.resolve().parent
+    near = [result for result in results if result.name in names and home in result.source.resolve().parents]
     found = max(near, key=_rank, default=None)
     if found and found.digest and digests:
         return Answer(None, f"{ABSENT}; measured were other weights: {found.place} of an earlier run or checkpoint")

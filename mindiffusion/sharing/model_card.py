@@ -103,14 +103,15 @@ def _evaluation_text(weights: Weights, record: RunRecord | None) -> list[str]:
     """The table of what was measured on these weights, with what must be known about it; empty if there is none. What
     has no digest counts as theirs if these are the newest weights of the run."""
     files, results = [], []
+    folder = record.folder if record else weights.path.resolve().parent
     with suppress(UserError):
-        files = find_evaluations([record.folder if record else weights.path.resolve().parent])
+        files = find_evaluations([folder])
     for path in files:
         with suppress(UserError):  # a file that is none
             results += read_evaluation(path)
     newest = record is not None and weights.path.name == LATEST
     names = {model_name(weights), record.title} if newest else set()
-    answer = of_weights(results, {weights_digest(weights.state)}, names, record and record.folder)
+    answer = of_weights(results, {weights_digest(weights.state)}, names, folder)
     if not answer.result:
         return []
     metrics = answer.result.metrics

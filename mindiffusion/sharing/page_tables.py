@@ -33,17 +33,16 @@ def page_table(heads: list[str], rows: list[tuple[str, list[str]]], kinds: list[
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def evaluation_section(records: list[RunRecord], titles: list[str], files: list[Path], named: bool) -> str:
+def evaluation_section(records: list[RunRecord], titles: list[str], files: list[Path]) -> str:
     """What the evaluation ``files`` say of the runs, a row per measure, and of real images if they were measured too;
-    what was measured on other weights is said and not shown. ``named``: whether the user named the files. Empty if
-    there are none."""
+    what was measured on other weights is said and not shown. Empty if there are none."""
     if not files:
         return ""
     results = [result for path in files for result in read_evaluation(path)]
     answers = []
     for record, title in zip(records, titles, strict=True):
-        place = None if named else record.folder
-        answers.append(of_weights(results, digests_of(record.checkpoints_dir), {title, record.title}, place))
+        digests = digests_of(record.checkpoints_dir)
+        answers.append(of_weights(results, digests, {title, record.title}, record.folder))
     shown = [answer.result for answer in answers if answer.result]
     real = [r for r in results if r.about.get("kind") == REAL and r.source in [s.source for s in shown]][:1]
     heads, columns = [*titles, *(r.name for r in real)], [*answers, *(Answer(r, "real images") for r in real)]

@@ -57,7 +57,7 @@ class Display:
         self.saver = saver
         self.folder = config.contents_dir
         self.drawn_at, self.grid_seconds = time.monotonic(), 0.0  # of the latest grid
-        self.recovery_file = RecoveryFile(self.folder / "recovery.csv", config.image_size, config.data_path)
+        self.recovery_file = RecoveryFile(self.folder / "recovery.csv", config.data_path)
         self.band_file = BandFile(
             self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed, config.micro_batch_size
         )
