@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 
-import pytest
 from helpers import GRIDS, ROOT, S, launch, sample
 from PIL import Image
 from test_compare import fake_run
