@@ -2,7 +2,6 @@
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -13,8 +12,14 @@ from mindiffusion.checkpoints.foreign import check_checkpoint
 from mindiffusion.config import RESUME_NEWEST, TrainConfig
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.runtime.files import refuse_folders, remove_files, remove_leftovers, write_atomically
-from mindiffusion.runtime.locks import Timeout, hold
+from mindiffusion.runtime.files import (
+    check_output,
+    prepare_output,
+    remove_files,
+    remove_leftovers,
+    write_atomically,
+)
+from mindiffusion.runtime.locks import hold
 from mindiffusion.runtime.terminal import BOLD, fit, paint
 
 # What a run writes, and so what --overwrite deletes: nothing else in the folders is touched.
@@ -37,9 +42,8 @@ def opened_run(config: TrainConfig, ranks: Ranks) -> Iterator[Found | None]:
     """Make the folders of the run, let no other run write there while the block lasts, and yield, on every rank, the
     checkpoint to continue from; None for a run that starts anew.
 
-    Also removes the temporary files that a killed run left, and at the end the folders that were made, if nothing is in
-    them. UserError, on every rank, if the folders cannot be written, if another run has them, or as ``find_start``. The
-    lock goes with the process, however that ends.
+    At the end folders that were made go, if nothing is in them. UserError, on every rank, if the folders cannot be
+    written, if another run has them, or as ``find_start``.
     """
 
     def open_run() -> Found | None:
@@ -56,31 +60,12 @@ def _reserve(config: TrainConfig, stack: ExitStack) -> None:
     new = {each for folder in folders for each in (folder, *folder.parents) if not each.exists()}
     stack.callback(_remove_empty, sorted(new, reverse=True))  # after the lock, which lies in one of them
     for folder in folders:
-        _make(folder)
-    try:
-        stack.enter_context(hold(config.checkpoints_dir / LOCK, LOCK_PATIENCE))
-    except Timeout:
-        raise UserError(
-            f"another run is writing in {config.checkpoints_dir}. Wait for its end, or choose another --output-dir."
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"{config.checkpoints_dir / LOCK}, which guards the run, cannot be locked: {error.strerror}. Remove it, if "
-            "no other run is writing there, or choose another --output-dir."
-        ) from error
+        prepare_output(folder)
+    busy = f"another run is writing in {config.checkpoints_dir}. Wait for its end, or choose another --output-dir."
+    stack.enter_context(hold(config.checkpoints_dir / LOCK, busy, LOCK_PATIENCE))
     for folder in folders:
-        _make(folder)  # again: a run that failed before it wrote anything has just removed its own
+        prepare_output(folder)  # again: a run that failed before it wrote anything has just removed its own
         remove_leftovers(folder)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()  # has no name: runs that start at once do not meet
-    except OSError as error:
-        raise UserError(
-            f"cannot write in {folder}: {error.strerror}. Mend the permissions, or choose another --output-dir."
-        ) from error
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -94,18 +79,13 @@ def find_start(config: TrainConfig, restarted: bool = False) -> Found | None:
     """The checkpoint to continue from, None for a run that starts anew. A job that torchrun has ``restarted`` goes on
     with what it has done, or, if nothing of that is saved, as it was first told.
 
-    UserError if an earlier run is there that neither --resume nor --overwrite speaks of, if that run's checkpoints are
-    gone, if a folder has the name of a run's file, if ``--resume PATH`` cannot be loaded, or if a checkpoint says what
-    no run can be told. Call it on rank 0 alone. Deletes nothing: see ``clear_run``.
+    UserError if an earlier run is there that neither --resume nor --overwrite speaks of, if its checkpoints are gone,
+    if a folder has the name of a run's file, or if the checkpoint cannot be loaded or says what no run can be told.
+    Call it on rank 0 alone. Deletes nothing: see ``clear_run``.
     """
     if restarted and config.overwrite:
-        raise UserError(
-            "torchrun has restarted this job, and --overwrite would now delete what it has done. Launch it again with "
-            "--resume instead of --overwrite."
-        )
-    refuse_folders(_files_of_a_run(config))  # before --overwrite deletes anything
-    if config.tensorboard and (config.contents_dir / "tensorboard").is_file():
-        raise UserError(f"{config.contents_dir}/tensorboard is a file, and --tensorboard needs a folder: rename it.")
+        raise UserError("torchrun has restarted this job, and --overwrite would now delete what it did: use --resume.")
+    check_output(_files_of_a_run(config))  # before --overwrite deletes anything
     grids = any(config.contents_dir.glob(GRID_PATTERN))
     path = Path(config.resume) if config.resume not in ("", RESUME_NEWEST) else None
     found = None

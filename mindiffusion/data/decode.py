@@ -23,10 +23,8 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # of
 
 
 def crop_box(width: int, height: int, crop: str) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of one of ``CROPS`` in an image of that size.
-
-    "140" and "148" are the centre squares of the DDPM papers' CelebA, scaled by width / 178 and limited to the image.
-    """
+    """(left, top, right, bottom) of one of ``CROPS`` in an image of that size. "140" and "148" are the centre squares
+    of the DDPM papers' CelebA, scaled by width / 178 and limited to the image."""
     if crop == "none":
         return 0, 0, width, height
     side = min(width, height)

@@ -1,19 +1,18 @@
 """Decode every image of a data set once, and keep the result on disk for later runs.
 
-A cache is two files of one name: ``KEY.npy``, uint8 (N, 3, S, S), and ``KEY.json``, which says what is in it. The json
-is written last, so a cache with a json is complete; it has the digest of the pixels, so that a damaged one is found.
+A cache is two files of one name: ``KEY.bin``, the bytes of uint8 (N, 3, S, S), and ``KEY.json``, which says what is in
+it and is written last. It has the digest of the pixels, so that a damaged cache is found.
 """
 
 import json
+import math
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -25,14 +24,12 @@ from mindiffusion.data.image_files import ImageFolder, digest
 from mindiffusion.runtime.distributed import Ranks
 from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.files import (
-    CannotWrite,
     advice_when_unwritable,
     cache_folder,
     prepare_output,
     read_text,
     remove_leftovers,
     write_atomically,
-    write_errors_explained,
 )
 from mindiffusion.runtime.locks import hold
 
@@ -80,15 +77,15 @@ class Contents:
 def cached_images(
     folder: ImageFolder, image_size: int, crop: str, skip_bad: bool, ranks: Ranks
 ) -> tuple[Tensor, Contents]:
-    """The memory-mapped images of ``folder`` and what is known of them.
+    """The memory-mapped images of ``folder`` and what is known of them. Every rank calls this; the first of each
+    machine makes the cache, if there is no sound one.
 
-    Every rank calls this with the same arguments. The first process of each machine makes the cache, if there is no
-    sound one. UserError, on every rank, for an unreadable image (without ``skip_bad``), if no image is readable, and if
-    the cache cannot be written.
+    UserError, on every rank, for an unreadable image (without ``skip_bad``), if no image is readable, and if the cache
+    cannot be written.
     """
     options = f"{VERSION}\0{folder.root}\0{image_size}\0{crop}\0{skip_bad}"
     path = cache_folder() / digest([options, *(f"{file.name}\0{file.size}\0{file.times}" for file in folder.files)])
-    path = path.with_suffix(".npy")
+    path = path.with_suffix(".bin")
 
     def build() -> None:
         if ranks.local_rank == 0 and _open(path) is None:
@@ -97,10 +94,7 @@ def cached_images(
     def open_built() -> tuple[Tensor, Contents]:
         if cached := _open(path, check=False):
             return cached
-        raise UserError(
-            f"The image cache of {folder.root} in {path.parent} is gone since this run wrote it. Start again when no "
-            "other program is changing the images or deleting caches."
-        )
+        raise UserError(f"The image cache {path} is gone since it was written: start again when nobody deletes caches.")
 
     ranks.run_on_all(build)
     images, contents = ranks.run_on_all(open_built)
@@ -115,17 +109,18 @@ def _open(path: Path, check: bool = True) -> tuple[Tensor, Contents] | None:
     all: about a second per gigabyte and core."""
     try:
         contents = Contents(**json.loads(read_text(path.with_suffix(".json"))))
-        if not path.is_file():  # a pipe would be waited for
+        # A pipe would be waited for, and a page beyond the end of a file kills its reader.
+        if not contents.is_typed() or not path.is_file() or path.stat().st_size != math.prod(contents.shape):
             return None
-        # Copy-on-write: ranks share the pages, and PyTorch, which knows no read-only tensors, gets writable memory.
-        images = np.load(path, mmap_mode="c")
-        whole = path.stat().st_size == images.offset + images.nbytes  # a page beyond the end of a file kills its reader
-        sound = whole and images.dtype == np.uint8 and list(images.shape) == contents.shape and contents.is_typed()
-        if not sound or (check and pixel_digest(images) != contents.pixels):
-            return None
-        return torch.from_numpy(images), contents
+        images = _mapped(path, contents)
+        return None if check and pixel_digest(images) != contents.pixels else (torch.from_numpy(images), contents)
     except Exception:  # a damaged file fails in many ways, and is no cache
         return None
+
+
+def _mapped(path: Path, contents: Contents) -> np.ndarray:
+    """Copy-on-write: ranks share the pages, and PyTorch, which knows no read-only tensors, gets writable memory."""
+    return np.memmap(path, np.uint8, mode="c", shape=tuple(contents.shape))
 
 
 def pixel_digest(images: np.ndarray) -> str:
@@ -138,39 +133,31 @@ def pixel_digest(images: np.ndarray) -> str:
 
 
 def _build(path: Path, folder: ImageFolder, image_size: int, crop: str, skip_bad: bool) -> None:
-    """Write the cache, unless another process does so first. Leaves nothing half-written, however it ends.
-
-    On a file system without locks two builders do the work twice, to the same result: each replaces the whole cache.
-    """
+    """Write the cache, unless another process does so first. Leaves nothing half-written, however it ends. On a file
+    system without locks two builders do the work twice, to the same result."""
     needed = len(folder.files) * 3 * image_size**2 + 2**16  # bytes: the pixels, and ample room for the rest
     advice = f"The image cache needs {needed / 1e6:.1f} MB there; set MINDIFFUSION_CACHE to have it elsewhere."
-    lock, waiting = path.with_suffix(".lock"), "Waiting for another process that is caching the same images."
     with advice_when_unwritable(advice):
-        prepare_output(path.parent, [], overwrite=True)
-        with write_errors_explained(lock), hold(lock, on_wait=lambda: print(waiting, file=sys.stderr)) as locked:
+        prepare_output(path.parent)
+        with hold(path.with_suffix(".lock")) as locked:
             if _open(path):  # built by another process while this one waited
                 return
             if path.with_suffix(".json").exists():
                 print(f"The image cache {path} is damaged: making it again.", file=sys.stderr)
             if locked:  # nobody else is building: these were left by a process that was killed
                 remove_leftovers(path.parent, path.stem)
-            if shutil.disk_usage(path.parent).free < needed:
-                raise CannotWrite(f"There is no room for {path}.")
             contents = Contents([len(folder.files), 3, image_size, image_size])
             write_atomically(path, lambda at: _write_images(at, folder, contents, crop, skip_bad))
             write_atomically(path.with_suffix(".json"), lambda at: at.write_text(json.dumps(asdict(contents))))
 
 
 def _write_images(path: Path, folder: ImageFolder, contents: Contents, crop: str, skip_bad: bool) -> None:
-    """Write the images in the npy format, without the unreadable ones, and complete ``contents``.
-
-    Plain writes and no memory map: on a full disk a write raises an error, a map kills the process.
-    """
+    """Write the images without the unreadable ones, and complete ``contents``. Plain writes and no memory map: on a
+    full disk a write raises an error, a map kills the process."""
     names, size = [file.name for file in folder.files], contents.shape[-1]
     title = f"caching {len(names)} images at {size}x{size}"
     found = _read_all(folder.root, names, size, crop)
     with open(path, "wb") as file:
-        _write_header(file, contents)
         for name, image in tqdm(found, title, len(names), unit="image", disable=None):  # None: on a terminal only
             if not isinstance(image, Exception):
                 pixels, its_size, side = image
@@ -180,23 +167,13 @@ def _write_images(path: Path, folder: ImageFolder, contents: Contents, crop: str
                 contents.skipped.append(name)
             else:
                 raise UserError(
-                    f"The image {folder.root / name} cannot be read ({first_line(image)}). Mend or remove it, or pass "
-                    "--skip-bad-images to leave out all unreadable images and get a list of them."
+                    f"The image {folder.root / name} cannot be read ({first_line(image)}). Mend or remove it, or leave "
+                    "out all such images, and get a list of them, with --skip-bad-images."
                 )
-        contents.shape[0] -= len(contents.skipped)
-        file.seek(0)  # numpy pads the header, so that another count fits in its place
-        _write_header(file, contents)
+    contents.shape[0] -= len(contents.skipped)
     if not contents.shape[0]:
-        raise UserError(
-            f"None of the {len(names)} images in {folder.root} can be read; the first is {names[0]}. Check that they "
-            "are complete (downloaded and unpacked without an error) and that you are allowed to read them."
-        )
-    contents.pixels = pixel_digest(np.load(path, mmap_mode="r"))
-
-
-def _write_header(file: BinaryIO, contents: Contents) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(contents.shape)}
-    np.lib.format.write_array_header_1_0(file, header)
+        raise UserError(f"None of the {len(names)} images in {folder.root} can be read: unpack them again, and whole.")
+    contents.pixels = pixel_digest(_mapped(path, contents))
 
 
 def _read_all(root: Path, names: list[str], size: int, crop: str) -> Iterator[tuple[str, tuple | Exception]]:
@@ -209,10 +186,7 @@ def _read_all(root: Path, names: list[str], size: int, crop: str) -> Iterator[tu
             return error
 
     # Of threads: Pillow works outside the interpreter lock. To end it waits for no thread that is stuck in a file.
-    pool = ThreadPool(min(32, os.cpu_count() or 1))
-    try:
+    with ThreadPool(min(32, os.cpu_count() or 1)) as pool:
         for start in range(0, len(names), CHUNK):
             chunk = names[start : start + CHUNK]
             yield from zip(chunk, pool.map(attempt, chunk), strict=True)
-    finally:
-        pool.terminate()

@@ -1,7 +1,6 @@
 """The image files of a folder: which there are, in what order, and what else lies among them."""
 
 import os
-import stat
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -11,8 +10,6 @@ from mindiffusion.runtime.env_file import no_images_named
 from mindiffusion.runtime.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-NO_FILE = "pipe or device"
-LISTED = 10  # endings to name
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,7 @@ class ImageFolder:
     left_out: Counter[str]
 
     def __str__(self) -> str:
-        counts = [f"{count:,} {ending}" for ending, count in self.left_out.most_common(LISTED)]
-        if more := sum(count for _, count in self.left_out.most_common()[LISTED:]):
-            counts.append(f"{more:,} others")
+        counts = [f"{count:,} {ending}" for ending, count in self.left_out.most_common()]
         images = "1 image" if len(self.files) == 1 else f"{len(self.files):,} images"
         return f"{images} in {self.root}" + (f"; left out: {', '.join(counts)}" if counts else "")
 
@@ -63,17 +58,13 @@ def find_images(data_path: str | Path | None) -> ImageFolder:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in (name for name in names if not name.startswith(".")):
             path = Path(folder, name)
-            if path.suffix.lower() not in EXTENSIONS:
-                left_out[path.suffix.lower() or "without an ending"] += 1
-            elif (file := _image_file(root, path)) is None:
-                left_out[NO_FILE] += 1
+            if path.suffix.lower() in EXTENSIONS:
+                files.append(_image_file(root, path))
             else:
-                files.append(file)
+                left_out[path.suffix.lower() or "without an ending"] += 1
     if not files:
-        raise UserError(
-            f"There are no images in {root} or its subfolders (looking for {', '.join(EXTENSIONS)}). Unpack the data "
-            "set there, or point CELEBA_PATH or --data-path at the folder that holds it."
-        )
+        endings = ", ".join(EXTENSIONS)
+        raise UserError(f"There are no images in {root} ({endings}): point CELEBA_PATH or --data-path at some.")
     return ImageFolder(root, sorted(files, key=lambda file: file.name), left_out)
 
 
@@ -84,21 +75,16 @@ def _folder(data_path: str | Path | None) -> Path:
     if root.is_dir():
         return root
     wrong = "is a file, not a folder: unpack it if it is an archive." if root.exists() else "does not exist."
-    raise UserError(
-        f"The data path {data_path} {wrong} (Looked for {root}.) Correct CELEBA_PATH in .env or the environment, or "
-        "--data-path, or use --data-path synthetic."
-    )
+    raise UserError(f"The data path {data_path} {wrong} (Looked for {root}.) Correct CELEBA_PATH or --data-path.")
 
 
-def _image_file(root: Path, path: Path) -> ImageFile | None:
-    """None for what cannot be read like a file, and could be waited for without end."""
+def _image_file(root: Path, path: Path) -> ImageFile:
     name = path.relative_to(root).as_posix()
     try:
         status = path.stat()
     except OSError:
         return ImageFile(name, -1, (0, 0))
-    times = (status.st_mtime_ns, status.st_ctime_ns)
-    return ImageFile(name, status.st_size, times) if stat.S_ISREG(status.st_mode) else None
+    return ImageFile(name, status.st_size, (status.st_mtime_ns, status.st_ctime_ns))
 
 
 def digest(lines) -> str:

@@ -7,7 +7,7 @@ energy. As M1 and M2 are known, a scalar product tells whether a generated image
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,16 +66,9 @@ def _outer(color: Sequence[float], rows: Tensor, columns: Tensor) -> Tensor:
     return pattern / pattern.norm()
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What the sets of images differ in. Pixels are in [-1, 1], and no combination of signs is clipped."""
-
-    patterns: Callable[[int], tuple[list[Tensor], list[Tensor]]]  # image size -> coarse and fine ones, orthonormal
-    coarse_rms: float  # of a pixel, over all coarse patterns
-    amplitude_ratio: float  # a1 / a2, of one pattern: there are more coarse ones in the demo, with 7 times the energy
-
-
-RECIPES = {SYNTHETIC: Recipe(_cosines, 0.32, 4), SYNTHETIC_DEMO: Recipe(_tiles, 0.5, 1.5)}
+# Of each set: its patterns at an image size; the RMS of a pixel over all coarse ones; a1 / a2, of one pattern: there
+# are more coarse ones in the demo, with 7 times the energy. Pixels are in [-1, 1], no combination of signs is clipped.
+RECIPES = {SYNTHETIC: (_cosines, 0.32, 4), SYNTHETIC_DEMO: (_tiles, 0.5, 1.5)}
 
 
 @dataclass(frozen=True)
@@ -100,22 +93,15 @@ def is_synthetic(data_path: str | None) -> bool:
 
 def two_feature_model(image_size: int = 32, name: str = SYNTHETIC) -> TwoFeatureModel:
     """The patterns of the set ``name`` of RECIPES, for images of ``image_size`` pixels, a multiple of 32 (else
-    ValueError). The same on every call.
-
-    A horizontal flip turns each pattern into itself, its negative or another one: flipped data are data of other signs.
+    ValueError). A horizontal flip turns each into itself, its negative or another one: flipped data are such data too.
     """
     if image_size <= 0 or image_size % 32:
         raise ValueError(f"image_size must be a multiple of 32, not {image_size}")
-    recipe = RECIPES[name]
-    coarse, fine = recipe.patterns(image_size)
-    amplitude = recipe.coarse_rms * math.sqrt(3 * image_size**2 / len(coarse))
-    return TwoFeatureModel(
-        torch.stack(coarse).float(),
-        torch.stack(fine).float(),
-        amplitude,
-        amplitude / recipe.amplitude_ratio,
-        image_size,
-    )
+    patterns, coarse_rms, amplitude_ratio = RECIPES[name]
+    coarse, fine = patterns(image_size)
+    amplitude = coarse_rms * math.sqrt(3 * image_size**2 / len(coarse))
+    coarse, fine = torch.stack(coarse).float(), torch.stack(fine).float()
+    return TwoFeatureModel(coarse, fine, amplitude, amplitude / amplitude_ratio, image_size)
 
 
 def render(model: TwoFeatureModel, z1: Tensor, z2: Tensor) -> Tensor:
@@ -151,10 +137,8 @@ def coefficients(model: TwoFeatureModel, images: Tensor) -> tuple[Tensor, Tensor
 
 
 def recovery_of(model: TwoFeatureModel, coarse: Tensor, fine: Tensor, outside: Tensor) -> dict[str, float]:
-    """How well images show the two features, out of what ``coefficients`` found in them.
-
-    "coarse", "fine": 0 as in noise of the level seen outside the features' span (or as in a blank image), 1 as in the
-    data. "outside": energy per pixel and colour outside the span, 0 in the data.
+    """How well images show the two features, out of what ``coefficients`` found in them: "coarse" and "fine", 1 in the
+    data; and "outside", the energy per pixel and colour outside their span, 0 in the data.
 
     In the data each coefficient p is -1 or +1, so 1 - mean((|p| - 1)^2) is 1 there and 0 in a blank image. Noise would
     score too, by its magnitude alone, so the score that noise of the level outside the span gets is taken as the zero.

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import (
+    check_output,
     prepare_output,
     read_text,
-    refuse_folders,
     remove_files,
     remove_leftovers,
     write_atomically,
@@ -58,7 +58,7 @@ def prepare_folder(folder: Path, asked: dict[str, Any], count: int, overwrite: b
     if there and not overwrite:
         _check_alike(folder, asked)
     mine = [*folder.glob(NUMBERED)] if overwrite else []
-    refuse_folders([folder / RECORD, *mine])
+    check_output([folder / RECORD, *mine])
     remove_files(mine)
     there -= {path.name for path in mine}
     write_atomically(folder / RECORD, lambda temporary: temporary.write_text(json.dumps(asked, indent=2) + "\n"))

@@ -48,54 +48,33 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def run_script(main: Callable[[], None]) -> None:
     """Call ``main`` and turn its outcome into an exit code: 0, 2 for a UserError, a lack of memory or a path of too
-    long a name, 128 + n for signal n.
-
-    Every rank meets the same mistakes, so only rank 0 speaks; each rank exits with the code. What cannot be printed
-    ends nothing.
+    long a name, 128 + n for signal n. Every rank meets the same mistakes and exits with the code; rank 0 alone speaks.
     """
-    # python -m torch.distributed.launch says so in an argument; like torchrun it says so in LOCAL_RANK too.
-    sys.argv[1:] = [each for each in sys.argv[1:] if not each.startswith(("--local-rank=", "--local_rank="))]
     with lasting_output(), stopped_at_once():
         try:
             check_versions()
             with long_names_explained():
                 main()
         except (UserError, RuntimeError, MemoryError) as error:
-            mistake = _mistake(error)
-            if not mistake:
-                raise
-            _tell_torchrun(str(mistake))
-            _end(error_text(mistake, sys.stderr), USER_ERROR_EXIT_CODE)
+            if not isinstance(error, UserError):
+                if not is_out_of_memory(error):
+                    raise
+                error = UserError(f"out of memory: {first_line(error)} {SMALLER}")
+            _tell_torchrun(str(error))
+            _end(error_text(error, sys.stderr), USER_ERROR_EXIT_CODE)
         except Stopped as stopped:
             _end(str(stopped), stopped.exit_code)
-
-
-def _mistake(error: Exception) -> UserError | None:
-    """The error as something that a user can mend; None if it is none."""
-    if isinstance(error, UserError):
-        return UserError(f"{error}{_file_meant(str(error))}")
-    return UserError(f"out of memory: {first_line(error)} {SMALLER}") if is_out_of_memory(error) else None
-
-
-def _file_meant(message: str) -> str:
-    """A question that names the neighbour of a file on the command line which a message is about, and which is not
-    there."""
-    for path in (Path(re.sub(r"^--[\w-]+=", "", word)) for word in sys.argv[1:]):
-        if message.removeprefix("The data path ").startswith(f"{path} ") and not os.path.exists(path):
-            return did_you_mean(path.name, [each.name for each in path.parent.glob("*")])
-    return ""
-
-
-def _end(text: str, exit_code: int) -> NoReturn:
-    if os.environ.get("RANK", "0") == "0":
-        print(text, file=sys.stderr)
-    sys.exit(exit_code)
 
 
 def _tell_torchrun(message: str) -> None:
     """Leave the message where torchrun looks for it, so that its report ends with what to do. The traceback of torchrun
     itself, and its exit code 1, are its own: for one process plain ``python`` has neither."""
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
-        report = {"message": message, "extraInfo": {"py_callstack": message, "timestamp": str(int(time.time()))}}
-        with suppress(OSError), open(path, "w") as file:
-            json.dump({"message": report}, file)
+        with suppress(OSError):
+            Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
+
+
+def _end(text: str, exit_code: int) -> NoReturn:
+    if os.environ.get("RANK", "0") == "0":
+        print(text, file=sys.stderr)
+    sys.exit(exit_code)

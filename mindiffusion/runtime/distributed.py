@@ -26,6 +26,7 @@ STEP_TIMEOUT = timedelta(minutes=10)
 # Waiting for another rank to cache a data set, draw a grid or write a file is not a hang: such waits may last longer.
 PATIENCE = timedelta(hours=24)
 CPU = torch.device("cpu")
+OF_TORCHRUN = ("WORLD_SIZE", "LOCAL_RANK", "RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,13 @@ class Ranks:
 
     def from_main(self, work: Callable[[], Any]) -> Any:
         """Call ``work`` on rank 0 alone and return its result on every rank; a UserError is raised on every rank."""
-        outcome: list = [None, None]
-        if self.is_main:
-            try:
-                with long_names_explained():
-                    outcome[0] = work()
-            except UserError as error:
-                if self.world_size == 1:
-                    raise
-                outcome[1] = error
+        outcome = list(_attempt(work)) if self.is_main else [None, None]
         if self.world_size > 1:
             dist.broadcast_object_list(outcome, src=0, group=self.patient_group)
-        if outcome[1] is not None:
-            raise outcome[1]
-        return outcome[0]
+        result, error = outcome
+        if error:
+            raise error
+        return result
 
     def check_equal(self, mine: dict[str, Any], advice: str) -> None:
         """UserError, on every rank, naming what differs, unless ``mine`` is the same on all ranks: else each would
@@ -85,17 +79,9 @@ class Ranks:
 
     def run_on_all(self, work: Callable[[], Any]) -> Any:
         """Call ``work`` on every rank and wait for all. Returns this rank's result; if any rank met a UserError, every
-        rank raises one, with each message once and, where it is not everyone's, the first rank that met it.
-
-        Were it raised on one rank only, rank 0 could not report it and the others would wait in vain.
-        """
-        result, mistake = None, ""
-        try:
-            with long_names_explained():
-                result = work()
-        except UserError as error:
-            mistake = str(error)
-        said = self.all_gather(mistake)
+        rank raises one, with each message once and, where it is not everyone's, the first rank that met it."""
+        result, error = _attempt(work)
+        said = self.all_gather(str(error or ""))
         alike = len(set(said)) == 1
         if lines := [text if alike else f"rank {said.index(text)}: {text}" for text in dict.fromkeys(said) if text]:
             raise UserError("\n".join(lines))
@@ -125,14 +111,22 @@ class Ranks:
         return objects
 
 
+def _attempt(work: Callable[[], Any]) -> tuple[Any, UserError | None]:
+    """What ``work`` returns, and the mistake that it met."""
+    try:
+        with long_names_explained():
+            return work(), None
+    except UserError as error:
+        return None, error
+
+
 @contextmanager
 def process_group(device_name: str = "auto") -> Iterator[Ranks]:
     """Join the job that ``torchrun`` describes in the environment; a plain ``python`` is a job of one process.
 
-    NCCL carries CUDA tensors and gloo CPU tensors. The group is left when the block ends. UserError if the environment
-    describes no job, and, on every rank, if the device of one rank is absent or does not compute. With several
-    processes, an error that is not every rank's (all but UserError and Stopped) prints its traceback and ends this
-    process at once, with exit code 1.
+    NCCL carries CUDA tensors, gloo CPU tensors. UserError if the environment describes no job, and, on every rank, if
+    the device of one rank is absent or does not compute. With several processes, an error that is not every rank's (all
+    but UserError and Stopped) prints its traceback and ends this process at once, with exit code 1.
     """
     keep_compiled_code()  # PyTorch chooses a place when the first optimizer is made
     world_size, local_rank = _place_in_job()
@@ -145,7 +139,7 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
         where = {"store": store, "rank": rank, "world_size": world_size} if store else {}
         dist.init_process_group(backend, timeout=STEP_TIMEOUT, **where)
         patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
-    ranks = Ranks(rank, local_rank, world_size, CPU, patient_group)
+    ranks = Ranks(rank, local_rank, world_size, patient_group=patient_group)
     try:
         restarted = ranks.from_main(lambda: _count_attempt() > 1)
         device = ranks.run_on_all(lambda: _ready_device(device_name, local_rank))
@@ -153,21 +147,27 @@ def process_group(device_name: str = "auto") -> Iterator[Ranks]:
         with long_names_explained():
             yield replace(ranks, device=device, restarted=restarted)
     except (UserError, Stopped):
-        _leave_group()
         raise
     except BaseException:
-        _end_at_once()
-    else:
-        _leave_group()
+        # To leave the group first could take for ever: the other ranks may wait in NCCL for this one, and NCCL for
+        # them. The launcher ends them when this process is gone.
+        traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    finally:
+        # A thread of gloo may still wait for the interpreter lock, to drop the tensors of the last exchange. Destroying
+        # its group holds that lock and waits for the thread, for ever (seen in some stops): let it go first.
+        time.sleep(0.2)
+        dist.destroy_process_group()
 
 
 def _place_in_job() -> tuple[int, int]:
     """WORLD_SIZE and LOCAL_RANK of the environment. UserError unless it is torchrun's, or that of one process."""
-    names = ("WORLD_SIZE", "LOCAL_RANK", "RANK", "MASTER_ADDR", "MASTER_PORT")
-    found = {name: os.environ[name] for name in names if name in os.environ}
-    counts = [found.get("WORLD_SIZE", "1"), *(found.get(name, "0") for name in ("LOCAL_RANK", "RANK"))]
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in found]
-    if not all(text.isdecimal() for text in counts) or int(counts[0]) < 1 or (int(counts[0]) > 1 and missing):
+    found = {name: os.environ[name] for name in OF_TORCHRUN if name in os.environ}
+    counts = [found.get("WORLD_SIZE", "1"), found.get("LOCAL_RANK", "0"), found.get("RANK", "0")]
+    numbers = all(text.isdecimal() for text in counts) and int(counts[0]) > 0
+    if not numbers or (int(counts[0]) > 1 and len(found) < len(OF_TORCHRUN)):
         shown = ", ".join(f"{name}={text}" for name, text in found.items())
         raise UserError(
             f"the environment describes no job of processes: {shown}. Start several with torchrun --nproc_per_node=N, "
@@ -183,22 +183,6 @@ def _ready_device(device_name: str, local_rank: int) -> torch.device:
         torch.cuda.set_device(device)
         probe(device)
     return device
-
-
-def _leave_group() -> None:
-    # A thread of gloo may still wait for the interpreter lock, to drop the tensors of the last exchange. Destroying
-    # its group holds that lock and waits for the thread, for ever (seen in some stops): let it go first.
-    time.sleep(0.2)
-    dist.destroy_process_group()
-
-
-def _end_at_once() -> None:
-    """Print the traceback and exit with 1. To leave the group first could take for ever: the other ranks may wait in
-    NCCL for this one, and NCCL for them. The launcher ends them when this process is gone."""
-    traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)
 
 
 def _agent_store() -> dist.Store | None:

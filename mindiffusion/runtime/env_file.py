@@ -16,12 +16,10 @@ ALIKE = 0.7  # of difflib's measure: CELEBA, CELEB_PATH and CELEBA_PATHS are tha
 
 
 def read_env_file() -> None:
-    """Put the lines of .env into ``os.environ``; what is set there already stays. Of two files, one of the working
-    directory and one of the script's folder or the nearest above it, the first wins. UserError if one cannot be read.
-    """
+    """Put the lines of .env into ``os.environ``; what is set there already stays. That of the working directory is
+    read, or that of the script's folder or the nearest above it. UserError if it cannot be read."""
     script = _script_folder()
-    if not _read(Path.cwd() / ".env"):
-        any(_read(folder / ".env") for folder in (script, *script.parents))
+    any(_read(folder / ".env") for folder in (Path.cwd(), script, *script.parents))
 
 
 def no_images_named() -> UserError:

@@ -25,10 +25,8 @@ def write_errors_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CannotWrite(
-            f"cannot write {path}: {first_line(error)}. Free space or mend the permissions, or write elsewhere. "
-            "Files written before are intact."
-        ) from error
+        text = f"cannot write {path}: {first_line(error)}. Free space, mend the permissions, or write elsewhere."
+        raise CannotWrite(text) from error
 
 
 @contextmanager
@@ -49,23 +47,16 @@ def advice_when_unwritable(advice: str) -> Iterator[None]:
         raise CannotWrite(f"{error} {advice}") from error
 
 
-def refuse_folders(files: Iterable[Path]) -> None:
-    """UserError if a folder has the name of one of ``files``, which are to be written."""
+def check_output(files: Iterable[Path], overwrite: bool = True) -> None:
+    """UserError if one of ``files`` is a folder, or is there already and ``overwrite`` is not given."""
     for file in files:
         if file.is_dir():
             raise UserError(f"{file} is a folder, where a file is to be written: rename it, or write elsewhere.")
+        if file.exists() and not overwrite:
+            raise UserError(f"{file} is there already: choose another place, or replace it with --overwrite.")
 
 
-def check_output(files: list[Path], overwrite: bool) -> None:
-    """UserError if one of ``files`` is a folder, or is there already and ``overwrite`` is not given."""
-    refuse_folders(files)
-    if there := [] if overwrite else [str(file) for file in files if file.exists()]:
-        are, them = ("are", "them") if len(there) > 1 else ("is", "it")
-        names = ", ".join(there)
-        raise UserError(f"{names} {are} there already: choose another place, or replace {them} with --overwrite.")
-
-
-def prepare_output(path: Path, files: list[Path], overwrite: bool) -> None:
+def prepare_output(path: Path, files: Iterable[Path] = (), overwrite: bool = True) -> None:
     """Make ``path``, a folder to write into, before the work begins. UserError as ``check_output``, or if it cannot be
     written."""
     check_output(files, overwrite)
@@ -86,8 +77,7 @@ def write_atomically(
     with write_errors_explained(path):
         try:
             write(temporary)
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
+            sync(temporary)
             if before_rename:
                 before_rename()
             os.replace(temporary, path)

@@ -20,10 +20,8 @@ OLDER = (
 
 
 def why_unusable() -> str:
-    """Why PyTorch cannot use the GPU of this machine, such as a driver that is too old, in one line.
-
-    "" if it can, if there is none, or if this PyTorch was built without CUDA.
-    """
+    """Why PyTorch cannot use the GPU of this machine, such as a driver that is too old, in one line; "" if it can, if
+    there is none, or if this PyTorch was built without CUDA."""
     if torch.version.cuda is None or torch.cuda.is_available():
         return ""
     try:
@@ -46,25 +44,18 @@ def pick_device(name: str, local_rank: int) -> torch.device:
         return torch.device("mps")
     if not torch.cuda.is_available():
         if reason := why_unusable():
-            raise UserError(
-                f"PyTorch cannot use the GPU of this machine: {reason} Update the driver, or use --device cpu. {OLDER}"
-            )
+            raise UserError(f"PyTorch cannot use this GPU: {reason} Update the driver, or use --device cpu. {OLDER}")
         if name == "auto":
             return torch.device("cpu")
         raise UserError("--device cuda was asked for, but PyTorch sees no CUDA GPU. Use --device cpu or --device auto.")
-    if local_rank >= torch.cuda.device_count():
-        raise UserError(
-            f"{local_rank + 1} or more processes on this machine, but only {torch.cuda.device_count()} CUDA GPU(s): "
-            "lower --nproc_per_node to the number of GPUs."
-        )
+    if local_rank >= (count := torch.cuda.device_count()):
+        raise UserError(f"this machine has more processes than CUDA GPUs, which are {count}: lower --nproc_per_node.")
     return torch.device("cuda", local_rank)
 
 
 def probe(device: torch.device) -> None:
-    """Run one convolution on a GPU and wait for its answer. UserError if that fails.
-
-    A GPU that the installed PyTorch has no kernels for is found like any other until its first kernel is started.
-    """
+    """Run one convolution on a GPU and wait for its answer. UserError if that fails: a GPU that the installed PyTorch
+    has no kernels for is found like any other until its first kernel is started."""
     try:
         answer = _first_kernel(device).tolist()
     except Exception as error:  # no kernel image, a missing library of cuDNN, a busy or a broken GPU

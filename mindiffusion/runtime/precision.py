@@ -1,13 +1,14 @@
 """How this machine computes: precision, memory format, compiled code. None of it changes the mathematics."""
 
+import atexit
 import ctypes
 import getpass
 import os
 import re
+import shutil
 import stat
 import tempfile
-from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import cache
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import torch
@@ -21,9 +22,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 def resolve_precision(precision: str, device: torch.device, long_run: bool = False) -> str:
     """ "auto" is bf16 on a GPU that has it, and in a long run on a CPU that has it; else fp32, as on Apple's GPUs.
-
-    UserError if bf16 was asked of a GPU without it.
-    """
+    UserError if bf16 was asked of a GPU without it."""
     if device.type == "cpu":
         return ("bf16" if long_run and cpu_has_bf16() else "fp32") if precision == "auto" else precision
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -53,10 +52,7 @@ def set_backend_flags(precision: str, device: torch.device) -> None:
     if device.type == "cpu":
         keep_freed_memory()
         if precision == "bf16" and not cpu_has_bf16():
-            warn(
-                "warning: this CPU has no bf16 instructions and emulates them, many times slower than fp32: use "
-                "--precision fp32, unless you mean to wait."
-            )
+            warn("warning: this CPU has no bf16 instructions, and emulates them slowly: use --precision fp32.")
 
 
 def keep_freed_memory() -> None:
@@ -90,9 +86,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
 
 def without_autocast(device: torch.device) -> AbstractContextManager:
     """The context in which what a network needs in fp32 is computed, whatever surrounds it."""
-    if device.type == "meta":  # has no autocast
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
+    return torch.autocast("cpu" if device.type == "meta" else device.type, enabled=False)  # meta has no autocast
 
 
 def keep_compiled_code() -> str:
@@ -126,12 +120,9 @@ def _compiled_folder() -> str:
         if _private(folder):
             return str(folder)
         warn(f"Compiled code is not kept: {folder} cannot be made, is a link, or others can write in it.")
-    return _folder_of_this_process().name
-
-
-@cache
-def _folder_of_this_process() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="mindiffusion_", ignore_cleanup_errors=True)
+    own = tempfile.mkdtemp(prefix="mindiffusion_")
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
 
 
 def _private(folder: Path) -> bool:

@@ -3,11 +3,10 @@
 A run that draws the noise of step 1234 gets the same noise whether it trained up to there or was resumed there, and
 whether it runs on one process or on four, so no random state has to be saved and ranks never share noise by accident.
 
-That holds per kind of device. CPU and CUDA generators give different numbers for the same seed; and CUDA's randn gives
-its numbers to as many threads as the GPU has room for, so large draws differ between GPU models too (by the number of
-multiprocessors). What is drawn on the CPU is the same everywhere: the order of images, initial weights and masks, the
-noise that samples start from, the held-out measures. The ranks of one run should have GPUs of one model: each draws the
-global batch and takes its slice, and slices of different draws may overlap (a run says so at its start).
+That holds per kind of device. CPU and CUDA generators give different numbers for the same seed, and large draws differ
+between GPU models too, by their number of multiprocessors. What is drawn on the CPU is the same everywhere: the order
+of images, initial weights and masks, the noise that samples start from, the held-out measures. The ranks of one run
+should have GPUs of one model, as each draws the global batch and takes its slice (a run says so at its start).
 """
 
 import hashlib
@@ -22,10 +21,7 @@ def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
 
 
 def make_generator(seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on ``device``, seeded for one purpose ("noise", "order", ...) and one step or epoch.
-
-    The numbers are those of this kind of device: see above.
-    """
+    """A generator on ``device``, seeded for one purpose ("noise", "order", ...) and one step or epoch."""
     return torch.Generator(device).manual_seed(derive_seed(seed, purpose, index))
 
 

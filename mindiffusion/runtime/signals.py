@@ -15,12 +15,10 @@ Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
 class Stopped(BaseException):
-    """The run was asked to stop by a signal, and has saved what there is to save.
+    """A signal asked the program to stop, and what there is to save is saved. ``exit_code``: 128 + its number.
 
     Like KeyboardInterrupt it is no Exception, so that code that forgives errors (a broken image, a compiler that fails)
     does not forgive it.
-
-    Attributes: ``exit_code`` is 128 + the signal number (143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP).
     """
 
     def __init__(self, message: str, exit_code: int):
@@ -109,8 +107,5 @@ def noted_signals() -> Iterator[StopSignals]:
         except RuntimeError as error:  # a process that was stopped too has hung up first
             if not stop.received:
                 raise
-            raise Stopped(
-                f"stopped by {signal_name(stop.received)}, and out of contact with the other processes: --resume goes "
-                "on from the last checkpoint.",
-                128 + stop.received,
-            ) from error
+            text = "and out of contact with the other processes: --resume goes on from the last checkpoint."
+            raise Stopped(f"stopped by {signal_name(stop.received)}, {text}", 128 + stop.received) from error

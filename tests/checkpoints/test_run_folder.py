@@ -80,9 +80,6 @@ def test_a_folder_that_has_the_name_of_a_file_of_a_run_is_refused_and_one_that_i
         with pytest.raises(UserError, match=rf"{name} is a folder, where a file is to be written: rename it"):
             find_start(replace(config, **options))
     folder.rmdir()
-    (config.contents_dir / "tensorboard").touch()
-    with pytest.raises(UserError, match="tensorboard is a file, and --tensorboard needs a folder"):
-        find_start(replace(config, tensorboard=True))
     remove_leftovers(config.contents_dir)
     assert (config.contents_dir / ".x.tmp").is_dir()
 
@@ -106,14 +103,6 @@ def test_overwrite_deletes_what_a_run_writes_and_nothing_else(config):
     clear_run(config)
     assert sorted(path.name for path in config.contents_dir.iterdir()) == sorted(mine)
     assert [path.name for path in config.checkpoints_dir.iterdir()] == ["mine.pt"]
-
-
-def test_a_link_in_the_place_of_the_lock_is_told(config, tmp_path):
-    (tmp_path / "precious").write_text("mine")
-    (config.checkpoints_dir / run_folder.LOCK).symlink_to(tmp_path / "precious")
-    with pytest.raises(UserError, match=r"\.lock, which guards the run, cannot be locked.*Remove it"):
-        opened_run(config, Ranks()).__enter__()
-    assert (tmp_path / "precious").read_text() == "mine"
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -9,7 +9,8 @@ from unittest.mock import Mock
 import pytest
 from helpers import ROOT
 
-from mindiffusion.runtime.locks import Timeout, hold
+from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.locks import hold
 
 HOLDER = """
 import sys, time
@@ -21,16 +22,16 @@ with hold(Path(sys.argv[1])):
 """
 
 
-def test_a_lock_has_one_holder_and_goes_with_its_process(tmp_path):
-    path, waits = tmp_path / "x.lock", []
+def test_a_lock_has_one_holder_and_goes_with_its_process(tmp_path, capsys):
+    path = tmp_path / "x.lock"
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(Timeout), hold(path, 0.3, lambda: waits.append(1)):
+    with pytest.raises(UserError, match="it is taken"), hold(path, "it is taken", 0.3):
         pass
     holder.kill()
     holder.wait()
-    assert path.exists() and waits == [1]
-    with hold(path, 0.3) as locked:
+    assert path.exists() and capsys.readouterr().err.startswith("Waiting for another process")
+    with hold(path, patience=0) as locked:
         assert locked
     assert not path.exists()
 
@@ -38,7 +39,7 @@ def test_a_lock_has_one_holder_and_goes_with_its_process(tmp_path):
 def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "x.lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(OSError), hold(tmp_path / "x.lock", 0):
+    with pytest.raises(UserError, match=r"x\.lock cannot be locked"), hold(tmp_path / "x.lock"):
         pass
     assert (tmp_path / "precious").read_text() == "mine" and (tmp_path / "x.lock").is_symlink()
 

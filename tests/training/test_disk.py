@@ -61,7 +61,7 @@ def test_a_read_only_disk_is_refused_before_any_work(disk):
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     job = faults.start(CS, disk, "--resume", log=disk.parent / "log.txt")
     assert job.wait() == [2]
-    assert "cannot write in" in job.log and "--output-dir" in job.log
+    assert "cannot write" in job.log and "--output-dir" in job.log
     assert load_checkpoint(checkpoints(CS, disk) / "latest.pt")["next_step"] == 15
     assert (contents(CS, disk) / "metrics.csv").exists()
 

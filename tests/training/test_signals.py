@@ -39,7 +39,7 @@ def moment(name, job):
     """How to see from outside that a run is at some moment."""
     folder = job.log_path.parent
     return {
-        "caching": lambda: any((folder / "cache").glob("*.npy")),
+        "caching": lambda: any((folder / "cache").glob("*.bin")),
         "sampling": lambda: (checkpoints(C, folder) / "stage2.pt").exists(),
         "training": lambda: "stage 2/5" in job.log,
         "saving": lambda: any(checkpoints(C, folder).glob(".latest*.tmp*")),
