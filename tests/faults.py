@@ -28,7 +28,7 @@ from subprocess import STDOUT, Popen
 import helpers
 import torch
 
-from mindiffusion.checkpoints import checkpoint, run_folder
+from mindiffusion.checkpoints import run_folder
 from mindiffusion.data import image_cache
 from mindiffusion.ddim import DDIM
 from mindiffusion.reports.row_file import RowFile
@@ -47,7 +47,7 @@ PLACES = {
     "sampling": (DDIM, "predict"),
     "grid": (display, "save_grid"),
     "row": (RowFile, "append"),
-    "checkpoint": (checkpoint, "_file_image"),
+    "checkpoint": (saver, "save_checkpoint"),
     "write": (Path, "write_bytes"),
     "sync": (os, "fsync"),
     "rename": (os, "replace"),

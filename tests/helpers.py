@@ -1,6 +1,5 @@
 """Launching the training scripts inside the test process, on data small enough for a second a run."""
 
-import functools
 import importlib.util
 import signal
 import sys
@@ -13,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.data import images
 from mindiffusion.reports.row_file import read_rows
 from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.signals import Stopped
-from mindiffusion.training import loop as training
-from mindiffusion.training import plan, saver
+from mindiffusion.training import saver
 from mindiffusion.training.log import Log
 from mindiffusion.training.saver import Saver
 
@@ -54,10 +53,8 @@ def tiny_flags(name: str, folder: Path) -> list[str]:
 def launch(name: str, folder: Path, *flags: str) -> None:
     """Run the script's main as ``python name.py <tiny flags> <flags>`` would; its exceptions come through."""
     with pytest.MonkeyPatch.context() as patch:
-        small = functools.partial(training.load_images, num_synthetic=NUM_IMAGES)
-        patch.setattr(training, "load_images", small)
+        patch.setattr(images, "NUM_SYNTHETIC", NUM_IMAGES)
         patch.setattr(saver, "SAVE_SHARE", float("inf"))  # save at the end of every epoch, short as they are
-        patch.setattr(plan, "count_images", functools.partial(plan.count_images, num_synthetic=NUM_IMAGES))
         patch.setattr(sys, "argv", [f"{name}.py", *tiny_flags(name, folder), *flags])
         load_script(name).main()
 
@@ -127,11 +124,6 @@ def small_content(**changes: object) -> dict:
     return content | changes
 
 
-def save_again(path: Path, content: dict) -> None:
-    """Save what load_checkpoint returned, altered perhaps, with a checksum that is right."""
-    save_checkpoint(path, {k: v for k, v in content.items() if k not in ("format", "format_version", "checksum")})
-
-
 def files(folder: Path) -> dict[str, bytes]:
     """All files of a folder, by their path in it."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -140,7 +132,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def final_state(name: str, folder: Path) -> dict:
     """All of latest.pt but where it was made: what a resumed run must repeat bit for bit."""
     content = load_checkpoint(checkpoints(name, folder) / "latest.pt")
-    return {key: value for key, value in content.items() if key not in ("config", "checksum")}
+    return {key: value for key, value in content.items() if key != "config"}
 
 
 def metrics(name: str, folder: Path) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint, checkpoints_in, find_newest
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.files import read_errors_explained
 
 EXPORT_WEIGHTS = "model.safetensors"  # in an exported folder
 WAYS = "a run's folder (checkpoints_c_32, say), a checkpoint file, or a folder that sample.py --export made"
@@ -18,36 +19,26 @@ WAYS = "a run's folder (checkpoints_c_32, say), a checkpoint file, or a folder t
 def find_model(path: Path) -> Path:
     """The file, or the exported folder, that ``path`` names. BadCheckpoint, saying what can be named, if there
     is none."""
-    try:
-        found = _file_of(path)
-    except PermissionError as error:
-        raise BadCheckpoint(f"{path} cannot be read: {error.strerror}. Its owner can allow it.") from error
-    if found is None:
+    with read_errors_explained():
+        if path.name == EXPORT_WEIGHTS and path.is_file():
+            return path.parent
+        if path.is_file() or (path / EXPORT_WEIGHTS).exists():
+            return path
+        folder = _checkpoints_of(path) if path.is_dir() else None
+        if found := find_newest(folder) if folder else None:
+            return found.path
         what = "holds no model: train one, or" if path.is_dir() else "does not exist:"
-        raise BadCheckpoint(f"{path} {what} name {WAYS}.")
-    return found
+    raise BadCheckpoint(f"{path} {what} name {WAYS}.")
 
 
 def is_model(path: Path) -> bool:
     """Whether ``path`` names a model, good or damaged; a folder of images, say, does not."""
     try:
-        return path.is_file() or (path.is_dir() and (_is_export(path) or _checkpoints_of(path) is not None))
+        if path.is_file() or (path / EXPORT_WEIGHTS).exists():
+            return True
+        return path.is_dir() and _checkpoints_of(path) is not None
     except PermissionError:
         return True  # find_model says what is wrong
-
-
-def _file_of(path: Path) -> Path | None:
-    if path.name == EXPORT_WEIGHTS and path.is_file():
-        return path.parent
-    if path.is_file() or _is_export(path):
-        return path
-    folder = _checkpoints_of(path) if path.is_dir() else None
-    found = find_newest(folder) if folder else None
-    return found.path if found else None
-
-
-def _is_export(path: Path) -> bool:
-    return (path / EXPORT_WEIGHTS).exists()
 
 
 def _checkpoints_of(path: Path) -> Path | None:

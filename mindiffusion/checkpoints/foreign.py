@@ -12,7 +12,7 @@ from mindiffusion.ddpm import ddpm_schedules
 from mindiffusion.limits import beyond_limits
 from mindiffusion.runtime.errors import first_line
 from mindiffusion.runtime.plain_text import plain, plain_values
-from mindiffusion.stages import FIXED, Stage
+from mindiffusion.stages import Stage
 
 MOST_STAGES = 100
 NEEDED = {"variant": str, "stages": list, "seed": int, "global_batch_size": int}
@@ -21,48 +21,29 @@ NEEDED = {"variant": str, "stages": list, "seed": int, "global_batch_size": int}
 def checked_config(config: Any) -> dict[str, Any]:
     """The configuration of a run as it would be saved now, its words made plain. ValueError, naming the field, if no
     run can be told so."""
-    config = plain_values(config)
     try:
-        _check_config(config)
-        return v1.new_config(config)
-    except (KeyError, TypeError) as error:
+        config = v1.new_config(plain_values(config))
+        for name, kind in NEEDED.items():
+            _check(isinstance(config.get(name), kind), name, config.get(name))
+        _check_limits(config)
+        _check(1 <= len(config["stages"]) <= MOST_STAGES, "stages", config["stages"])
+        for stage in config["stages"]:
+            Stage(**stage)  # which takes numbers alone
+        ddpm_schedules(*config.get("betas", (1e-4, 0.02)), 1)
+        _check_plain(config.get("constants", {}), "constants")
+    except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{error}, which no run has") from error
+    return config
 
 
 def checked_data(data: Any) -> dict[str, Any]:
     """The fingerprint of a run's data, alike."""
     data = plain_values(data)
-    _check_data(data)
-    return data
-
-
-def _check_config(config: Any) -> None:
-    if not isinstance(config, dict):
-        raise ValueError("it is no table of settings")
-    for name, kind in NEEDED.items():
-        if name not in config:
-            raise ValueError(f"{name} is missing")
-        _check(isinstance(config[name], kind), name, config[name])
-    _check_limits(config)
-    stages, betas = config["stages"], config.get("betas", [1e-4, 0.02])
-    _check(1 <= len(stages) <= MOST_STAGES, "stages", stages)
-    for stage in stages:
-        _check(isinstance(stage, dict) and set(FIXED) <= set(stage), "a stage", stage)
-        Stage(**stage)  # which takes numbers alone
-    for name in v1.SCHEDULES:
-        values = config.get(name) or []
-        _check(isinstance(values, list) and len(values) in (0, len(stages)), name, values)
-        Stage("a schedule", 1, **{f"value {index}": value for index, value in enumerate(values)})
-    _check(isinstance(betas, list) and len(betas) == 2, "betas", betas)
-    ddpm_schedules(*betas, 1)
-    _check_plain(config.get("constants", {}), "constants")
-
-
-def _check_data(data: Any) -> None:
     _check_plain(data, "data")
     _check_limits({"images": None, **data})
     _check(isinstance(data.get("kind"), str), "kind of the data", data.get("kind"))
     _check(data["kind"] != SYNTHETIC or type(data.get("seed")) is int, "seed of the data", data.get("seed"))
+    return data
 
 
 def _check_limits(values: dict[str, Any]) -> None:
@@ -82,7 +63,7 @@ def check_checkpoint(path: Path, content: dict[str, Any]) -> None:
     is read."""
     try:
         check_model(content)
-        check_state(content)
+        _check_state(content)
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         raise BadCheckpoint(f"{path} is refused for what it says of its run: {first_line(error)}.") from error
 
@@ -94,23 +75,19 @@ def check_model(about: dict[str, Any]) -> None:
         _check(isinstance(about.get(name), kind), name, about.get(name))
     if not about["config"]:
         return
-    told = plain_values({name: about[name] for name in ("config", "data", "args")})
-    config, data = told["config"], told["data"]
-    _check_config(config)
-    _check_data(data)
-    for name, value in told["args"].items():
+    config, data = checked_config(about["config"]), checked_data(about["data"])
+    for name, value in plain_values(about["args"]).items():
         _check(name not in config or value == config[name], f"{name} of the network", value)
     _check(0 <= about["t_stop"] <= config.get("n_T", 1000), "t_stop", about["t_stop"])
     steps = (config.get("images_per_epoch") or data["images"]) // config["global_batch_size"]
     _check(steps > 0, "global_batch_size", config["global_batch_size"])
-    epochs = sum(stage["epochs"] for stage in config["stages"])
-    for name in ("next_epoch", "next_step"):
-        _check(type(about.get(name)) is int and about[name] >= 0, name, about.get(name))
-    _check(about["next_step"] <= epochs * steps, "next_step", about["next_step"])
-    _check(about["next_epoch"] == about["next_step"] // steps, "next_epoch", about["next_epoch"])
+    last = steps * sum(stage["epochs"] for stage in config["stages"])
+    step, epoch = about.get("next_step"), about.get("next_epoch")
+    _check(type(step) is int and 0 <= step <= last, "next_step", step)
+    _check(type(epoch) is int and epoch == step // steps, "next_epoch", epoch)
 
 
-def check_state(content: dict[str, Any]) -> None:
+def _check_state(content: dict[str, Any]) -> None:
     """The same for the tensors of a checkpoint, and the sums of its interval."""
     for name in ("model", "ema", "training_state"):
         for key, value in (content[name] or {}).items():
@@ -124,9 +101,7 @@ def check_state(content: dict[str, Any]) -> None:
 
 def _check_optimizer(state: dict[str, Any]) -> None:
     """Groups of numbered weights, and for each weight the same moments: tensors of finite fractions."""
-    groups, moments = state.get("param_groups"), state.get("state")
-    good = isinstance(groups, list) and all(isinstance(group, dict) and "params" in group for group in groups)
-    _check(good and groups and isinstance(moments, dict), "optimizer", groups)
+    groups, moments = state["param_groups"], state["state"]
     count = sum(len(group["params"]) for group in groups)
     kinds = [{name: type(value) for name, value in each.items()} for each in moments.values()]
     _check(len(kinds) in (0, count) and all(each == kinds[0] for each in kinds), "optimizer", f"{len(kinds)} moments")

@@ -7,6 +7,7 @@ from torch import nn
 
 from mindiffusion.checkpoints.checkpoint import LATEST, PREVIOUS, BadCheckpoint
 from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, build_network, read_weights
+from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.plain_text import plain
 
 
@@ -35,21 +36,13 @@ def open_model(path: Path, raw: bool = False) -> Model:
 def model_of(weights: Weights) -> Model:
     """The model that these weights are of. BadCheckpoint if they are of no network for images."""
     checkpoint = weights.checkpoint or {}
-    config = checkpoint.get("config", {})
+    config = {**TrainConfig.defaults(), **checkpoint.get("config", {})}
     net = build_network(weights)
     channels, out = net.in_channels, len(weights.state[LAST_WEIGHT])
     if channels != out or channels not in (1, 3):
-        raise BadCheckpoint(
-            f"{weights.path} has a network of {channels} channels in and {out} out: images have 1 or 3."
-        )
-    return Model(
-        weights,
-        net,
-        config.get("image_size", 32),
-        tuple(config.get("betas", (1e-4, 0.02))),
-        config.get("n_T", 1000),
-        checkpoint.get("t_stop", 0),
-    )
+        raise BadCheckpoint(f"{weights.path} has {channels} channels in and {out} out: images have 1 or 3.")
+    betas = tuple(config["betas"])
+    return Model(weights, net, config["image_size"], betas, config["n_T"], checkpoint.get("t_stop", 0))
 
 
 def model_name(weights: Weights) -> str:

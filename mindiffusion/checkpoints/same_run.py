@@ -1,13 +1,12 @@
 """Whether a checkpoint may be continued: is it of the run that is asked for?"""
 
-import os
-import sys
 from shlex import quote
 from typing import Any
 
 from mindiffusion.checkpoints.checkpoint import Found
 from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.errors import UserError
+from mindiffusion.runtime.terminal import warn
 
 OF_THE_MACHINE = ("foreach", "fused", "capturable", "differentiable")  # options of optimizers that change no result
 
@@ -15,27 +14,20 @@ OF_THE_MACHINE = ("foreach", "fused", "capturable", "differentiable")  # options
 def check_same_run(found: Found, identity: dict[str, Any], data: dict[str, Any]) -> None:
     """UserError, listing the fields that differ, unless the checkpoint is of this configuration and this data.
     ``identity`` has the fields of a configuration, and "network" and "optimizer": class with args, and
-    ``optimizer_options``.
-
-    A field that an older checkpoint lacks counts as its default.
-    """
+    ``optimizer_options``. A field that an older checkpoint lacks counts as its default."""
     their_data = found.content["data"]
     if "pixels" in data and "pixels" not in their_data and their_data.get("kind") == data["kind"]:
         data = {name: value for name, value in data.items() if name != "pixels"}
-        if os.environ.get("RANK", "0") == "0":
-            print(
-                f"{found.path} is of a version that did not note the pixels: that the images are still the same is "
-                "known from their names and sizes alone.",
-                file=sys.stderr,
-            )
+        warn(f"{found.path} is of a version that did not note the pixels: names and sizes alone are compared.")
     options = {**identity.get("optimizer", {}), **optimizer_options(found.content["optimizer"])}
     network = {"class": found.content["network"], **found.content["args"]}
     more = {"network": network, "optimizer": options, "data": their_data}
     theirs = flat_settings({**TrainConfig.defaults(), **found.content["config"], **more})
     ours = flat_settings({**identity, "data": data})
+    of_script = (name for name in theirs if name.startswith(("stages.", "constants.")))  # none may be there alone
     differing = [
         f"  {name}: {_shown(theirs.get(name))} in the checkpoint, {_shown(value)} now"
-        for name, value in {**dict.fromkeys(_of_script(theirs)), **ours}.items()
+        for name, value in {**dict.fromkeys(of_script), **ours}.items()
         if theirs.get(name) != value
     ]
     if differing:
@@ -68,11 +60,6 @@ def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
-
-
-def _of_script(settings: dict[str, Any]) -> list[str]:
-    """The names whose values a script chooses freely: none may be in the checkpoint alone."""
-    return [name for name in settings if name.startswith(("stages.", "constants."))]
 
 
 def _shown(value: Any) -> str:

@@ -1,11 +1,10 @@
 """Files of format 1, turned into what this version writes: a stage had schedules beside it, and a network no args."""
 
+from itertools import accumulate
 from typing import Any
 
 from torch import Tensor
 
-FIELDS = {"regrowth": dict | None}  # what a checkpoint had that it has no more
-NEW_FIELDS = ("args", "training_state", "t_stop")
 SCHEDULES = {"sparsity_schedule": "sparsity", "lambda_schedule": "lam", "weight_schedule": "power"}
 CONSTANTS = {"sparsity_schedule": {"regrowth_method": "regrowth", "mask_scope": "mask_scope"}}
 CONSTANTS["lambda_schedule"] = {"penalty_method": "penalty_method"}
@@ -17,9 +16,9 @@ def new_config(old: dict[str, Any]) -> dict[str, Any]:
     if "constants" in old:
         return old
     stages = [{"name": stage["name"], "epochs": stage["epochs"], **stage} for stage in old["stages"]]
-    for schedule, name in SCHEDULES.items():
-        for stage, value in zip(stages, old.get(schedule) or [], strict=False):
-            stage[name] = value
+    for schedule in filter(old.get, SCHEDULES):
+        for stage, value in zip(stages, old[schedule], strict=True):
+            stage[SCHEDULES[schedule]] = value
     for stage in stages if old.get("weight_schedule") else []:
         for name in ("t_min", "t_max"):
             stage.pop(name, None)  # were written, and meant nothing
@@ -39,7 +38,7 @@ def new_content(old: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, An
         args["method"] = config.get("penalty_method") or "loss"
     if network == "PreconditionedNaiveUnet":
         args |= {"betas": list(config["betas"]), "n_T": config["n_T"]}
-    new = {**old, "format_version": 2, "args": args, "config": new_config(config) if config else {}}
+    new = {**old, "args": args, "config": new_config(config) if config else {}}
     new["t_stop"] = lowest_timestep(old) if config else 0
     if "regrowth" in new:
         new["training_state"] = new.pop("regrowth") or {}
@@ -50,13 +49,12 @@ def new_content(old: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, An
 
 def lowest_timestep(old: dict[str, Any]) -> int:
     """The lowest timestep that the network has seen, 0 for all of them."""
-    config, next_epoch = old["config"], old["next_epoch"]
-    ends = [sum(stage["epochs"] for stage in config["stages"][: k + 1]) for k in range(len(config["stages"]))]
-    images_per_epoch = config.get("images_per_epoch") or old["data"]["images"]
-    steps_per_epoch = images_per_epoch // config["global_batch_size"]
-    if old["next_step"] == next_epoch * steps_per_epoch and next_epoch > 0:
-        next_epoch -= 1  # at a border: the epoch that is done, not the one to come
-    last = next(k for k, end in enumerate(ends) if next_epoch < end)
-    lowest = 0 if config.get("weight_schedule") else min(stage["t_min"] for stage in config["stages"][: last + 1])
-    first = max(1, round(lowest * config["n_T"]))
+    config, stages = old["config"], old["config"]["stages"]
+    if config.get("weight_schedule"):
+        return 0
+    steps_per_epoch = (config.get("images_per_epoch") or old["data"]["images"]) // config["global_batch_size"]
+    epoch = max(old["next_step"] - 1, 0) // steps_per_epoch  # of the last step that is done
+    begins = accumulate((stage["epochs"] for stage in stages), initial=0)
+    lowest = min(stage["t_min"] for stage, begin in zip(stages, begins, strict=False) if begin <= epoch)
+    first = round(lowest * config["n_T"])
     return first if first > 1 else 0

@@ -1,6 +1,7 @@
 """Networks out of files: checkpoints of this program, exported folders, bare state dicts of minDiffusion."""
 
 import json
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -15,13 +16,13 @@ from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
 from mindiffusion.checkpoints.foreign import check_checkpoint, check_model
 from mindiffusion.config import TrainConfig
 from mindiffusion.networks import REGISTRY
+from mindiffusion.runtime.errors import first_line
 from mindiffusion.runtime.files import open_regular, read_text
-from mindiffusion.runtime.packages import require
 from mindiffusion.runtime.plain_text import plain
 from mindiffusion.unet import NaiveUnet
 
 # minDiffusion saves the state dict of its DDPM, or of DDP around it; here only the network's part is of use.
-PREFIXES = ("module.", "eps_model.", "_orig_mod.")  # the last is that of torch.compile; in any order, and repeated
+PREFIXES = re.compile(r"((module|eps_model|_orig_mod)\.)*")  # the last is that of torch.compile
 FIRST_WEIGHT, LAST_WEIGHT = "init_conv.main.0.weight", "out.weight"
 
 # What export.py writes into a folder.
@@ -45,10 +46,8 @@ class Weights:
     def __post_init__(self) -> None:
         for name, value in self.state.items():
             if value.is_floating_point() and not bool(value.isfinite().all()):
-                raise BadCheckpoint(
-                    f"{self.path} holds {self.kind} weights that are not numbers (NaN or infinite, in {name}): the "
-                    "run has diverged. Name an earlier checkpoint of it, stage1.pt say."
-                )
+                wrong = f"holds {self.kind} weights that are NaN or infinite, in {name}"
+                raise BadCheckpoint(f"{self.path} {wrong}: the run has diverged. Name an earlier checkpoint of it.")
 
 
 def weights_digest(state: dict[str, Tensor]) -> str:
@@ -63,11 +62,7 @@ def weights_digest(state: dict[str, Tensor]) -> str:
 
 def read_weights(path: Path, raw: bool = False) -> Weights:
     """Weights of the model that ``path`` names, see find.py. Of a checkpoint the averaged ones, unless ``raw`` or none
-    are kept.
-
-    BadCheckpoint if there is none, or if the file is damaged or holds neither a checkpoint nor a NaiveUnet's state
-    dict.
-    """
+    are kept. BadCheckpoint if there is none, or if the file is damaged or holds something else."""
     path = find_model(path)
     if path.is_dir():
         return _read_export(path, raw)
@@ -78,14 +73,12 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
         averaged = bool(checkpoint["ema"]) and not raw
         state = checkpoint["ema" if averaged else "model"]
         return Weights(path, state, _with_defaults(checkpoint), AVERAGED if averaged else RAW)
-    good = isinstance(content, dict) and all(isinstance(name, str) for name in content)
-    if not good or not all(isinstance(value, Tensor) for value in content.values()):
-        raise BadCheckpoint(f"{path} holds neither a checkpoint of this program nor a bare state dict.")
-    state = {_strip(name): value for name, value in content.items()}
+    named = content if isinstance(content, dict) else {}
+    state = {PREFIXES.sub("", str(name), 1): value for name, value in named.items()}
+    state = {name: state[name] for name in NaiveUnet(3, 3, 8).state_dict() if isinstance(state.get(name), Tensor)}
     if FIRST_WEIGHT not in state or LAST_WEIGHT not in state:
-        raise BadCheckpoint(f"{path} is a state dict, but not a NaiveUnet's: it has no {FIRST_WEIGHT}.")
-    names = set(NaiveUnet(3, 3, 8).state_dict())
-    return Weights(path, {name: value for name, value in state.items() if name in names}, None)
+        raise BadCheckpoint(f"{path} holds neither a checkpoint of this program nor the state dict of a NaiveUnet.")
+    return Weights(path, state, None)
 
 
 def build_network(weights: Weights) -> NaiveUnet:
@@ -118,10 +111,7 @@ def network_class(weights: Weights) -> type[NaiveUnet]:
     """The class of the network that the weights are of. BadCheckpoint if this program does not have it."""
     name = (weights.checkpoint or {}).get("network", NaiveUnet.__name__)
     if name not in REGISTRY:
-        raise BadCheckpoint(
-            f"{weights.path} holds a {plain(name)}, which this program does not have: its file is missing in "
-            "mindiffusion/, or the program is older than the model."
-        )
+        raise BadCheckpoint(f"{weights.path} holds a {plain(name)}, which this program lacks: is it an older one?")
     return REGISTRY[name]
 
 
@@ -134,30 +124,19 @@ def init_parameters(net: NaiveUnet, weights: Weights) -> None:
     """
     theirs = network_class(weights)
     if theirs.parametrization != net.parametrization:
-        raise BadCheckpoint(
-            f"{weights.path} does not fit this network: {theirs.__name__} answers {theirs.parametrization}, "
-            f"{type(net).__name__} {net.parametrization}. Start from weights of the same kind of network."
-        )
-    channels = weights.state[FIRST_WEIGHT].shape[1]
-    if channels != net.in_channels:
-        raise BadCheckpoint(
-            f"{weights.path} draws images of {channels} colour channel(s), and this network of {net.in_channels}: "
-            "weights for grey images cannot begin a run on colour ones."
-        )
+        answers = f"{theirs.__name__} answers {theirs.parametrization}, {type(net).__name__} {net.parametrization}"
+        raise BadCheckpoint(f"{weights.path} does not fit this network: {answers}.")
     parameters = dict(net.named_parameters())
     for name, parameter in parameters.items():
         shape = tuple(weights.state[name].shape) if name in weights.state else "absent"
         if shape != tuple(parameter.shape):
-            raise BadCheckpoint(
-                f"{weights.path} does not fit this network: {name} is {shape} there and {tuple(parameter.shape)} here. "
-                "Check --n-feat."
-            )
+            misfit = f"{name} is {shape} there and {tuple(parameter.shape)} here"
+            raise BadCheckpoint(f"{weights.path}: {misfit}. Check --n-feat, and that both draw images in colour.")
     for name, parameter in parameters.items():
         parameter.copy_(weights.state[name])
 
 
 def _read_export(folder: Path, raw: bool) -> Weights:
-    require("safetensors", f"reading {folder}")
     from safetensors.torch import load_file
 
     try:
@@ -175,8 +154,7 @@ def _read_export(folder: Path, raw: bool) -> Weights:
         if about["weights"] not in (AVERAGED, RAW, ORIGINAL):
             raise ValueError(f"its weights are {plain(about['weights'])}")
     except Exception as error:  # missing, damaged, of another kind: safetensors has errors of its own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadCheckpoint(f"{folder} cannot be read as an export of this program: {reason}") from error
+        raise BadCheckpoint(f"{folder} cannot be read as an export of this program: {first_line(error)}") from error
     if raw and about["weights"] == AVERAGED:
         raise BadCheckpoint(f"{folder} holds the averaged weights only: leave --raw-weights out.")
     return Weights(folder, state, _with_defaults(about) if about["config"] else None, about["weights"])
@@ -185,9 +163,3 @@ def _read_export(folder: Path, raw: bool) -> Weights:
 def _with_defaults(about: dict[str, Any]) -> dict[str, Any]:
     """What a file says of its model, with the settings that it leaves out."""
     return {**about, "config": about["config"] and {**TrainConfig.defaults(), **about["config"]}}
-
-
-def _strip(name: str) -> str:
-    while (rest := name.removeprefix(next(filter(name.startswith, PREFIXES), ""))) != name:
-        name = rest
-    return name

@@ -36,21 +36,20 @@ def load_images(
     seed: int,
     ranks: Ranks,
     skip_bad_images: bool = False,
-    num_synthetic: int = NUM_SYNTHETIC,
     places: tuple[int, int] | None = None,
 ) -> ImageData:
-    """The images of the folder ``data_path``, or ``num_synthetic`` generated ones if it names a synthetic set.
+    """The images of the folder ``data_path``, or NUM_SYNTHETIC generated ones if it names a synthetic set, to which
+    alone ``seed`` matters. Every rank calls this.
 
-    Every rank calls this with the same arguments. ``crop`` is one of ``CROPS``; ``seed`` matters to synthetic images
-    only. ``places``: only these of the sorted images, first and last, from 1. UserError, on every rank, for a path, an
-    image or a cache folder that needs the user's attention.
+    ``crop`` is one of ``CROPS``. ``places``: only these of the sorted images, first and last, from 1. UserError, on
+    every rank, for a path, an image or a cache folder that needs the user's attention.
     """
     if is_synthetic(data_path):
-        _chosen(places, num_synthetic, data_path)
-        fingerprint = {"kind": SYNTHETIC, "images": num_synthetic, "image_size": image_size, "seed": seed}
+        _chosen(places, NUM_SYNTHETIC, data_path)
+        fingerprint = {"kind": SYNTHETIC, "images": NUM_SYNTHETIC, "image_size": image_size, "seed": seed}
         if data_path != SYNTHETIC:
             fingerprint["set"] = data_path
-        return ImageData(synthetic_images(num_synthetic, image_size, seed, data_path), fingerprint)
+        return ImageData(synthetic_images(NUM_SYNTHETIC, image_size, seed, data_path), fingerprint)
     folder = ranks.run_on_all(lambda: find_images(data_path))
     if ranks.is_main:
         print(folder, file=sys.stderr)
@@ -70,11 +69,9 @@ def load_images(
     return ImageData(images, fingerprint)
 
 
-def count_images(
-    data_path: str | None, num_synthetic: int = NUM_SYNTHETIC, places: tuple[int, int] | None = None
-) -> int:
+def count_images(data_path: str | None, places: tuple[int, int] | None = None) -> int:
     """How many images ``load_images`` would find, without reading them. UserError as there."""
-    count = num_synthetic if is_synthetic(data_path) else len(find_images(data_path).files)
+    count = NUM_SYNTHETIC if is_synthetic(data_path) else len(find_images(data_path).files)
     return len(range(count)[_chosen(places, count, data_path)])
 
 

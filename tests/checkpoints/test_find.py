@@ -79,10 +79,10 @@ def test_a_file_that_may_not_be_read_is_told_so_and_gives_way_to_the_one_before(
         return Mock(side_effect=denied)() if path.name == "latest.pt" else load(path, **options)
 
     monkeypatch.setattr(torch, "load", guarded)
-    with pytest.raises(BadCheckpoint, match=r"latest\.pt cannot be read: Permission denied"):
+    with pytest.raises(BadCheckpoint, match=r"latest\.pt cannot be read as a checkpoint: Permission denied"):
         read_weights(folder / "latest.pt")
     assert find_model(folder).name == "stage5.pt"  # of the same step; previous.pt is older
     monkeypatch.setattr(Path, "is_file", Mock(side_effect=denied))
-    with pytest.raises(BadCheckpoint, match="cannot be read: Permission denied"):
+    with pytest.raises(UserError, match="cannot be read: Permission denied"):
         find_model(folder)
     assert is_model(folder)

@@ -34,7 +34,7 @@ def test_what_runs_write_is_accepted_and_words_are_made_plain():
     ],
 )
 def test_what_no_run_can_be_told_is_refused(change):
-    words = r"no run has|missing|nested|no number|must lie|must satisfy|are numbers"
+    words = r"no run has|nested|no number|must lie|must satisfy|are numbers|zip"
     with pytest.raises(ValueError, match=words):
         checked_config({**GOOD, "stages": [STAGE], **change})
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import CS, ROOT, checkpoints, final_state, launch, launch_until, save_again
+from helpers import CS, ROOT, checkpoints, final_state, launch, launch_until
 
-from mindiffusion.checkpoints.checkpoint import FORMAT_VERSION, load_checkpoint
+from mindiffusion.checkpoints.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.weights import build_network, read_weights
 
 FIXTURES = ROOT / "tests/fixtures"
@@ -71,7 +71,7 @@ def keep(version: str, folder: Path) -> None:
     for moments in state["optimizer"]["state"].values():
         moments["exp_avg"].zero_()
         moments["exp_avg_sq"].zero_()
-    save_again(path, state)
+    save_checkpoint(path, state)
     where = [state["next_stage"], state["next_epoch"], state["next_step"]]
     facts = {"next": where, "births": state["model"]["channel_birth_stage"].tolist(), "probe": probe(path)}
     (FIXTURES / f"checkpoint_v{version}.pt.xz").write_bytes(lzma.compress(path.read_bytes(), preset=9))

@@ -83,7 +83,7 @@ def test_init_parameters_of_a_misfit_copies_nothing():
     last_absent = {name: value for name, value in last_differs.items() if name != "out.bias"}
     grey = NaiveUnet(1, 1, 8).state_dict()
     told = ((wider, "--n-feat"), (last_differs, "--n-feat"), (last_absent, "--n-feat"))
-    for state, words in (*told, (grey, "grey images")):
+    for state, words in (*told, (grey, "in colour")):
         with pytest.raises(BadCheckpoint, match=rf"misfit\.pth.*{words}"):
             init_parameters(net, Weights(Path("misfit.pth"), state, None))
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

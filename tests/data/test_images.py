@@ -9,6 +9,7 @@ import torch
 from image_folder import BLUE, GREEN, RED, load
 from PIL import Image
 
+from mindiffusion.data import images
 from mindiffusion.data.decode import crop_box, read_image
 from mindiffusion.data.image_files import find_images
 from mindiffusion.data.images import ImageData, device_images, get_batch
@@ -159,12 +160,13 @@ def test_a_copy_of_the_folder_is_the_same_data_set(faces, tmp_path):
     assert load(faces).fingerprint["files"] != fingerprint["files"]
 
 
-def test_synthetic_data_need_no_disk(cache):
-    data = load("synthetic", seed=4, num_synthetic=70)
+def test_synthetic_data_need_no_disk(cache, monkeypatch):
+    monkeypatch.setattr(images, "NUM_SYNTHETIC", 70)
+    data = load("synthetic", seed=4)
     assert data.images.shape == (70, 3, 32, 32) and data.images.dtype == torch.uint8
     assert data.fingerprint == {"kind": "synthetic", "images": 70, "image_size": 32, "seed": 4}
-    assert not torch.equal(data.images, load("synthetic", seed=5, num_synthetic=70).images)
-    demo = load("synthetic-tiles", seed=4, num_synthetic=70)
+    assert not torch.equal(data.images, load("synthetic", seed=5).images)
+    demo = load("synthetic-tiles", seed=4)
     assert demo.fingerprint == {**data.fingerprint, "set": "synthetic-tiles"}  # no run of one goes on with the other
     assert not torch.equal(data.images, demo.images)
     assert not cache.exists()

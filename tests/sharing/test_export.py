@@ -6,9 +6,9 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from helpers import CR, CS, UNIFORM, C, P, checkpoints, sample, save_again
+from helpers import CR, CS, UNIFORM, C, P, checkpoints, sample
 
-from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.weights import build_network, read_weights, weights_digest
 from mindiffusion.config import PLACES
 from mindiffusion.reports.grid_picture import read_grid
@@ -105,7 +105,7 @@ def test_words_of_a_checkpoint_are_plain_in_its_card(trained, tmp_path):
     content = load_checkpoint(trained(C))
     evil = "a | b\n# <script>\x1b[0m [x](http://evil)"
     content["config"]["variant"] = content["config"]["stages"][0]["name"] = evil
-    save_again(tmp_path / "a.pt", content)
+    save_checkpoint(tmp_path / "a.pt", content)
     sample(tmp_path / "a.pt", "--export", tmp_path / "model", "--licence", evil)
     card = (tmp_path / "model" / "README.md").read_text()
     assert "<script" not in card and "\x1b" not in card and "](http:" not in card and card.count("license:") == 1

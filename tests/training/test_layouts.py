@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import CR, CS, assert_same_run, checkpoints, launch, launch_until, save_again
+from helpers import CR, CS, assert_same_run, checkpoints, launch, launch_until
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.config import TrainConfig
 from mindiffusion.data.images import ImageData
 from mindiffusion.ddpm import DDPM
@@ -71,7 +71,7 @@ def test_a_state_with_the_layouts_of_cuda_is_resumed_bit_for_bit(name, tmp_path)
     saved = as_saved_on_cuda(load_checkpoint(path))
     moment = next(v for v in saved["optimizer"]["state"].values() if v["exp_avg"].dim() == 4)["exp_avg"]
     assert not moment.is_contiguous()
-    save_again(path, saved)
+    save_checkpoint(path, saved)
     launch(name, tmp_path / "resumed", "--resume")
     assert_same_run(name, tmp_path / "resumed", tmp_path / "whole")
 

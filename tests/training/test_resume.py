@@ -20,10 +20,9 @@ from helpers import (
     files,
     launch,
     launch_until,
-    save_again,
 )
 
-from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.runtime.command_line import run_script
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.training import loop as training
@@ -95,7 +94,7 @@ def test_resume_from_weights_that_are_no_numbers_is_told_once(finished, tmp_path
     content = load_checkpoint(checkpoints(C, finished(C)) / "latest.pt")
     content["model"]["out.bias"] *= float("nan")
     path = tmp_path / "nan.pt"
-    save_again(path, content)
+    save_checkpoint(path, content)
     with pytest.raises(UserError, match=r"^\S*nan\.pt holds model weights .*stage1\.pt say\.$"):
         launch(C, tmp_path, "--resume", str(path))
 

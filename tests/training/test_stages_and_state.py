@@ -4,9 +4,9 @@ import functools
 
 import pytest
 import torch
-from helpers import C, S, assert_same_run, checkpoints, launch, launch_until, load_script, metrics, save_again
+from helpers import C, S, assert_same_run, checkpoints, launch, launch_until, load_script, metrics
 
-from mindiffusion.checkpoints.checkpoint import load_checkpoint
+from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.models import open_model
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
@@ -40,7 +40,7 @@ def test_a_process_that_draws_all_timesteps_is_sampled_down_to_0_whatever_its_st
     path = checkpoints(S, tmp_path) / "stage2.pt"
     content = load_checkpoint(path)
     content["config"]["stages"] = stages
-    save_again(path, content)
+    save_checkpoint(path, content)
     assert open_model(path).t_stop == content["t_stop"] == 0
 
 
