@@ -8,6 +8,7 @@ seed and i alone. With --export DIR the model is written to a folder instead, to
 """
 
 import argparse
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -39,7 +40,6 @@ from mindiffusion.sampling import (
     chosen_sampler,
     draw,
     draw_together,
-    num_batches,
     num_evaluations,
 )
 from mindiffusion.sharing.export import export
@@ -103,7 +103,7 @@ def main() -> None:
 def write_grid(args: argparse.Namespace, ranks: Ranks, model: Model) -> int:
     """Draw the images, together, and make a picture of them. Returns their number."""
     mine = range(args.num_samples)[ranks.slice(args.num_samples)]
-    steps = num_batches(len(mine), args.batch_size) * num_evaluations(model, args.sampler)
+    steps = math.ceil(len(mine) / args.batch_size) * num_evaluations(model, args.sampler)
     with progress_bar(steps, "sampling: ", ranks.is_main) as bar:
         images = draw_together(ranks, model, args.sampler, args.num_samples, on_step=bar.update, **how(args))
     check_samples(images, str(args.checkpoint), args.precision)

@@ -1,5 +1,6 @@
 """A trained network on this machine's device, which draws, and the real images it is compared with."""
 
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from mindiffusion.data.images import parse_range
 from mindiffusion.evaluation.reference import RealImages, load_real
 from mindiffusion.runtime.env_file import read_env_file
 from mindiffusion.runtime.errors import UserError
-from mindiffusion.sampling import Sampler, draw, num_batches, num_evaluations, to_bytes
+from mindiffusion.sampling import Sampler, draw, num_evaluations, to_bytes
 
 
 class Network(NamedTuple):
@@ -26,7 +27,7 @@ class Network(NamedTuple):
 
     def draw(self, sampler: Sampler, count: int, seed: int = 0, batch_size: int = 250) -> Tensor:
         """Images 0 .. ``count - 1`` of a seed, uint8 (count, C, S, S), as a PNG would hold them."""
-        steps = num_batches(count, batch_size) * num_evaluations(self.model, sampler)
+        steps = math.ceil(count / batch_size) * num_evaluations(self.model, sampler)
         how = {"device": self.device, "precision": self.precision, "compiled": self.compiled}
         with tqdm(total=steps, unit="step", disable=None) as bar:
             images = draw(self.model, sampler, count, seed=seed, batch_size=batch_size, on_step=bar.update, **how)

@@ -1,5 +1,5 @@
 """python -m experiments.samplers pretrained/p_1m_32 pretrained/c_32 --data-path CELEBA --eval-images 8001-9000 \\
-    --samplers "ddim eta=1" "dpm eta=0 spacing=lambda" "dpm eta=1 noise_above=0.3" --steps 10 20 50
+    --samplers "ddim eta=1" "dpm eta=0 spacing=lambda" "dpm eta=1 spacing=t" --steps 10 20 50
 
 What does the sampler do? Networks x samplers x numbers of evaluations, all from the same noise, in samplers.csv: a row
 as soon as it is measured. A second call skips the rows that are there, and draws samplers.png anew: evaluations
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_sampler(text: str, steps: int) -> Sampler:
-    """ "dpm eta=1 noise_above=0.3" with so many steps. UserError for what is no sampler or none of its settings."""
+    """ "dpm eta=1 spacing=t" with so many steps. UserError for what is no sampler or none of its settings."""
     name, *settings = text.split()
     values = dict(setting.partition("=")[::2] for setting in settings)
     try:

@@ -142,7 +142,12 @@ class TrainConfig:
     @property
     def train_places(self) -> tuple[int, int] | None:
         """First and last of the sorted images to train on, from 1; None for all."""
-        return parse_range(self.train_images) if self.train_images else None
+        try:
+            return parse_range(self.train_images) if self.train_images else None
+        except ValueError:
+            raise UserError(
+                f"--train-images is {self.train_images}; write it like 1-8000: first and last file, from 1."
+            ) from None
 
     @property
     def grid_sampler(self) -> Sampler:
@@ -164,12 +169,7 @@ class TrainConfig:
             raise UserError(f"--sample-steps is {self.sample_steps}; it must lie in 1..{self.n_T}.")
         if self.compile == "reduce-overhead" and self.micro_batch_size:
             raise UserError("--compile reduce-overhead cannot sum gradients: leave --micro-batch-size out.")
-        try:
-            self.train_places  # noqa: B018
-        except ValueError:
-            raise UserError(
-                f"--train-images is {self.train_images}; write it like 1-8000: first and last file, from 1."
-            ) from None
+        _ = self.train_places
         if self.tensorboard:
             require("tensorboard", "--tensorboard")
         if self.resume and self.overwrite:

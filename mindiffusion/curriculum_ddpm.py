@@ -1,22 +1,19 @@
 """CurriculumDDPM: a DDPM that draws its training timesteps from a range that a curriculum widens."""
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mindiffusion.ddpm import DDPM
 
 
 class CurriculumDDPM(DDPM):
-    """Only the draw of t differs from DDPM. It starts with the full range, where it is DDPM to the last random bit."""
+    """Only the draw of t differs from DDPM, whose args it takes. It starts with the full range, where it is DDPM to the
+    last random bit."""
 
-    def __init__(
-        self,
-        eps_model: nn.Module,
-        betas: tuple[float, float] = (1e-4, 0.02),
-        n_T: int = 1000,
-        criterion: nn.Module | None = None,
-    ):
-        super().__init__(eps_model, betas, n_T, criterion)
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         self.set_time_range(0.0, 1.0)
 
     def set_time_range(self, t_min: float, t_max: float) -> None:

@@ -1,10 +1,10 @@
 """DDIM (Song, Meng and Ermon 2021, arXiv 2010.02502): fewer, optionally deterministic, steps with DDPM's weights."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mindiffusion.ddpm import DDPM, eval_mode, noise_like
 from mindiffusion.runtime.errors import UserError
@@ -28,19 +28,11 @@ class DDIM(DDPM):
     deterministic given x_T, 1 has the noise of DDPM's posterior (eq. 16). UserError outside these ranges.
     """
 
-    def __init__(
-        self,
-        eps_model: nn.Module,
-        betas: tuple[float, float] = (1e-4, 0.02),
-        n_T: int = 1000,
-        criterion: nn.Module | None = None,
-        steps: int = 50,
-        eta: float = 0.0,
-    ):
-        super().__init__(eps_model, betas, n_T, criterion)
-        name = type(self).__name__
-        if not 1 <= steps <= n_T:
-            raise UserError(f"{name} steps is {steps}; it must lie in 1..{n_T}, the steps the model was trained with.")
+    def __init__(self, *args: Any, steps: int = 50, eta: float = 0.0, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        name, most = type(self).__name__, self.n_T
+        if not 1 <= steps <= most:
+            raise UserError(f"{name} steps is {steps}; it must lie in 1..{most}, the steps the model was trained with.")
         if not 0.0 <= eta <= 1.0:
             raise UserError(f"{name} eta is {eta}; it must lie between 0 (deterministic) and 1 (DDPM's noise).")
         self.steps = steps

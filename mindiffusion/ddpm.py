@@ -10,15 +10,11 @@ from torch.nn import functional
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import BlockNoise
 
-BUFFERS = ("alpha_t", "oneover_sqrta", "sqrt_beta_t", "alphabar_t", "sqrtab", "sqrtmab", "mab_over_sqrtmab")
-
 
 def ddpm_schedules(beta1: float, beta2: float, n_T: int) -> dict[str, Tensor]:
     """Linear betas beta_t = beta1 + (beta2 - beta1) * t / T at t = 0..T and what follows from them.
 
-    Computed in float64, returned as float32, each (T + 1,), under the names of minDiffusion: ``alpha_t`` = 1 - beta_t,
-    ``oneover_sqrta`` = 1 / sqrt(alpha_t), ``sqrt_beta_t``, ``alphabar_t`` = prod of alpha_0..alpha_t, ``sqrtab`` =
-    sqrt(alphabar_t), ``sqrtmab`` = sqrt(1 - alphabar_t), ``mab_over_sqrtmab`` = (1 - alpha_t) / sqrt(1 - alphabar_t).
+    Computed in float64, returned as float32, each (T + 1,), under the names of minDiffusion.
     """
     if not 0.0 < beta1 < beta2 < 1.0:
         raise UserError(f"betas are ({beta1}, {beta2}); they must satisfy 0 < beta1 < beta2 < 1.")
@@ -27,16 +23,16 @@ def ddpm_schedules(beta1: float, beta2: float, n_T: int) -> dict[str, Tensor]:
     beta_t = beta1 + (beta2 - beta1) * torch.arange(n_T + 1, dtype=torch.float64) / n_T
     alpha_t = 1.0 - beta_t
     alphabar_t = alpha_t.cumprod(0)
-    schedules = (
-        alpha_t,
-        alpha_t.rsqrt(),
-        beta_t.sqrt(),
-        alphabar_t,
-        alphabar_t.sqrt(),
-        (1.0 - alphabar_t).sqrt(),
-        beta_t / (1.0 - alphabar_t).sqrt(),
-    )
-    return {name: values.float() for name, values in zip(BUFFERS, schedules, strict=True)}
+    schedules = {
+        "alpha_t": alpha_t,
+        "oneover_sqrta": alpha_t.rsqrt(),
+        "sqrt_beta_t": beta_t.sqrt(),
+        "alphabar_t": alphabar_t,
+        "sqrtab": alphabar_t.sqrt(),
+        "sqrtmab": (1.0 - alphabar_t).sqrt(),
+        "mab_over_sqrtmab": beta_t / (1.0 - alphabar_t).sqrt(),
+    }
+    return {name: values.float() for name, values in schedules.items()}
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095): second order, so a fifth of DDIM's steps will do."""
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mindiffusion.ddim import DDIM, Estimate, Source
 from mindiffusion.ddpm import noise_like
@@ -20,30 +21,14 @@ class DPMSolver(DDIM):
     with eta times the noise of the reverse process (SA-Solver, Xue et al. 2023, arXiv 2309.05019, where it is tau).
 
     Args as DDIM's, and ``spacing`` of the timesteps: evenly in "lambda", or in "t", as DDIM's, where the last steps are
-    so long in lambda that they overshoot: on Gaussian data 25 steps err 17 times as much. ``noise_above``: a fraction
-    of n_T; only an x_t with t above it is given fresh noise, the steps below are the ODE's, as in Karras et al. 2022
-    (arXiv 2206.00364), who churn above S_tmin: noise mends colours at high t and leaves grain at low t. UserError
-    outside these ranges.
+    so long in lambda that they overshoot: on Gaussian data 25 steps err 17 times as much. UserError for another.
     """
 
-    def __init__(
-        self,
-        eps_model: nn.Module,
-        betas: tuple[float, float] = (1e-4, 0.02),
-        n_T: int = 1000,
-        criterion: nn.Module | None = None,
-        steps: int = 50,
-        eta: float = 0.0,
-        spacing: str = "lambda",
-        noise_above: float = 0.0,
-    ):
-        super().__init__(eps_model, betas, n_T, criterion, steps, eta)
+    def __init__(self, *args: Any, spacing: str = "lambda", **kwargs: Any):
+        super().__init__(*args, **kwargs)
         if spacing not in SPACINGS:
             raise UserError(f"there is no spacing {spacing!r}: choose from {', '.join(SPACINGS)}.")
-        if not 0.0 <= noise_above <= 1.0:
-            raise UserError(f"noise_above is {noise_above}; it is a fraction of n_T, from 0 (noise everywhere) to 1.")
         self.spacing = spacing
-        self.noise_above = noise_above
         # Numbers, not buffers: the coefficients of a step are worked out in double precision and ask no device.
         self.lambdas = (self.sqrtab.double() / self.sqrtmab.double()).log().tolist()
         self.alphas, self.sigmas = self.sqrtab.tolist(), self.sqrtmab.tolist()
@@ -72,7 +57,7 @@ class DPMSolver(DDIM):
         if before is not None:
             r = (self.lambdas[here.step] - self.lambdas[before.step]) / h
             clean = clean + (here.x0 - before.x0) / (2 * r)
-        noise = self.eta**2 * h if target > self.noise_above * self.n_T else 0.0
+        noise = self.eta**2 * h
         kept = self.sigmas[target] / self.sigmas[here.step] * math.exp(-noise)
         x = kept * x - self.alphas[target] * math.expm1(-h - noise) * clean
         if noise > 0:

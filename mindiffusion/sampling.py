@@ -33,7 +33,7 @@ class Sampler:
     al. 2020, which takes every step and ignores what is about steps and noise). ``steps``: network evaluations per
     image. ``eta``: fresh noise, from 0 (deterministic) to 1 (as much as DDPM's posterior). ``clip_x0``: clip the
     estimate of the clean image to [-1, 1] at every step. Of "dpm" alone: ``spacing`` of the timesteps, evenly in
-    "lambda" or in "t", and ``noise_above``, the fraction of n_T above which alone fresh noise is added.
+    "lambda" or in "t".
 
     The defaults are for looking at images: fresh noise washes out what a network gets wrong about the mean colour, and
     25 evaluations show faces. TO_MEASURE is for numbers: the one that more evaluations hardly change.
@@ -44,15 +44,12 @@ class Sampler:
     eta: float = 1.0
     clip_x0: bool = True
     spacing: str = SPACINGS[0]
-    noise_above: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in SAMPLERS:
             raise UserError(f"there is no sampler {self.name!r}: choose from {', '.join(SAMPLERS)}.")
-        if self.name != "dpm" and (self.spacing != SPACINGS[0] or self.noise_above):
-            raise UserError(f"spacing and noise_above are settings of the sampler dpm, not of {self.name}.")
-        if self.noise_above and not self.eta:
-            raise UserError("noise_above says where noise is added, but with eta 0 there is none: give an eta above 0.")
+        if self.name != "dpm" and self.spacing != SPACINGS[0]:
+            raise UserError(f"spacing is a setting of the sampler dpm, not of {self.name}.")
         self.process(nn.Identity(), n_T=max(self.steps, 1000))  # it refuses what is outside its ranges
 
     def process(
@@ -62,24 +59,19 @@ class Sampler:
         if self.name == "ddpm":
             return DDPM(eps_model, betas, n_T)
         if self.name == "dpm":
-            more = {"spacing": self.spacing, "noise_above": self.noise_above}
-            return DPMSolver(eps_model, betas, n_T, steps=self.steps, eta=self.eta, **more)
+            return DPMSolver(eps_model, betas, n_T, steps=self.steps, eta=self.eta, spacing=self.spacing)
         return DDIM(eps_model, betas, n_T, steps=self.steps, eta=self.eta)
 
     def describe(self) -> str:
         """In words, for tables and captions: "DDIM, 50 steps, eta 1", "DPM-Solver++ SDE, 50 steps"."""
-        parts = ["DDPM, all steps"]
-        if self.name == "ddim":
-            parts = [f"DDIM, {self.steps} steps, eta {self.eta:g}"]
-        if self.name == "dpm":
-            kind = {0.0: " ODE", 1.0: " SDE"}.get(self.eta, f", eta {self.eta:g}")
-            even = " even in t" if self.spacing == "t" else ""
-            parts = [f"DPM-Solver++{kind}, {self.steps} steps{even}"]
-        if self.noise_above:
-            parts.append(f"noise above t = {self.noise_above:g} T")
-        if not self.clip_x0:
-            parts.append("x0 not clipped")
-        return ", ".join(parts)
+        kind = {0.0: " ODE", 1.0: " SDE"}.get(self.eta, f", eta {self.eta:g}")
+        even = " even in t" if self.spacing == "t" else ""
+        words = {
+            "ddpm": "DDPM, all steps",
+            "ddim": f"DDIM, {self.steps} steps, eta {self.eta:g}",
+            "dpm": f"DPM-Solver++{kind}, {self.steps} steps{even}",
+        }
+        return words[self.name] + ("" if self.clip_x0 else ", x0 not clipped")
 
 
 TO_MEASURE = Sampler(steps=50, eta=0.0)
@@ -100,7 +92,6 @@ def add_drawing_flags(parser: argparse.ArgumentParser, default: Sampler, batch_s
         "--eta", type=float, help=f"0 = deterministic, 1 = as much noise as DDPM (default: {default.eta:g})"
     )
     parser.add_argument("--spacing", choices=SPACINGS, help=f"dpm: steps even in (default: {SPACINGS[0]})")
-    parser.add_argument("--noise-above", type=float, metavar="F", help="dpm: noise only while t > F * n_T (default: 0)")
     parser.add_argument("--no-clip", action="store_true", help="do not clip x0_hat to [-1, 1] at each step")
     parser.add_argument("--raw-weights", action="store_true", help="the last weights, not their moving average")
     parser.add_argument("--image-size", type=image_size, help="pixels per side (default: the model's, else 32)")
@@ -114,10 +105,10 @@ def add_drawing_flags(parser: argparse.ArgumentParser, default: Sampler, batch_s
 def chosen_sampler(parser: argparse.ArgumentParser, args: argparse.Namespace, default: Sampler) -> Sampler:
     """The sampler that the flags ask for; what they leave out is as in ``default``. Exits with code 2 and a message for
     settings that it does not have."""
-    names = ("steps", "eta", "spacing", "noise_above")
+    names = ("steps", "eta", "spacing")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.sampler == "ddpm" and given:
-        flags = " and ".join("--" + name.replace("_", "-") for name in given)
+        flags = " and ".join(f"--{name}" for name in given)
         parser.error(f"DDPM visits every step, with its own noise: drop {flags}, or choose another --sampler.")
     try:
         return replace(default, name=args.sampler, clip_x0=not args.no_clip, **given)
@@ -155,8 +146,8 @@ def draw(
     ``sampler`` says: (count, C, image_size, image_size) float32 on the CPU.
 
     Each is a function of the seed and its number alone (and of the kind of device, whose noise it is), up to rounding,
-    which depends on the batch size. ``on_step()`` is called after each of the ``num_batches(count, batch_size) *
-    num_evaluations(model, sampler)`` evaluations; an exception of it ends the drawing.
+    which depends on the batch size. ``on_step()`` is called after each of the ``num_evaluations(model, sampler)``
+    evaluations of each batch; an exception of it ends the drawing.
     """
     device = torch.device(device)
     set_backend_flags(precision, device)
@@ -219,11 +210,6 @@ def check_samples(images: Tensor, name: str, precision: str) -> None:
             f"the samples of {name} are not numbers (NaN or infinite) in {precision}: its run may have diverged. Name "
             f"an earlier checkpoint, stage1.pt say{more}."
         )
-
-
-def num_batches(count: int, batch_size: int) -> int:
-    """Into how many batches ``draw`` splits ``count`` images."""
-    return -(-count // batch_size)
 
 
 def num_evaluations(model: Drawable, sampler: Sampler) -> int:

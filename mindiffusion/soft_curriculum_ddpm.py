@@ -19,12 +19,7 @@ class SoftCurriculumDDPM(DDPM):
 
     loss_weight: Tensor
 
-    def __init__(
-        self,
-        eps_model: nn.Module,
-        betas: tuple[float, float] = (1e-4, 0.02),
-        n_T: int = 1000,
-    ):
+    def __init__(self, eps_model: nn.Module, betas: tuple[float, float] = (1e-4, 0.02), n_T: int = 1000):
         super().__init__(eps_model, betas, n_T)
         self.power = 0.0
         alphabar = self.alphabar_t.double()

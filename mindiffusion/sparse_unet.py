@@ -171,18 +171,12 @@ class SparseNaiveUnet(NaiveUnet):
         return self.gradient_sum / self.gradient_steps.clamp(min=1)
 
     @torch.no_grad()
-    def regrow_channels(
-        self,
-        num_to_grow: int,
-        current_stage: int,
-        method: str = "gradient",
-        generator: torch.Generator | None = None,
-    ) -> int:
+    def regrow_channels(self, num_to_grow: int, current_stage: int, method: str = "gradient", seed: int = 0) -> int:
         """Open ``num_to_grow`` masked channels, or as many as there are, and record ``current_stage`` as their birth.
 
-        "gradient" opens those with the largest score, ties to the lowest index; "random" draws them from ``generator``
-        (a CPU one; by default seeded with the stage). Active channels are never touched. When channels were opened, the
-        regrowth sums start anew. Returns the number opened.
+        "gradient" opens those with the largest score, ties to the lowest index; "random" draws them from ``seed`` and
+        the stage. Active channels are never touched. When channels were opened, the regrowth sums start anew. Returns
+        the number opened.
         """
         if method not in REGROWTH_METHODS:
             raise UserError(f"regrowth method is {method!r}; choose one of {', '.join(REGROWTH_METHODS)}.")
@@ -193,7 +187,7 @@ class SparseNaiveUnet(NaiveUnet):
         if method == "gradient":
             order = self.get_channel_gradients()[masked].argsort(descending=True, stable=True)
         else:
-            generator = generator or make_generator(0, "regrowth", current_stage)
+            generator = make_generator(seed, "regrowth", current_stage)
             order = torch.randperm(len(masked), generator=generator).to(masked.device)
         born = masked[order[:num_to_grow]]
         self.channel_mask[born] = 1.0
@@ -207,7 +201,7 @@ class SparseNaiveUnet(NaiveUnet):
         """Open channels until ``sparsity`` is reached; returns how many. Does nothing when it is reached already, so a
         resumed run may call it again. ``seed`` is that of the random method."""
         num_to_grow = num_active_channels(len(self.channel_mask), sparsity) - self.num_active
-        return self.regrow_channels(num_to_grow, current_stage, method, make_generator(seed, "regrowth", current_stage))
+        return self.regrow_channels(num_to_grow, current_stage, method, seed)
 
     # --- clean until born ---------------------------------------------------------------------------------------
 

@@ -49,10 +49,6 @@ class Stage:
     def __hash__(self) -> int:
         return hash(tuple(sorted(self.__dict__.items())))
 
-    def __repr__(self) -> str:
-        values = "".join(f", {key}={value!r}" for key, value in self.values.items())
-        return f"Stage({self.name!r}, {self.epochs}{values})"
-
 
 def describe_values(values: dict[str, float]) -> str:
     """A stage's values for people: "t_min 0.8, lam 2.5e-05"."""

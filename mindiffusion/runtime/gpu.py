@@ -1,6 +1,9 @@
 """Can PyTorch use the GPU that is here? Asked at the start, so that the answer is a sentence and not a raw error."""
 
 import os
+import platform
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -70,11 +73,15 @@ def probe(device: torch.device) -> None:
 
 
 def describe(device: torch.device) -> str:
-    """ "NVIDIA H100 (sm_90)"; "CPU" for a CPU."""
-    if device.type != "cuda":
-        return "CPU"
-    major, minor = torch.cuda.get_device_capability(device)
-    return f"{torch.cuda.get_device_name(device)} (sm_{major}{minor})"
+    """ "NVIDIA H100 (sm_90)"; of a CPU what the processor is called."""
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"{torch.cuda.get_device_name(device)} (sm_{major}{minor})"
+    with suppress(OSError):  # Linux says it there
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _first_kernel(device: torch.device) -> Tensor:

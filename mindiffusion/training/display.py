@@ -129,12 +129,13 @@ class Display:
         """TensorBoard, if what was measured is ``new``, and at a stage's end the figures."""
         if new and self.log.tensorboard:
             add_epoch(self.log.tensorboard, self.band_file.losses(here.done), grid, here.done)
-        if self.figures and here.ends_stage and (new or not (self.folder / "figure_loss.png").exists()):
-            from mindiffusion.reports.figures import draw_figures  # half a second of matplotlib, if anybody wants it
+        if not (self.figures and here.ends_stage):
+            return
+        from mindiffusion.reports.figures import draw_figures  # half a second of matplotlib, if anybody wants it
 
-            try:
-                draw_figures(self.folder)
-            except CannotWrite:
-                raise
-            except Exception as error:  # a picture is not worth a run
-                self.run.print_line(f"no figures this time: {type(error).__name__}: {error}")
+        try:
+            draw_figures(self.folder)
+        except CannotWrite:
+            raise
+        except Exception as error:  # a picture is not worth a run
+            self.run.print_line(f"no figures this time: {type(error).__name__}: {error}")

@@ -55,19 +55,19 @@ def describe_plan(config: TrainConfig, process: DDPM, per_pass: int, ranks: Rank
 def _table(schedule: Schedule) -> list[str]:
     """A line for each stage, with a column for each of its values, and one for their sum."""
     names = value_names([stage.to_dict() for stage in schedule.stages])
-    width = max(len(stage.name) for stage in schedule.stages) + 1
 
-    def line(name: str, epochs: int, values: dict[str, float]) -> str:
+    def row(name: str, epochs: int, values: dict[str, float]) -> list[str]:
         steps = epochs * schedule.steps_per_epoch
         cells = [f"{values[each]:.3g}" if each in values else "" for each in names]
-        numbers = f"{name:<{width}}{epochs:>8}{steps:>9,}{steps * schedule.batch_size:>13,}"
-        return numbers + "".join(f"{cell:>{max(10, len(each) + 2)}}" for each, cell in zip(names, cells, strict=True))
+        return [name, f"{epochs:,}", f"{steps:,}", f"{steps * schedule.batch_size:,}", *cells]
 
-    header = f"{'stage':<{width}}{'epochs':>8}{'steps':>9}{'images':>13}"
-    header += "".join(f"{each:>{max(10, len(each) + 2)}}" for each in names)
-    rule = "-" * len(header)
-    stages = [line(stage.name, stage.epochs, stage.values) for stage in schedule.stages]
-    return [header, rule, *stages, rule, line("total", schedule.total_epochs, {}).rstrip()]
+    rows = [["stage", "epochs", "steps", "images", *names]]
+    rows += [row(stage.name, stage.epochs, stage.values) for stage in schedule.stages]
+    rows += [row("total", schedule.total_epochs, {})]
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    lines = [cells[0].ljust(widths[0]) + "".join(map(str.rjust, cells[1:], widths[1:])).rstrip() for cells in rows]
+    rule = "-" * len(lines[0])
+    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
 
 
 def activation_bytes(net: nn.Module, image_size: int) -> int:

@@ -1,10 +1,8 @@
 """When and where a run is saved: latest.pt every few minutes, epochs and signals; stageK.pt at the end of a stage."""
 
 import math
-import platform
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +10,7 @@ import torch
 
 from mindiffusion.checkpoints.checkpoint import LATEST, later_than, save_checkpoint, set_aside
 from mindiffusion.checkpoints.run_folder import clear_run, write_config
+from mindiffusion.runtime.gpu import describe
 from mindiffusion.runtime.signals import Stopped, StopSignals, signal_name
 from mindiffusion.runtime.terminal import command_to_resume
 from mindiffusion.training.log import Log
@@ -51,7 +50,7 @@ class Saver:
             clear_run(run.config)
         set_aside(run.found.bad if run.found else ())
         facts = {"network": type(run.net).__name__, "torch": torch.__version__}
-        facts |= {"device": _name(run.ranks.device), "world_size": run.ranks.world_size}
+        facts |= {"device": describe(run.ranks.device), "world_size": run.ranks.world_size}
         write_config(run.config, run.data.fingerprint, facts)
 
     def finish_step(self, done: int, stop: StopSignals) -> None:
@@ -110,13 +109,3 @@ class Saver:
         self.log.metrics_file.sync()
         save_checkpoint(path, self.run.content(done, interval))
         self.save_seconds = time.monotonic() - began
-
-
-def _name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    with suppress(OSError):  # Linux says there what the processor is called
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.curriculum_ddpm import CurriculumDDPM
-from mindiffusion.ddpm import BUFFERS, DDPM, ddpm_schedules, noise_like
+from mindiffusion.ddpm import DDPM, ddpm_schedules, noise_like
 from mindiffusion.preconditioned_unet import PreconditionedNaiveUnet
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.sampling import Drawable, Sampler, num_evaluations
@@ -33,14 +33,17 @@ class Network(nn.Module):
         return self.scale * x + t[:, None, None, None]
 
 
+NAMES = ("alpha_t", "oneover_sqrta", "sqrt_beta_t", "alphabar_t", "sqrtab", "sqrtmab", "mab_over_sqrtmab")
+
+
 def closed_form(beta1: float, beta2: float, n_T: int) -> dict[str, list[float]]:
     """The schedules in Python's float64, one step at a time."""
-    columns, alphabar = {name: [] for name in BUFFERS}, 1.0
+    columns, alphabar = {name: [] for name in NAMES}, 1.0
     for t in range(n_T + 1):
         beta = beta1 + (beta2 - beta1) * t / n_T
         alphabar *= 1.0 - beta
         row = (1.0 - beta, (1.0 - beta) ** -0.5, beta**0.5, alphabar, alphabar**0.5, (1.0 - alphabar) ** 0.5)
-        for name, value in zip(BUFFERS, (*row, beta / math.sqrt(1.0 - alphabar)), strict=True):
+        for name, value in zip(NAMES, (*row, beta / math.sqrt(1.0 - alphabar)), strict=True):
             columns[name].append(value)
     return columns
 

@@ -51,7 +51,7 @@ def test_steps_even_in_lambda_are_worth_a_multiple_of_steps_even_in_t():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"eta": 1.0}, {"eta": 0.5}, {"eta": 1.0, "noise_above": 0.5}, {"eta": 1.0, "spacing": "t", "steps": 200}],
+    [{"eta": 1.0}, {"eta": 0.5}, {"eta": 1.0, "spacing": "t", "steps": 200}],
 )
 def test_the_sdes_end_with_the_variance_of_the_data(settings):
     samples = solver(**{"steps": 100, **settings}).sample(COUNT, SIZE, generator=seeded(), clip_x0=False)
@@ -86,22 +86,8 @@ def test_steps_even_in_lambda_are_even():
     assert max(gaps) < 1.4 * min(gaps)  # of whole timesteps; in t 30
 
 
-def test_noise_is_added_above_its_bound_alone(monkeypatch):
-    def draws(noise_above: float) -> int:
-        calls = []
-        monkeypatch.setattr("mindiffusion.dpm_solver.noise_like", lambda x, _: calls.append(0) or torch.zeros_like(x))
-        process = solver(steps=11, eta=1.0, spacing="t", noise_above=noise_above)
-        process.sample(1, SIZE)
-        assert len(calls) == sum(step > noise_above * N_T for step in process.timesteps()[1:])
-        return len(calls)
-
-    assert (draws(0.0), draws(0.5), draws(1.0)) == (10, 4, 0)
-    samples = [solver(steps=5, eta=eta, noise_above=1.0).sample(4, SIZE, x_T=X_T) for eta in (0.0, 1.0)]
-    assert torch.equal(*samples)
-
-
-IMPOSSIBLE = [{"steps": N_T + 1}, {"eta": 1.1}, {"spacing": "x"}, {"noise_above": 1.1}, {"noise_above": math.nan}]
-IDLE = [{"name": "ddim", "spacing": "t"}, {"eta": 0, "noise_above": 0.5}, {"name": "euler"}, {"steps": 0}]
+IMPOSSIBLE = [{"steps": N_T + 1}, {"eta": 1.1}, {"spacing": "x"}, {"eta": math.nan}]
+IDLE = [{"name": "ddim", "spacing": "t"}, {"name": "euler"}, {"steps": 0}]
 
 
 @pytest.mark.parametrize("wrong", IMPOSSIBLE + IDLE)
