@@ -193,7 +193,7 @@ def test_an_evaluation_is_not_overwritten_and_its_plot_goes_with_it():
     evaluated(*arguments)
     before = Path("out", "evaluation.json").read_text()
     Path("out", "evaluation.png").write_bytes(b"old")
-    with pytest.raises(UserError, match=r"evaluation\.json is there already.*it with --o"):
+    with pytest.raises(UserError, match=r"evaluation\.csv is there already.*it with --o"):
         evaluate.main(["nowhere", "--output-dir", "out"])  # before anything is loaded
     assert Path("out", "evaluation.json").read_text() == before
     evaluated(*arguments)
