@@ -13,7 +13,7 @@ The cheap question: --metrics swd color face_rate.
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,6 @@ from mindiffusion.sampling import TO_MEASURE, add_drawing_flags, chosen_sampler
 
 FLOOR = "real"  # the name of the row of real images
 PLOT_NAME = "evaluation.png"
-AS_ASKED = (  # settings that have the names of their flags
-    *("crop", "sampler", "num_samples", "num_loss_images", "batch_size", "seed", "resamples"),
-    *("swd_normalization", "inception_weights"),
-)
 DATA_DEFAULT = "(default: what models of synthetic images were trained on, else CELEBA_PATH)"
 
 
@@ -105,15 +101,15 @@ def main(argv: list[str] | None = None) -> None:
     with process_group(args.device) as ranks:
         if ranks.world_size > 1:
             raise UserError("evaluate.py runs as one process: start it with plain python.")
-        settings = Settings(
-            image_size=size,
-            data_path=data_path,
-            fewest=min(len(real.images), *counts),
-            device=ranks.device,
-            precision=resolve_precision(args.precision, ranks.device),
-            compiled=args.compile,
-            **{name: getattr(args, name) for name in AS_ASKED},
-        )
+        found = {
+            "image_size": size,
+            "data_path": data_path,
+            "fewest": min(len(real.images), *counts),
+            "device": ranks.device,
+            "precision": resolve_precision(args.precision, ranks.device),
+        }
+        asked = {item.name: getattr(args, item.name) for item in fields(Settings) if hasattr(args, item.name)}
+        settings = Settings(**{**asked, **found})
         settings = replace(settings, measures=choose_measures(args.metrics, settings))
         if not wanted(settings, SAMPLES) and not any(each.weights for each in subjects):
             raise UserError("the metrics asked for are of a network, and there are only folders: name a model.")

@@ -72,7 +72,7 @@ def samples_of(settings: Settings, model: Model, name: str, tick: Tick) -> Tenso
     """What sample.py draws, down to t = 0, rounded to 8 bits as in its PNGs: uint8 (N, 3, S, S). One batch at a time is
     in float. UserError if a pixel is no number."""
     model = replace(model, image_size=settings.image_size)
-    how = {"device": settings.device, "precision": settings.precision, "compiled": settings.compiled}
+    how = {"device": settings.device, "precision": settings.precision, "compiled": settings.compile}
     images = []
     for first in range(0, settings.num_samples, settings.batch_size):
         count = min(settings.batch_size, settings.num_samples - first)

@@ -19,7 +19,7 @@ RESAMPLES = 200
 class Settings:
     """``measures``: what --metrics chose. ``fewest``: the smallest number of images on either side. ``resamples``: of
     the intervals, 0 for none. ``data_path``: of the real images. ``inception_weights``: a file, if the user named one.
-    ``precision`` and ``compiled``: of drawing; everything is measured in fp32."""
+    ``precision`` and ``compile``: of drawing; everything is measured in fp32."""
 
     measures: tuple[str, ...] = ()
     image_size: int = 32
@@ -36,7 +36,7 @@ class Settings:
     inception_weights: Path | None = None
     device: torch.device = torch.device("cpu")  # noqa: RUF009  # it cannot change
     precision: str = "fp32"
-    compiled: bool = False
+    compile: bool = False
 
     def wanted(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Those of ``names`` that are to be measured."""

@@ -63,8 +63,7 @@ def _find_subject(path: Path, raw: bool) -> Subject:
 
 def choose_size(asked: int | None, subjects: list[Subject]) -> int:
     """The image size asked for, or that of the models, or 32. UserError if they differ."""
-    configs = {each.name: each.about.get("config") for each in subjects}
-    sizes = {name: config["image_size"] for name, config in configs.items() if config}
+    sizes = {each.name: each.about["config"]["image_size"] for each in subjects if each.about.get("config")}
     if asked is None and len(set(sizes.values())) > 1:
         raise UserError(f"the models are of different image sizes ({sizes}): measure them apart.")
     return asked or next(iter(sizes.values()), 32)

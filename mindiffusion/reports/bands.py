@@ -28,16 +28,14 @@ class BandFile(RowFile):
     """Measures and keeps the rows of bands.csv.
 
     The batch (images, timesteps, noise) is drawn from a generator of its own purpose: nothing that training draws
-    depends on it, and a resumed run measures the same numbers. ``images`` is uint8 (N, 3, S, S), on any device;
-    ``at_once`` of them go through the network together (0: all).
+    depends on it, and a resumed run measures the same numbers. ``images`` is uint8 (N, 3, S, S), on any device.
     """
 
-    def __init__(self, path: Path, images: Tensor, batch_size: int, seed: int, at_once: int = 0):
+    def __init__(self, path: Path, images: Tensor, batch_size: int, seed: int):
         super().__init__(path)
         self.images = images
         self.num_images = min(MOST_IMAGES, batch_size, len(images))
         self.seed = seed
-        self.at_once = at_once or self.num_images
 
     def measure(self, net: nn.Module, diffusion: DDPM) -> list[float]:
         """The mean squared error of the noise that ``net`` predicts, per band from low noise to high."""
@@ -50,8 +48,7 @@ class BandFile(RowFile):
             for t in band_timesteps(self.num_images, diffusion.n_T):
                 eps = torch.randn(x.shape, generator=generator).to(device)
                 t = t.to(device)
-                parts = zip(diffusion.q_sample(x, t, eps).split(self.at_once), t.split(self.at_once), strict=True)
-                eps_hat = torch.cat([net(x_t, its_t / diffusion.n_T) for x_t, its_t in parts]).float()
+                eps_hat = net(diffusion.q_sample(x, t, eps), t / diffusion.n_T).float()
                 losses.append((eps_hat - eps).square().mean())
         return torch.stack(losses).tolist()
 

@@ -1,5 +1,6 @@
 """What a run left in its contents folder, read back for figures, comparison pages and model cards."""
 
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -47,10 +48,8 @@ class RunRecord:
     @property
     def stage_borders(self) -> list[int]:
         """Images seen at the beginning of each stage, and at the end of the run."""
-        borders = [0]
-        for stage in self.config["stages"]:
-            borders.append(borders[-1] + stage["epochs"] * self.images_per_epoch)
-        return borders
+        images = (stage["epochs"] * self.images_per_epoch for stage in self.config["stages"])
+        return list(itertools.accumulate(images, initial=0))
 
     @property
     def stages_begun(self) -> int:

@@ -58,9 +58,7 @@ class Display:
         self.folder = config.contents_dir
         self.drawn_at, self.grid_seconds = time.monotonic(), 0.0  # of the latest grid
         self.recovery_file = RecoveryFile(self.folder / "recovery.csv", config.data_path)
-        self.band_file = BandFile(
-            self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed, config.micro_batch_size
-        )
+        self.band_file = BandFile(self.folder / "bands.csv", run.data.images, config.global_batch_size, config.seed)
         run.ranks.from_main(lambda: self.band_file.keep_up_to(run.next_step))
         self.figures = config.figures and installed("matplotlib")
         if config.figures and not self.figures:

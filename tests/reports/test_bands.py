@@ -50,17 +50,6 @@ def test_measuring_draws_nothing_from_the_global_state_and_depends_on_the_seed(t
     assert net.training and all(p.grad is None for p in net.parameters())
 
 
-def test_no_more_images_go_through_the_network_at_once_than_training_takes(tmp_path):
-    net, seen = NaiveUnet(3, 3, 8), set()
-    net.register_forward_hook(lambda module, inputs, output: seen.add(len(output)))
-    whole, parts = (
-        BandFile(tmp_path / "bands.csv", IMAGES, 16, 0, at_once).measure(net, DDPM(torch.nn.Identity()))
-        for at_once in (0, 6)
-    )
-    assert seen == {16, 6, 4}
-    assert whole == pytest.approx(parts, rel=1e-4)
-
-
 def rows_of(name, folder):
     return read_rows(contents(name, folder) / "bands.csv")[0]
 
