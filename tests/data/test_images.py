@@ -21,9 +21,6 @@ def decode(path, image_size, crop) -> np.ndarray:
     return read_image(path, image_size, crop)[0]
 
 
-# Finding
-
-
 def test_folders_are_searched_recursively_and_sorted(tmp_path):
     names = ["b/2.PNG", "a/ü ß.jpeg", "a.jpg", "b/c/d/1.webp", "z.BMP", "日本/x y.png", "t.tif", "g.GIF"]
     for name in [*names, "notes.txt", "b/._2.png", ".trash/old.png", "png"]:
@@ -46,9 +43,6 @@ def test_links_are_followed_once(tmp_path, faces):
     names = [file.name for file in find_images(root).files]
     assert names == ["inner/own.png"] + [f"linked/{i:02}.png" for i in range(12)]
     assert len(load(root)) == 13
-
-
-# Decoding
 
 
 @pytest.mark.parametrize(
@@ -140,9 +134,6 @@ def test_pixels_of_unknown_range_are_refused(mode, tmp_path):
         decode(tmp_path / "x.tif", 32, "square")
 
 
-# The fingerprint
-
-
 def test_a_copy_of_the_folder_is_the_same_data_set(faces, tmp_path):
     fingerprint = load(faces).fingerprint
     shutil.copytree(faces, tmp_path / "copy", copy_function=shutil.copy)  # other times
@@ -170,9 +161,6 @@ def test_synthetic_data_need_no_disk(cache, monkeypatch):
     assert demo.fingerprint == {**data.fingerprint, "set": "synthetic-tiles"}  # no run of one goes on with the other
     assert not torch.equal(data.images, demo.images)
     assert not cache.exists()
-
-
-# Batches
 
 
 def test_a_batch_is_gathered_scaled_and_flipped():

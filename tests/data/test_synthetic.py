@@ -103,18 +103,9 @@ def test_images_depend_on_the_seed_alone():
     assert len(first.flatten(1).unique(dim=0)) > 700  # of 1024 combinations of signs
 
 
-@pytest.mark.parametrize("size", [0, 48, -32])
-def test_odd_sizes_are_refused(size):
-    with pytest.raises(ValueError, match="multiple of 32"):
-        two_feature_model(size)
-
-
 # Recovery: 1 in data, 0 in blanks and noise, and in between otherwise
 
-MODEL = two_feature_model(32)
-COUNT = 500
-
-
+MODEL, COUNT = two_feature_model(32), 500
 Z1, Z2 = random_signs(COUNT, len(MODEL.coarse), 1), random_signs(COUNT, len(MODEL.fine), 2)
 
 

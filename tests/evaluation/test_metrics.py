@@ -13,7 +13,6 @@ from mindiffusion.evaluation.bootstrap import Estimate, bootstrap
 from mindiffusion.evaluation.image_statistics import band_power, color_row, frequency_bands, recovery_row, spectrum_row
 from mindiffusion.evaluation.settings import Settings, to_float
 from mindiffusion.evaluation.swd import laplacian_pyramid, patches, swd_row
-from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import make_generator
 
 COUNT = 120
@@ -120,11 +119,6 @@ def test_swd_is_the_distance_of_normalised_patches_in_sorted_order_whatever_the_
         monkeypatch.setattr(sliced, "CHUNK", 16 if most < 2**20 else 256)
         found = swd_row(ALSO_REAL[:count], REAL[:count], Settings())["swd_32"]
         assert found.value == pytest.approx(float(expected), rel=1e-5) and found.half > 0
-
-
-def test_swd_refuses_a_size_without_a_pyramid():
-    with pytest.raises(UserError, match="power of two"):
-        swd_row(torch.zeros(2, 3, 24, 24), torch.zeros(2, 3, 24, 24), Settings())
 
 
 def test_bands_hold_all_energy_but_the_mean_colour():

@@ -22,9 +22,6 @@ from mindiffusion.sharing.evaluations import ALIKE
 SPECS = sorted((ROOT / "experiments" / "specs").glob("[a-z]*.py"))
 
 
-# --- launching a script with other constants --------------------------------------------------------------------------
-
-
 def test_a_replaced_constant_reaches_what_is_computed_from_it(tmp_path, monkeypatch):
     settings = ["--set", 'STAGES=[[0, 1, "a", 1], [0.5, 1, "b", 1], [0, 1, "c", 1]]']
     settings += ["--set", "STAGES.lam=[1e-3, 5e-4, 0]", "--set", "CONSTANTS.penalty_method=proximal"]
@@ -76,9 +73,6 @@ def test_only_training_scripts_can_be_launched():
             launch.load_script(name)
 
 
-# --- specs ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("path", SPECS, ids=[path.stem for path in SPECS])
 def test_every_spec_names_real_scripts_constants_and_flags(path):
     study = spec.load_spec(path)
@@ -105,8 +99,6 @@ def test_more_images_than_an_epoch_can_have_make_more_epochs_in_the_same_shares(
     assert long.epochs == 8 * 16 and [stage[2] for stage in long.cells[0].stages] == [8, 16, 24, 32, 48]
     assert long.images / long.epochs <= 8000 and spec.stretched(spec.stretched(study, 8000), 8000) == long
 
-
-# --- a study from end to end ------------------------------------------------------------------------------------------
 
 TINY = """
 from experiments.spec import Cell, Study

@@ -50,12 +50,8 @@ def test_measuring_draws_nothing_from_the_global_state_and_depends_on_the_seed(t
     assert net.training and all(p.grad is None for p in net.parameters())
 
 
-def rows_of(name, folder):
-    return read_rows(contents(name, folder) / "bands.csv")[0]
-
-
 def test_a_run_measures_every_epoch_the_same_with_and_without_grids(tmp_path, finished):
     launch(CS, tmp_path)
-    rows = rows_of(CS, tmp_path)
+    without, rows = (read_rows(contents(CS, folder) / "bands.csv")[0] for folder in (tmp_path, finished(CS)))
     assert [(row["stage"], row["step"]) for row in rows] == [(str(i), str(STEPS_PER_EPOCH * i)) for i in range(1, 6)]
-    assert rows == rows_of(CS, finished(CS))
+    assert without == rows

@@ -48,9 +48,6 @@ def closed_form(beta1: float, beta2: float, n_T: int) -> dict[str, list[float]]:
     return columns
 
 
-# Schedules
-
-
 @pytest.mark.parametrize(("betas", "n_T"), [((1e-4, 0.02), 1000), (BETAS, 7), ((0.1, 0.2), 1)])
 def test_schedules_are_the_closed_form_rounded_to_float32(betas, n_T):
     schedules, diffusion = ddpm_schedules(*betas, n_T), DDPM(Network(), betas, n_T)
@@ -67,9 +64,6 @@ def test_impossible_schedules_are_user_errors(betas, n_T):
         DDPM(Network(), betas, n_T)
 
 
-# Training
-
-
 def test_loss_is_the_mean_squared_error_of_the_noise():
     x, eps = torch.randn(2, 5, *SIZE, generator=seeded())
     t = torch.tensor([1, 2, 3, 6, 7])
@@ -79,9 +73,6 @@ def test_loss_is_the_mean_squared_error_of_the_noise():
         x_t = schedule["sqrtab"][step] * image + schedule["sqrtmab"][step] * noise
         squares.append((noise - (0.3 * x_t + step / 7)).square().mean())
     assert DDPM(Network(), BETAS, 7)(x, t, eps).item() == pytest.approx(torch.stack(squares).mean().item(), rel=1e-5)
-
-
-# Curriculum
 
 
 def test_the_full_range_is_ddpm_bit_for_bit():
@@ -125,9 +116,6 @@ def test_an_empty_reversed_or_outside_range_is_a_value_error_and_changes_nothing
     with pytest.raises(ValueError, match="time range"):
         diffusion.set_time_range(*bad)
     assert diffusion.t_stop == 600
-
-
-# Sampling
 
 
 def test_sampling_without_clipping_is_algorithm_2():

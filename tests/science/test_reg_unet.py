@@ -69,9 +69,6 @@ def test_mistakes_are_user_errors():
         make_net("l1")
 
 
-# The proximal step
-
-
 def test_proximal_step_agrees_with_a_loop_over_channels():
     net, threshold = make_net(), 0.9
     expected = [group.detach().clone() for group in groups(net)]

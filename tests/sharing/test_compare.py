@@ -146,8 +146,6 @@ def test_bands_that_are_not_finite_are_left_open_and_so_is_a_missing_one(tmp_pat
     assert run["bands"][0]["loss"][-2:] == [2.0, None] and "band_mse" not in run["curves"]
 
 
-# --- in a browser -----------------------------------------------------------------------------------------------
-
 SHOWN = "[...document.querySelectorAll('.card img')].map(i => i.hidden ? null : i.src)"
 CAPTIONS = "[...document.querySelectorAll('.card p')].map(p => p.textContent)"
 CURSOR = "document.querySelector('.cursor').getAttribute('x1')"

@@ -60,8 +60,6 @@ def test_averaged_weights_are_exported_unless_raw_ones_are_asked_for(trained, tm
         expected = read_weights(path, raw=raw).state["out.weight"]
         assert torch.equal(read_weights(tmp_path / kind).state["out.weight"], expected)
         assert json.loads((tmp_path / kind / "config.json").read_text())["weights"] == kind
-    with pytest.raises(UserError, match="averaged weights only"):
-        read_weights(tmp_path / "averaged", raw=True)
 
 
 def test_a_checkpoint_of_the_original_imports_the_same_way(tmp_path):

@@ -141,9 +141,6 @@ def test_what_a_cpu_compiles_keeps_no_masks_for_its_gradient(monkeypatch):
     assert torch.bfloat16 in kept and torch.bool not in kept
 
 
-# --- memory -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_out_of_memory_in_the_trial_is_an_error_that_says_what_to_do(wrapped, tmp_path, monkeypatch, capsys):
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

@@ -161,9 +161,6 @@ def test_a_step_neither_waits_for_the_device_nor_meets_a_cpu_tensor(variant, mic
         assert net.mask_probe.grad is None and net.gradient_sum.device == META
 
 
-# --- the formula for compilers --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-3)])
 def test_the_group_norm_for_compilers_is_group_norm(dtype, tolerance, monkeypatch):
     torch.manual_seed(0)

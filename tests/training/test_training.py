@@ -32,16 +32,9 @@ from mindiffusion.unet import NaiveUnet
 CHANNELS = 16  # at the bottleneck of n_feat 8
 
 
-def num_stages(name: str) -> int:
-    return len(load_script(name).STAGES)
-
-
-# --- what a run writes ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ALL_SCRIPTS)
 def test_a_run_leaves_its_grids_and_checkpoints_and_nothing_else(name, finished):
-    stages = range(1, num_stages(name) + 1)
+    stages = range(1, len(load_script(name).STAGES) + 1)
     tables = {"metrics.csv", "recovery.csv", "bands.csv", "config.json"}
     grids = {f"stage{stage}_epoch{stage:03d}.png" for stage in stages}
     saved = {"latest.pt", *(f"stage{stage}.pt" for stage in stages), *(["previous.pt"] if len(stages) > 1 else [])}
@@ -53,7 +46,7 @@ def test_a_run_leaves_its_grids_and_checkpoints_and_nothing_else(name, finished)
 def test_metrics_have_the_promised_columns_and_a_row_per_epoch(name, finished):
     rows = read_rows(contents(name, finished(name)) / "metrics.csv")[0]
     assert tuple(rows[0]) == (*METRICS, *(("active_channels",) if name == CS else ()))
-    epochs = range(1, num_stages(name) + 1)
+    epochs = range(1, len(load_script(name).STAGES) + 1)
     assert [(int(row["stage"]), int(row["epoch"])) for row in rows] == [(epoch, epoch) for epoch in epochs]
     assert [int(row["step"]) for row in rows] == [STEPS_PER_EPOCH * epoch for epoch in epochs]
     assert [int(row["images"]) for row in rows] == [8 * STEPS_PER_EPOCH * epoch for epoch in epochs]
@@ -74,9 +67,6 @@ def test_config_json_holds_every_option_resolved_and_the_data(name, finished):
     assert config["world_size"] == 1
 
 
-# --- the variants -----------------------------------------------------------------------------------------------
-
-
 def test_cs_opens_its_channels_stage_by_stage(finished):
     active = [num_active_channels(CHANNELS, stage.sparsity) for stage in load_script(CS).STAGES]
     assert [int(row["active_channels"]) for row in metrics(CS, finished(CS))] == active
@@ -91,9 +81,6 @@ def test_cr_penalizes_early_and_not_at_all_in_the_last_stage(finished):
     assert all(penalty > 0 for penalty in penalties[:-1])
     assert penalties == sorted(penalties, reverse=True)
     assert penalties[-1] == 0
-
-
-# --- starting ---------------------------------------------------------------------------------------------------
 
 
 def test_too_few_images_for_a_batch_are_an_error(tmp_path):
@@ -136,9 +123,6 @@ def test_micro_batches_give_the_loss_of_the_whole_batch(finished, tmp_path):
         launch(name, tmp_path, "--micro-batch-size", "2")
         # On a CPU whose kernels round otherwise for 2 images one ReLU may be decided otherwise: 1.4e-3 on an AMD EPYC.
         assert_close_curves(metrics(name, tmp_path), metrics(name, finished(name)), first=(1e-5, 5e-3))
-
-
-# --- a loss that is no number -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("minutes", ["10", "1e-9"])
