@@ -172,10 +172,9 @@ def _step_of(path: Path) -> int:
     so that it is looked at, and named."""
     try:
         _check_archive(path, content=False)
-        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["next_step"]
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["next_step"])
     except Exception:  # load_checkpoint will say why
         return sys.maxsize
-    return step if isinstance(step, int) else sys.maxsize
 
 
 def set_aside(bad: Iterable[Path]) -> None:

@@ -45,24 +45,17 @@ def load_images(
     every rank, for a path, an image or a cache folder that needs the user's attention.
     """
     if is_synthetic(data_path):
-        _chosen(places, NUM_SYNTHETIC, data_path)
-        fingerprint = {"kind": SYNTHETIC, "images": NUM_SYNTHETIC, "image_size": image_size, "seed": seed}
-        if data_path != SYNTHETIC:
-            fingerprint["set"] = data_path
-        return ImageData(synthetic_images(NUM_SYNTHETIC, image_size, seed, data_path), fingerprint)
-    folder = ranks.run_on_all(lambda: find_images(data_path))
-    if ranks.is_main:
-        print(folder, file=sys.stderr)
-    images, contents = cached_images(folder, image_size, crop, skip_bad_images, ranks)
-    fingerprint: dict[str, str | int] = {
-        "kind": "folder",
-        "images": len(images),
-        "image_size": image_size,
-        "crop": crop,
-        "files": digest(f"{file.name}\0{file.size}" for file in folder.files),  # the same for a copy of the folder
-        "skipped": len(contents.skipped),
-        "pixels": contents.pixels,
-    }
+        images = synthetic_images(NUM_SYNTHETIC, image_size, seed, data_path)
+        fingerprint = {"kind": SYNTHETIC, "images": len(images), "image_size": image_size, "seed": seed}
+        fingerprint |= {} if data_path == SYNTHETIC else {"set": data_path}
+    else:
+        folder = ranks.run_on_all(lambda: find_images(data_path))
+        if ranks.is_main:
+            print(folder, file=sys.stderr)
+        images, contents = cached_images(folder, image_size, crop, skip_bad_images, ranks)
+        files = digest(f"{file.name}\0{file.size}" for file in folder.files)  # the same for a copy of the folder
+        fingerprint = {"kind": "folder", "images": len(images), "image_size": image_size, "crop": crop, "files": files}
+        fingerprint |= {"skipped": len(contents.skipped), "pixels": contents.pixels}
     images = images[_chosen(places, len(images), data_path)]
     if places:
         fingerprint |= {"images": len(images), "places": "{}-{}".format(*places)}
@@ -85,8 +78,6 @@ def parse_range(text: str) -> tuple[int, int]:
 
 def _chosen(places: tuple[int, int] | None, count: int, data_path: str | None) -> slice:
     first, last = places or (1, count)
-    if places and is_synthetic(data_path):
-        raise UserError("--train-images chooses files of a folder; synthetic images are drawn anew. Leave it out.")
     if last > count:
         raise UserError(f"images {first}-{last} are asked for, but {data_path} has {count} images.")
     return slice(first - 1, last)

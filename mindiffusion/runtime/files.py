@@ -68,11 +68,8 @@ def prepare_output(path: Path, files: Iterable[Path] = (), overwrite: bool = Tru
 def write_atomically(
     path: Path, write: Callable[[Path], object], before_rename: Callable[[], None] | None = None
 ) -> None:
-    """Let ``write`` make a temporary file beside ``path``, push it to the disk, and rename it to ``path``.
-
-    At every moment ``path`` is the old file or the new one. ``before_rename`` is called when the new one is safe on the
-    disk under its temporary name. UserError if it cannot be written.
-    """
+    """Let ``write`` make a temporary file beside ``path``, push it to the disk, call ``before_rename`` and rename it
+    to ``path``, which at every moment is the old file or the new one. UserError if it cannot be written."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp{path.suffix}")  # machines share process numbers
     with write_errors_explained(path):
         try:

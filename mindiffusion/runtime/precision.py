@@ -72,8 +72,7 @@ def memory_format(precision: str, device: torch.device, compiled: bool = False) 
 
     In eager code on a GPU group norm returns contiguous tensors whatever it is given, so that with channels_last
     weights 31 of the 35 convolutions would convert their input back. fp32 on a CPU without bf16 units is faster
-    without: 184 against 130 images/s at n_feat 16, 51 against 45 at 32 (2 cores of an AMD EPYC, batch 64, interleaved
-    medians).
+    without: 51 against 45 images/s at n_feat 32 (2 cores of an AMD EPYC, batch 64).
     """
     wanted = precision == "bf16" and (compiled or device.type == "cpu")
     return torch.channels_last if wanted else torch.contiguous_format
