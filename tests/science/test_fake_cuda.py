@@ -1,5 +1,5 @@
 """Sampling on fake CUDA tensors (PyTorch's FakeTensorMode), which need no GPU: what meets a CPU tensor on its way, or
-asks for a number that only the GPU knows, fails there. test_step_on_meta.py asks the same of a training step."""
+asks for a number that only the GPU knows, fails there. training/test_step.py asks the same of a training step."""
 
 import pytest
 import torch
