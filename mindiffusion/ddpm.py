@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,16 @@ from torch.nn import functional
 
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.rng import BlockNoise
+
+Source = torch.Generator | BlockNoise | None  # of noise; None: PyTorch's own
+
+
+class Estimate(NamedTuple):
+    """What the network said at a timestep: the clean image and the noise, both (B, C, H, W)."""
+
+    step: int
+    x0: Tensor
+    eps: Tensor
 
 
 def ddpm_schedules(beta1: float, beta2: float, n_T: int) -> dict[str, Tensor]:
@@ -46,7 +57,7 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
         module.train(was_training)
 
 
-def noise_like(x: Tensor, generator: torch.Generator | BlockNoise | None) -> Tensor:
+def noise_like(x: Tensor, generator: Source) -> Tensor:
     """Gaussian noise of x's shape (B, C, H, W), on its device, drawn on that of the generator."""
     if isinstance(generator, BlockNoise):
         return generator.draw(x.shape[1:])
@@ -140,50 +151,53 @@ class DDPM(nn.Module):
             eps = (x - self.sqrtab[step] * x0) / self.sqrtmab[step]
         return x0, eps
 
+    def timesteps(self, t_stop: int = 0) -> list[int]:
+        """The timesteps that ``sample`` visits, from n_T down to max(t_stop, 1): here all of them."""
+        return list(range(self.n_T, max(t_stop, 1) - 1, -1))
+
     @torch.no_grad()
     def sample(
         self,
         n_sample: int,
         size: tuple[int, int, int],
         device: torch.device | str | None = None,
-        generator: torch.Generator | BlockNoise | None = None,
+        generator: Source = None,
         x_T: Tensor | None = None,
         t_stop: int = 0,
         clip_x0: bool = True,
         on_step: Callable[[], None] | None = None,
     ) -> Tensor:
-        """Ancestral sampling (Algorithm 2, sigma_t^2 = beta_t) -> images (n_sample, *size), in [-1, 1] when clipped.
+        """Sample -> images (n_sample, *size), in [-1, 1] when clipped.
 
         ``x_T`` is the noise to start from, drawn unless given; ``on_step`` is called after each network evaluation.
         ``t_stop`` > 0 ends the reverse process there and returns the posterior mean x0_hat: what a network that has
         only been trained on t >= t_stop can say about the image.
         """
-        self._check_t_stop(t_stop)
+        if not 0 <= t_stop <= self.n_T:
+            raise UserError(f"t_stop is {t_stop}; it must lie in 0..{self.n_T}.")
         x = self._start(n_sample, size, device, generator, x_T)
+        visited, before = self.timesteps(t_stop), None
         with eval_mode(self):
-            for step in range(self.n_T, t_stop, -1):
-                _, eps = self.predict(x, step, clip_x0)
-                x = self.oneover_sqrta[step] * (x - self.mab_over_sqrtmab[step] * eps)
-                if step > 1:
-                    x = x + self.sqrt_beta_t[step] * noise_like(x, generator)
-                if on_step:
-                    on_step()
-            if t_stop > 0:
-                x, _ = self.predict(x, t_stop, clip_x0)
+            for step, target in zip(visited, [*visited[1:], 0], strict=True):
+                here = Estimate(step, *self.predict(x, step, clip_x0))
+                x = here.x0 if step == t_stop else self._jump(x, here, before, target, generator)
+                before = here
                 if on_step:
                     on_step()
         return x
 
-    def _check_t_stop(self, t_stop: int) -> None:
-        if not 0 <= t_stop <= self.n_T:
-            raise UserError(f"t_stop is {t_stop}; it must lie in 0..{self.n_T}.")
+    def _jump(self, x: Tensor, here: Estimate, before: Estimate | None, target: int, generator: Source) -> Tensor:
+        """x at ``target``, the next timestep or 0, from the estimate ``here``: ancestral sampling (Algorithm 2,
+        sigma_t^2 = beta_t). The estimate ``before`` is for a solver of second order."""
+        x = self.oneover_sqrta[here.step] * (x - self.mab_over_sqrtmab[here.step] * here.eps)
+        return x + self.sqrt_beta_t[here.step] * noise_like(x, generator) if target else x
 
     def _start(
         self,
         n_sample: int,
         size: tuple[int, int, int],
         device: torch.device | str | None,
-        generator: torch.Generator | BlockNoise | None,
+        generator: Source,
         x_T: Tensor | None,
     ) -> Tensor:
         """Noise (n_sample, *size) on this module's device, from x_T or drawn on the device of the generator."""

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mindiffusion.ddim import DDIM, Estimate, Source
-from mindiffusion.ddpm import noise_like
+from mindiffusion.ddim import DDIM
+from mindiffusion.ddpm import Estimate, Source, noise_like
 from mindiffusion.runtime.errors import UserError
 
 SPACINGS = ("lambda", "t")
@@ -52,6 +52,8 @@ class DPMSolver(DDIM):
 
     def _jump(self, x: Tensor, here: Estimate, before: Estimate | None, target: int, generator: Source) -> Tensor:
         """x at ``target`` (algorithm 2 of the paper, and its SDE); the first step is first order, which is DDIM's."""
+        if not target:
+            return here.x0
         h = self.lambdas[target] - self.lambdas[here.step]
         clean = here.x0
         if before is not None:

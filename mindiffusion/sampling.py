@@ -214,8 +214,7 @@ def check_samples(images: Tensor, name: str, precision: str) -> None:
 
 def num_evaluations(model: Drawable, sampler: Sampler) -> int:
     """How often ``draw`` asks the network, and calls ``on_step``, for one batch. UserError as ``Sampler.process``."""
-    process = sampler.process(model.net, model.betas, model.n_T)
-    return len(process.timesteps(model.t_stop)) if isinstance(process, DDIM) else model.n_T - max(model.t_stop - 1, 0)
+    return len(sampler.process(model.net, model.betas, model.n_T).timesteps(model.t_stop))
 
 
 def denoiser(

@@ -15,13 +15,11 @@ from mindiffusion.reports.grid_picture import average_blocks, readable_block, sa
 from mindiffusion.reports.row_file import RecoveryFile
 from mindiffusion.reports.tensorboard_log import add_epoch
 from mindiffusion.runtime.files import CannotWrite
-from mindiffusion.runtime.gpu import describe
 from mindiffusion.runtime.packages import advice, installed
 from mindiffusion.runtime.signals import StopSignals
 from mindiffusion.runtime.terminal import command
 from mindiffusion.sampling import Drawable, draw_together
 from mindiffusion.training.log import Log
-from mindiffusion.training.machine import memory_explained
 from mindiffusion.training.run import Run
 from mindiffusion.training.saver import Saver
 from mindiffusion.training.schedule import Epoch
@@ -68,13 +66,9 @@ class Display:
     def finish_epoch(self, here: Epoch, stop: StopSignals) -> None:
         """Draw, measure and show what is not there yet. Raises Stopped, with all saved, if a signal came to any rank
         while samples were drawn."""
-        ranks, count, began = self.run.ranks, self.run.config.num_samples, time.monotonic()
+        ranks, began = self.run.ranks, time.monotonic()
         grid = self.folder / f"stage{here.stage + 1}_epoch{here.number + 1:03d}.png"
-        too_much = (
-            f"out of memory: a grid of {count} samples does not fit on {describe(ranks.device)}. Go on with --resume "
-            f"and --num-samples {min(count, BATCH) // 2} (0 = no grids)."
-        )
-        with self.run.meter.paused(), memory_explained(ranks, too_much):
+        with self.run.meter.paused():
             new, due = ranks.from_main(lambda: (self._measure_bands(here), self._grid_due(grid, here)))
             if due:
                 samples = self._draw(stop)

@@ -147,29 +147,25 @@ def check_ranks_agree(ranks: Ranks, net: NaiveUnet, where: str) -> None:
 
 
 def memory_advice(batch_size: int, per_pass: int, ranks: Ranks) -> str:
-    """What to do when a training step does not fit into the memory."""
+    """What to do when a training step, or a grid of samples, does not fit into the memory."""
     share = batch_size // ranks.world_size
     smaller = max((size for size in range(1, per_pass // 2 + 1) if share % size == 0), default=0)
     text = f"out of memory: a step of {per_pass} images per forward pass does not fit on {describe(ranks.device)}."
     if smaller:
-        return f"{text} Use --micro-batch-size {smaller}: the same result in about half of the memory."
-    return f"{text} Lower --n-feat or --image-size, or use a device with more memory."
-
-
-class OutOfMemory(RuntimeError):
-    """A lack of memory, explained, that other ranks may not have met."""
+        text += f" Use --micro-batch-size {smaller}: the same result in about half of the memory."
+    else:
+        text += " Lower --n-feat or --image-size, or use a device with more memory."
+    return f"{text} If it was a sample grid that did not fit, lower --num-samples (0 = no grids)."
 
 
 @contextmanager
 def memory_explained(ranks: Ranks, advice: str) -> Iterator[None]:
-    """Turn a lack of memory within the block into ``advice``: a UserError, or OutOfMemory where there are other
-    ranks."""
+    """Turn a lack of memory within the block into ``advice``: a UserError, or a RuntimeError where there are other
+    ranks, which may not have met it."""
     try:
         yield
-    except OutOfMemory:
-        raise
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        kind = UserError if ranks.world_size == 1 else OutOfMemory
+        kind = UserError if ranks.world_size == 1 else RuntimeError
         raise kind(advice) from error
