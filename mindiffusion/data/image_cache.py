@@ -33,7 +33,7 @@ from mindiffusion.runtime.files import (
 )
 from mindiffusion.runtime.locks import hold
 
-VERSION = 2  # raise it when the same files and options come to give other pixels
+VERSION = 3  # raise it when the same files and options come to give another cache
 CHUNK = 256  # images decoded between two writes
 PIECE = 2**26  # bytes that a thread hashes at a time
 NARROW = 2  # a side so many times the other: a square crop loses more than half of the image
