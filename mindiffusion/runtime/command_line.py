@@ -50,6 +50,8 @@ def run_script(main: Callable[[], None]) -> None:
     """Call ``main`` and turn its outcome into an exit code: 0, 2 for a UserError, a lack of memory or a path of too
     long a name, 128 + n for signal n. Every rank meets the same mistakes and exits with the code; rank 0 alone speaks.
     """
+    # python -m torch.distributed.launch says so in an argument; like torchrun it says so in LOCAL_RANK too.
+    sys.argv[1:] = [each for each in sys.argv[1:] if not each.startswith(("--local-rank=", "--local_rank="))]
     with lasting_output(), stopped_at_once():
         try:
             check_versions()
