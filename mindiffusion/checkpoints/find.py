@@ -13,7 +13,7 @@ from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.files import read_errors_explained
 
 EXPORT_WEIGHTS = "model.safetensors"  # in an exported folder
-WAYS = "a run's folder (checkpoints_c_32, say), a checkpoint file, or a folder that sample.py --export made"
+WAYS = "a run's folder, a checkpoint file, or a folder that sample.py --export made (pretrained/c_32, say)"
 
 
 def find_model(path: Path) -> Path:
