@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo install compare test lint figure gpu-check clean
 
 # Faces by the weights that are shipped, then a small training run, then a page of both. DEVICE=cpu leaves a GPU alone.
-FACES := pretrained/s_1m_32
+FACES := pretrained/p_2m_32
 ON := $(if $(DEVICE),--device $(DEVICE))
 demo: .venv/installed
 	@echo "Drawing 64 faces with the weights in $(FACES), 25 network evaluations each."
@@ -45,9 +45,9 @@ lint: .venv/installed-dev
 gpu-check: .venv/installed-dev
 	$(BIN)/python -m benchmarks.gpu_check --output-dir $(or $(OUTPUT),gpu_check)
 
-# A timeline of runs, in RUN, and of models: make figure RUN="contents_32 contents_c_32 pretrained/s_long_end_32" OUTPUT=mine.png
+# A timeline of runs, in RUN, and of models: make figure RUN="contents_32 contents_c_32 pretrained/s_1m_32" OUTPUT=mine.png
 GRIDS = $(wildcard contents_32/metrics.csv contents_c_32/metrics.csv)
-MODELS = pretrained/s_long_end_32 pretrained/cs_32 pretrained/cr_32
+MODELS = pretrained/s_1m_32 pretrained/cs_32 pretrained/cr_32
 figure: .venv/installed-dev
 	$(BIN)/python docs/figure1_timeline.py $(or $(RUN),$(GRIDS:/metrics.csv=) $(MODELS)) \
 		-o $(or $(OUTPUT),timeline.png)

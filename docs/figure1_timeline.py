@@ -1,4 +1,4 @@
-"""python docs/figure1_timeline.py contents_32 contents_c_32 contents_cs_32 contents_cr_32 pretrained/s_long_end_32
+"""python docs/figure1_timeline.py contents_32 contents_c_32 contents_cs_32 contents_cr_32 pretrained/s_1m_32
 
 Draw a timeline: above, what each variant changes from stage to stage, as its runs and models say of themselves; below,
 samples of each, all from the same noise. A run is named by its folder of contents or of checkpoints; its row shows

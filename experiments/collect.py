@@ -1,4 +1,4 @@
-"""python -m experiments.collect pretrained/s_1m_32 studies/P_1 --evaluations evaluation own --table converged.csv
+"""python -m experiments.collect pretrained/p_2m_32 studies/P_1 --evaluations evaluation own --table converged.csv
 
 From trained models, which are named as for sample.py, and the folders in which evaluate.py has measured them (one with
 --swd-normalization own, say) to a table with a row per model. Rows are known by the digest of the weights: those of
