@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mindiffusion.checkpoints.run_folder import opened_run
+from mindiffusion.checkpoints.run_folder import find_start, opened_run
 from mindiffusion.config import TrainConfig, flags_of_evaluation
 from mindiffusion.data.images import get_batch, load_images
 from mindiffusion.ddpm import DDPM
@@ -64,7 +64,10 @@ def train(
     per_pass = images_per_pass(config, ranks.world_size)  # refuses a batch that does not divide, before any work
     if config.dry_run:
         if ranks.is_main:
+            found = find_start(config)  # refuses what the run would refuse
             print(describe_plan(config, process, per_pass, ranks))
+            if found:
+                print(f"resume       {found.path}, at step {found.content['next_step']:,} of these")
         return
     with advice_when_unwritable(GO_ON), opened_run(config, ranks) as found:
         data = load_images(

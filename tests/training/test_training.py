@@ -17,6 +17,7 @@ from helpers import (
     exit_code,
     final_state,
     launch,
+    launch_until,
     load_script,
     metrics,
 )
@@ -116,6 +117,14 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(name, tmp_path, capsys):
     total = [line.split() for line in plan.splitlines() if line.startswith("total")]
     assert total == [["total", str(len(stages)), str(3 * len(stages)), str(24 * len(stages))]]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_what_the_run_would_meet_in_its_folder(tmp_path, capsys):
+    launch_until(4, C, tmp_path)
+    assert exit_code(C, tmp_path, "--dry-run") == 2
+    assert "an earlier run is in" in capsys.readouterr().err
+    launch(C, tmp_path, "--dry-run", "--resume")
+    assert "at step 5 of these" in capsys.readouterr().out
 
 
 def test_micro_batches_give_the_loss_of_the_whole_batch(finished, tmp_path):
