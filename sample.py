@@ -153,7 +153,7 @@ def about(model: Model) -> str:
     """Which file is used, and what is to be known about its network."""
     checkpoint = model.weights.checkpoint
     step = f", step {checkpoint['next_step']:,}" if checkpoint else ""
-    stop = f"; trained on t >= {model.t_stop} only: showing x0_hat there" if model.t_stop else ""
+    stop = f"; it knows t >= {model.t_stop} alone: what it guesses there is shown" if model.t_stop else ""
     return f"model: {model.weights.path}{step}{stop}"
 
 

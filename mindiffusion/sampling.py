@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,8 +116,9 @@ def chosen_sampler(parser: argparse.ArgumentParser, args: argparse.Namespace, de
         parser.error(str(error))
 
 
-class Drawable(NamedTuple):
-    """What images are drawn from; so is anything with these attributes, like checkpoints.models.Model.
+@dataclass(frozen=True)
+class Drawable:
+    """What images are drawn from.
 
     ``net`` predicts the noise; ``image_size`` in pixels; ``betas`` and ``n_T`` of its process; ``t_stop``: the lowest
     timestep it has been trained on, 0 for all.

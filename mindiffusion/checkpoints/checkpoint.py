@@ -67,7 +67,11 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read and verify a checkpoint: the schema's fields from ``network`` to ``data``, with tensors on the CPU.
     BadCheckpoint, naming the file, if it is missing, damaged, of another kind or of a newer version."""
-    content = load_plain(path)
+    return verified(path, load_plain(path))
+
+
+def verified(path: Path, content: Any) -> dict[str, Any]:
+    """What ``load_plain`` read of ``path``, as ``load_checkpoint`` gives it."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise BadCheckpoint(f"{path} is not a checkpoint of this program.")
     version = content.get("format_version")
@@ -108,7 +112,8 @@ def _check_archive(path: Path, content: bool = True) -> None:
     """torch.save stores tensors as they are: a file with more in it than its own size was made to fill the memory. A
     pipe would be waited for. It writes checksums, one for each part; torch.load does not look at them."""
     if not path.is_file():
-        raise BadCheckpoint(f"{path} does not exist or is not a file.")
+        wrong = "is a folder: name a .pt file in it" if path.is_dir() else "does not exist or is not a file"
+        raise BadCheckpoint(f"{path} {wrong}.")
     if not zipfile.is_zipfile(path):  # those of before PyTorch 1.6 are none, and hold what they hold
         return
     with zipfile.ZipFile(path) as archive:

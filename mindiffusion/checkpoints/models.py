@@ -3,28 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from mindiffusion.checkpoints.checkpoint import LATEST, PREVIOUS, BadCheckpoint
 from mindiffusion.checkpoints.weights import LAST_WEIGHT, Weights, build_network, read_weights
 from mindiffusion.config import TrainConfig
 from mindiffusion.runtime.plain_text import plain
+from mindiffusion.sampling import Drawable
 
 
-@dataclass(frozen=True)
-class Model:
-    """A network out of a file, on the CPU, in eval mode, and what must be known to sample from it.
-
-    ``image_size`` in pixels; ``betas`` and ``n_T`` of its process; ``t_stop``: the lowest timestep it was trained on, 0
-    for all. What a bare state dict does not say is minDiffusion's.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Model(Drawable):
+    """A network out of a file, on the CPU, in eval mode. What a bare state dict does not say is minDiffusion's."""
 
     weights: Weights
-    net: nn.Module
-    image_size: int
-    betas: tuple[float, float]
-    n_T: int
-    t_stop: int
 
 
 def open_model(path: Path, raw: bool = False) -> Model:
@@ -42,7 +32,8 @@ def model_of(weights: Weights) -> Model:
     if channels != out or channels not in (1, 3):
         raise BadCheckpoint(f"{weights.path} has {channels} channels in and {out} out: images have 1 or 3.")
     betas = tuple(config["betas"])
-    return Model(weights, net, config["image_size"], betas, config["n_T"], checkpoint.get("t_stop", 0))
+    t_stop = checkpoint.get("t_stop", 0)
+    return Model(net, config["image_size"], betas, config["n_T"], t_stop, weights=weights)
 
 
 def model_name(weights: Weights) -> str:

@@ -30,6 +30,9 @@ def check_same_run(found: Found, identity: dict[str, Any], data: dict[str, Any])
         for name, value in {**dict.fromkeys(of_script), **ours}.items()
         if theirs.get(name) != value
     ]
+    scripts = [each.get("variant") or "control" for each in (theirs, ours)]
+    if scripts[0] != scripts[1]:  # the rest follows from it
+        differing = [f"  script: of {scripts[0]} the checkpoint, of {scripts[1]} this one"]
     if differing:
         longer = f"\nTo train longer, begin one with --init-from {quote(str(found.path))} in another --output-dir."
         longer *= all(line.startswith("  stages.") for line in differing)

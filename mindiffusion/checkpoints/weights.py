@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mindiffusion.checkpoints import v1
-from mindiffusion.checkpoints.checkpoint import FORMAT, BadCheckpoint, load_checkpoint, load_plain
+from mindiffusion.checkpoints.checkpoint import FORMAT, BadCheckpoint, load_plain, verified
 from mindiffusion.checkpoints.find import EXPORT_WEIGHTS, find_model
 from mindiffusion.checkpoints.foreign import check_checkpoint, check_model
 from mindiffusion.config import TrainConfig
@@ -68,7 +68,7 @@ def read_weights(path: Path, raw: bool = False) -> Weights:
         return _read_export(path, raw)
     content = load_plain(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
-        checkpoint = load_checkpoint(path)
+        checkpoint = verified(path, content)
         check_checkpoint(path, checkpoint)
         averaged = bool(checkpoint["ema"]) and not raw
         state = checkpoint["ema" if averaged else "model"]

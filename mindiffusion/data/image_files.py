@@ -75,7 +75,8 @@ def _folder(data_path: str | Path | None) -> Path:
     if root.is_dir():
         return root
     wrong = "is a file, not a folder: unpack it if it is an archive." if root.exists() else "does not exist."
-    raise UserError(f"The data path {data_path} {wrong} (Looked for {root}.) Correct CELEBA_PATH or --data-path.")
+    meant = f" (Looked for {root}.)" if str(root) != str(data_path) else ""
+    raise UserError(f"The data path {data_path} {wrong}{meant} Correct CELEBA_PATH or --data-path.")
 
 
 def _image_file(root: Path, path: Path) -> ImageFile:

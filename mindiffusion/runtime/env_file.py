@@ -24,12 +24,14 @@ def read_env_file() -> None:
 
 def no_images_named() -> UserError:
     """What to say where CELEBA_PATH is needed and not set."""
-    almost = difflib.get_close_matches(IMAGES, [name.upper() for name in os.environ], 1, ALIKE)
-    meant = "".join(f"Is {name} meant for it? " for name in os.environ if name.upper() in almost)
+    others = [name for name in os.environ if name != IMAGES]
+    almost = difflib.get_close_matches(IMAGES, [name.upper() for name in others], 1, ALIKE)
+    meant = "".join(f"Is {name} meant for it? " for name in others if name.upper() in almost)
+    folders = dict.fromkeys((Path.cwd(), _script_folder()))
     return UserError(
         "There is no path to the real images. Set CELEBA_PATH in .env or in the environment, pass --data-path "
         f"FOLDER, or use --data-path synthetic, which needs no download. {meant}A .env was "
-        f"looked for in {Path.cwd()}, and from {_script_folder()} upwards."
+        f"looked for in {' and '.join(map(str, folders))}, and in the folders above the last."
     )
 
 

@@ -127,7 +127,8 @@ def _train_stages(run: Run, start_stage: Callable[[Stage], None], step_function:
     with noted_signals() as stop, log.opened():
         for stage, epochs in groupby(schedule.epochs(run.first_place[1]), key=lambda epoch: epoch.stage):
             start_stage(schedule.stages[stage])
-            log.announce(stage)
+            if run.next_step < schedule.total_steps:  # else there is none to come
+                log.announce(stage)
             for epoch in epochs:
                 order = schedule.order(epoch.number).to(run.images.device)
                 for step in range(max(run.next_step, epoch.steps[0]), epoch.done):

@@ -79,6 +79,14 @@ def test_a_checkpoint_that_would_swell_in_memory_is_refused(make, tmp_path):
         load_plain(tmp_path / "a.pt")
 
 
+def test_an_empty_path_to_the_images_is_asked_for_and_a_folder_is_named_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setenv("CELEBA_PATH", "")
+    said = str(no_images_named())
+    assert said.count(str(tmp_path)) == 1 and "Is CELEBA_PATH" not in said
+
+
 def test_a_dotenv_is_found_from_the_script_upwards_and_the_message_names_the_places(tmp_path, monkeypatch):
     here, script = tmp_path / "here", tmp_path / "code" / "tools" / "train.py"
     here.mkdir(), script.parent.mkdir(parents=True)
@@ -89,7 +97,7 @@ def test_a_dotenv_is_found_from_the_script_upwards_and_the_message_names_the_pla
     monkeypatch.setenv("celeb_path", "faces")
     read_env_file()
     said = str(no_images_named())
-    assert str(here) in said and f"from {script.parent} upwards" in said and "Is celeb_path meant" in said
+    assert f"{here} and {script.parent}, and in the folders above" in said and "Is celeb_path meant" in said
     (tmp_path / "code" / ".env").write_text("CELEBA_PATH=above\n")
     read_env_file()
     assert os.environ.pop("CELEBA_PATH") == "above"

@@ -111,6 +111,25 @@ def test_resume_of_another_configuration_lists_the_fields_and_changes_nothing(ag
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize(("script", "name"), [(S, "s"), ("train_celeba_32", "control")])
+def test_resume_of_the_checkpoint_of_another_script_names_the_two_scripts_alone(script, name, finished, tmp_path):
+    with pytest.raises(
+        UserError, match=rf"another run:\n  script: of c the checkpoint, of {name} this one\nUse the same"
+    ):
+        launch(script, tmp_path, "--resume", str(checkpoints(C, finished(C)) / "latest.pt"))
+
+
+def test_resume_of_a_folder_asks_for_a_file_in_it(finished, tmp_path):
+    with pytest.raises(UserError, match=r"is a folder: name a \.pt file in it\.$"):
+        launch(C, tmp_path, "--resume", str(checkpoints(C, finished(C))))
+
+
+def test_a_run_that_is_complete_announces_no_stage(again, tmp_path, capsys):
+    again(C)
+    launch(C, tmp_path, "--resume")
+    assert "complete already" in (said := capsys.readouterr().out) and "stage 5/5" not in said
+
+
 def test_a_second_launch_refuses_and_changes_nothing(finished, capsys):
     before = files(finished(C))
     assert exit_code(C, finished(C)) == 2
