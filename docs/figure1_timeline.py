@@ -39,7 +39,12 @@ ROWS, COLUMNS, SCALE = 2, 3, 3  # of the samples after a stage; screen pixels pe
 MOST = 5  # stages' widths of samples of a finished network
 WIDTH, PANEL, BELOW = 10.0, 1.15, 1.45  # inches: the figure, a panel of the timeline, a row of samples
 SAMPLER = Sampler("dpm", 25)  # that of grids, too
-LABELS = {"t_min": "lowest t / T", "sparsity": "masked\nchannels", "lam": "lambda", "power": "power of\nthe weight"}
+LABELS = {
+    "t_min": "lowest noise\ntrained (t / T)",
+    "sparsity": "masked share\nof channels",
+    "lam": "strength of\nthe penalty",
+    "power": "power of the\nloss weight",
+}
 WORDS = """Samples, the same noise in every row. While a curriculum is unfinished: its estimate of the clean image,
 averaged into blocks until the noise in it is small."""
 
