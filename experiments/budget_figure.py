@@ -36,12 +36,13 @@ def main(argv: list[str] | None = None) -> None:
     found = {column: lines(rows, column) for column in PANELS}
     if not found["swd"]:
         raise UserError(f"no way of training has two budgets in {', '.join(map(str, args.tables))}.")
-    plot(args.output, found)
+    real = {column: float(row[column]) for row in rows for column in PANELS if row["images"] == "-" and row[column]}
+    plot(args.output, found, real)
     print(f"{'; '.join(found['swd'])} in {args.output}")
 
 
-def plot(path: Path, found: dict[str, dict[str, dict[int, list[float]]]]) -> None:
-    """{column: what ``lines`` found in it} as a panel each."""
+def plot(path: Path, found: dict[str, dict[str, dict[int, list[float]]]], real: dict[str, float]) -> None:
+    """{column: what ``lines`` found in it} as a panel each. ``real``: {column: what real images have}."""
     from matplotlib.ticker import NullLocator
 
     from mindiffusion.reports.figure_plots import new_figure, save_figure
@@ -55,6 +56,11 @@ def plot(path: Path, found: dict[str, dict[str, dict[int, list[float]]]]) -> Non
             x = [images for images, values in budgets.items() for _ in values]
             y = [value for values in budgets.values() for value in values]
             axes.plot(x, y, MARKERS[number % len(MARKERS)], ms=5, alpha=0.8, label=name, **style)
+        if column in real:
+            axes.axhline(real[column], color="0.5", lw=1, ls=":")
+            axes.annotate(
+                "other real images", (0.02, real[column]), xycoords=("axes fraction", "data"), fontsize=8, va="bottom"
+            )
         ticks = sorted({float(f"{images:.2e}") for budgets in ways.values() for images in budgets})
         axes.set(xscale="log", xlabel="images seen in training", ylabel=f"{column}: lower is better")
         axes.xaxis.set_minor_locator(NullLocator())
