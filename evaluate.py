@@ -55,7 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--names", nargs="+", help="what to call them (default: the variant, or the file's name)")
     parser.add_argument("--data-path", help=f"real images: a folder, or {', '.join(RECIPES)} {DATA_DEFAULT}")
     parser.add_argument(
-        "--eval-images", metavar="A-B", help="of the sorted folder (default: the first 10,000 not trained on)"
+        "--eval-images", metavar="A-B", help="of the sorted folder (default: 10,000 at most, not trained on if known)"
     )
     parser.add_argument("--crop", choices=tuple(CROPS), default="square", help="of real images (default: square)")
     parser.add_argument("--skip-bad-images", action="store_true", help="leave out unreadable real images")
@@ -111,10 +111,10 @@ def main(argv: list[str] | None = None) -> None:
         asked = {item.name: getattr(args, item.name) for item in fields(Settings) if hasattr(args, item.name)}
         settings = Settings(**{**asked, **found})
         settings = replace(settings, measures=choose_measures(args.metrics, settings))
-        if not wanted(settings, SAMPLES) and not any(each.weights for each in subjects):
-            raise UserError("the metrics asked for are of a network, and there are only folders: name a model.")
-        floor = args.floor and bool(wanted(settings, SAMPLES))
-        if floor and real.num_others < 2:
+        of_images = [str(each.path) for each in subjects if not each.weights] + ["--floor"] * args.floor
+        if of_images and not wanted(settings, SAMPLES):
+            raise UserError(f"the metrics asked for are of a network, and {of_images[0]} is of images: leave it out.")
+        if args.floor and real.num_others < 2:
             raise UserError(
                 "--floor needs real images outside the reference, and that is the whole folder: choose a part of it "
                 "with --eval-images, or leave --floor out (of make compare with FLOOR=)."
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
         set_backend_flags("fp32", ranks.device)  # of all measures, not of the samples alone
         about = describe(settings, real)
         results: list[Result] = []
-        for result in measured(settings, subjects, real, floor):
+        for result in measured(settings, subjects, real, args.floor):
             results.append(result)
             write_report(args.output_dir, results, about)  # what comes later may fail
     print(table_text(results, about))
@@ -146,7 +146,7 @@ def measured(settings: Settings, subjects: list[Subject], real: RealImages, floo
                 print(f"measuring {subject.name} ({number} of {len(subjects)}) ...", file=sys.stderr, flush=True)
             if subject.weights:
                 yield measure_model(settings, subject, real, bar.update)
-            elif wanted(settings, SAMPLES):
+            else:
                 yield measure_folder(settings, subject, real)
         if floor:
             yield measure_floor(settings, FLOOR, real)

@@ -85,7 +85,7 @@ def measured(folders: list[Path]) -> dict[str, dict[str, str]]:
     for folder in folders:
         for result in read_evaluation(folder / JSON_NAME):
             for name in ALIKE:
-                value = result.settings[name]
+                value = result.settings.get(name)
                 if asked.setdefault(name, value) != value:
                     raise UserError(f"{folder} was measured with {name} {value}, {folders[0]} with {asked[name]}.")
             renamed = {"bpd": "bits/dim", "swd": "swd_own" if result.settings["swd_normalization"] == "own" else "swd"}

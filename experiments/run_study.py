@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote, split
 
 from experiments.calls import Caller
 from experiments.collect import collect
@@ -42,7 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, help="seen by each run (default: the spec's)")
     parser.add_argument("--wall-minutes", type=float, default=float("inf"), help="stop then; a second call goes on")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores (default: 1)")
-    parser.add_argument("--launcher", default=sys.executable, help="e.g. 'torchrun --nproc_per_node=4'")
+    parser.add_argument("--launcher", default=quote(sys.executable), help="e.g. 'torchrun --nproc_per_node=4'")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and exit")
     args = parser.parse_args(argv)
     if args.jobs < 1:
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     caller = Caller(time.monotonic() + 60 * args.wall_minutes, args.jobs)
     finished = 0
     try:
-        harness = Harness(study, output, caller, args.launcher.split(), args.tables and tables)
+        harness = Harness(study, output, caller, split(args.launcher), args.tables and tables)
         finished = harness.run_all()
     finally:
         collect(output, tables)

@@ -5,6 +5,7 @@ import io
 import math
 import statistics
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,9 +72,12 @@ def grow_csv(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
 
 
 def commit() -> str:
-    """The commit of this tree, with a + if files differ from it; "" outside git."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip()
+    """The commit of this tree, with a + if files differ from it; "" outside git, or without it."""
+    with suppress(FileNotFoundError):
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True
+        ).stdout.strip()
+    return ""
 
 
 # --- as numbers ------------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ class TrainConfig:
     sample_eta: float = flag(1.0, "noise of the grids' sampler, from 0 (none) to 1 (as much as DDPM)")
     figures: bool = flag(True, "draw figures at stage ends", action=argparse.BooleanOptionalAction)
     tensorboard: bool = flag(False, "log scalars and grids for TensorBoard too", action="store_true")
-    checkpoint_minutes: float = flag(10.0, "save latest.pt this often, besides every epoch")
+    checkpoint_minutes: float = flag(10.0, "save latest.pt this often, and at ends of epochs")
     resume: str = flag(
         "",
         "continue this run: from the newest good checkpoint, or from PATH",
@@ -164,7 +164,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             if wrong := beyond_limits(item.name, getattr(self, item.name)):
-                raise UserError(f"{_flag_name(item.name)} is {wrong}.")
+                name = _flag_name(item.name) if "help" in item.metadata else item.name.upper()
+                raise UserError(f"{name} is {wrong}.")
         if self.sample_steps > self.n_T:
             raise UserError(f"--sample-steps is {self.sample_steps}; it must lie in 1..{self.n_T}.")
         if self.compile == "reduce-overhead" and self.micro_batch_size:

@@ -22,12 +22,17 @@ LIMITS = {  # smallest and largest; whole numbers where these are
     "epochs": (1, 10**6),  # of a stage
     "images": (1, 10**12),  # of a data set
 }
+MOST_STAGES = 100
 MULTIPLES = {"image_size": SIZE_MULTIPLE, "n_feat": NORM_GROUPS}
 
 
 def beyond_limits(name: str, value: Any) -> str:
     """ "0; it must lie in 8..4096, a multiple of 8", if ``value`` is none for the setting ``name``; "" if it is, or if
     there are no limits to it."""
+    if name == "stages":
+        return "" if 1 <= len(value) <= MOST_STAGES else f"{len(value)} stages; there must be 1 to {MOST_STAGES}"
+    if name == "constants":
+        return next((f"{plain!r}, no number, word or list of such" for plain in value.values() if not _kept(plain)), "")
     if name not in LIMITS:
         return ""
     (low, high), multiple = LIMITS[name], MULTIPLES.get(name)
@@ -35,3 +40,9 @@ def beyond_limits(name: str, value: Any) -> str:
     if good and low <= value <= high and not (multiple and value % multiple):
         return ""
     return f"{str(value)[:60]}; it must lie in {low}..{high}{f', a multiple of {multiple}' if multiple else ''}"
+
+
+def _kept(value: Any) -> bool:
+    """Whether a checkpoint can keep it."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return all(isinstance(each, str | int | float | bool | None) for each in values)

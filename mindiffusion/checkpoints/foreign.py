@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mindiffusion.checkpoints import v1
 from mindiffusion.checkpoints.checkpoint import BadCheckpoint
+from mindiffusion.data.images import parse_range
 from mindiffusion.data.synthetic import SYNTHETIC
 from mindiffusion.ddpm import ddpm_schedules
 from mindiffusion.limits import beyond_limits
@@ -14,7 +15,6 @@ from mindiffusion.runtime.errors import first_line
 from mindiffusion.runtime.plain_text import plain, plain_values
 from mindiffusion.stages import Stage
 
-MOST_STAGES = 100
 NEEDED = {"variant": str, "stages": list, "seed": int, "global_batch_size": int}
 
 
@@ -25,12 +25,13 @@ def checked_config(config: Any) -> dict[str, Any]:
         config = v1.new_config(plain_values(config))
         for name, kind in NEEDED.items():
             _check(isinstance(config.get(name), kind), name, config.get(name))
+        _check(isinstance(config.get("constants", {}), dict), "constants", config.get("constants"))
         _check_limits(config)
-        _check(1 <= len(config["stages"]) <= MOST_STAGES, "stages", config["stages"])
         for stage in config["stages"]:
             Stage(**stage)  # which takes numbers alone
         ddpm_schedules(*config.get("betas", (1e-4, 0.02)), 1)
-        _check_plain(config.get("constants", {}), "constants")
+        if places := config.get("train_images"):
+            parse_range(places)
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{error}, which no run has") from error
     return config
@@ -39,8 +40,10 @@ def checked_config(config: Any) -> dict[str, Any]:
 def checked_data(data: Any) -> dict[str, Any]:
     """The fingerprint of a run's data, alike."""
     data = plain_values(data)
-    _check_plain(data, "data")
+    _check(isinstance(data, dict) and not beyond_limits("constants", data), "data", data)
     _check_limits({"images": None, **data})
+    if places := data.get("places"):
+        parse_range(places)
     _check(isinstance(data.get("kind"), str), "kind of the data", data.get("kind"))
     _check(data["kind"] != SYNTHETIC or type(data.get("seed")) is int, "seed of the data", data.get("seed"))
     return data
@@ -50,12 +53,6 @@ def _check_limits(values: dict[str, Any]) -> None:
     for name, value in values.items():
         if wrong := beyond_limits(name, value):
             raise ValueError(f"{name} is {wrong}")
-
-
-def _check_plain(values: Any, where: str) -> None:
-    _check(isinstance(values, dict), where, values)
-    for name, value in values.items():
-        _check(isinstance(value, str | int | float | bool | None), f"{name} of the {where}", value)
 
 
 def check_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -100,11 +97,11 @@ def _check_state(content: dict[str, Any]) -> None:
 
 
 def _check_optimizer(state: dict[str, Any]) -> None:
-    """Groups of numbered weights, and for each weight the same moments: tensors of finite fractions."""
+    """Groups of numbered weights, and the same moments for each that ever had a gradient: finite fractions."""
     groups, moments = state["param_groups"], state["state"]
     count = sum(len(group["params"]) for group in groups)
     kinds = [{name: type(value) for name, value in each.items()} for each in moments.values()]
-    _check(len(kinds) in (0, count) and all(each == kinds[0] for each in kinds), "optimizer", f"{len(kinds)} moments")
+    _check(len(kinds) <= count and all(each == kinds[0] for each in kinds), "optimizer", f"{len(kinds)} moments")
     for value in (value for each in moments.values() for value in each.values() if isinstance(value, Tensor)):
         good = value.is_floating_point() and bool(value.isfinite().all())
         _check(good, "a moment of the optimizer", value.dtype)

@@ -46,8 +46,10 @@ def check_same_run(found: Found, identity: dict[str, Any], data: dict[str, Any])
 
 def optimizer_options(state: dict[str, Any]) -> dict[str, Any]:
     """What decides the steps of an optimizer, of its state dict with its "name"; the learning rate is the config's."""
-    groups = state.get("param_groups") or [{}]
-    options = {name: value for name, value in groups[0].items() if name not in ("params", "lr", *OF_THE_MACHINE)}
+    options = {}
+    for number, group in enumerate(state.get("param_groups") or ()):
+        kept = {name: value for name, value in group.items() if name not in ("params", "lr", *OF_THE_MACHINE)}
+        options |= {f"{name} of group {number + 1}" if number else name: value for name, value in kept.items()}
     return {"name": state.get("name", "Adam"), **options}
 
 

@@ -19,7 +19,7 @@ from mindiffusion.evaluation.reference import DRAWN_ALIKE, TRAINED_ON, UNKNOWN, 
 from mindiffusion.evaluation.results import Result
 from mindiffusion.evaluation.settings import Settings, note
 from mindiffusion.evaluation.subjects import Subject
-from mindiffusion.runtime.precision import set_backend_flags
+from mindiffusion.runtime.precision import set_backend_flags, widest
 from mindiffusion.sampling import check_samples, draw, num_evaluations, to_bytes
 
 Tick = Callable[[int], object]  # told how many images a network has just been asked about
@@ -62,6 +62,8 @@ def measure_model(settings: Settings, subject: Subject, real: RealImages, tick: 
 
 def sample_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
     """All measures of uint8 samples (N, 3, S, S) against uint8 reference images (M, 3, S, S)."""
+    if widest(settings.device) != torch.float64:  # which these need
+        settings = replace(settings, device=torch.device("cpu"))
     row: Row = {}
     for measure in wanted(settings, SAMPLES):
         row |= measure.row(samples, reference, settings)
@@ -69,7 +71,7 @@ def sample_row(samples: Tensor, reference: Tensor, settings: Settings) -> Row:
 
 
 def samples_of(settings: Settings, model: Model, name: str, tick: Tick) -> Tensor:
-    """What sample.py draws, down to t = 0, rounded to 8 bits as in its PNGs: uint8 (N, 3, S, S). One batch at a time is
+    """What sample.py draws, rounded to 8 bits as in its PNGs: uint8 (N, 3, S, S). One batch at a time is
     in float. UserError if a pixel is no number."""
     model = replace(model, image_size=settings.image_size)
     how = {"device": settings.device, "precision": settings.precision, "compiled": settings.compile}

@@ -110,7 +110,7 @@ def note_reference(real: RealImages, chosen: bool, num_samples: int, num_loss_im
     """Say which images are compared with, and where there are fewer than asked for: few are less sure. ``chosen``: by
     --eval-images."""
     there, about = len(real.images), real.describe()
-    most = f"the first {MOST_REAL:,} not trained on; --eval-images chooses others"
+    most = "no more are taken; --eval-images chooses others"
     which = f" ({most})" if there == MOST_REAL and real.files and not chosen else ""
     note(f"the reference is {there:,} real images: {about['eval_images']} of {about['data']}{which}.")
     if there < num_samples:

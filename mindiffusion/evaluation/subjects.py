@@ -62,11 +62,14 @@ def _find_subject(path: Path, raw: bool) -> Subject:
 
 
 def choose_size(asked: int | None, subjects: list[Subject]) -> int:
-    """The image size asked for, or that of the models, or 32. UserError if they differ."""
+    """The image size of the models, or that asked for if none says its own, or 32. UserError if they differ."""
     sizes = {each.name: each.about["config"]["image_size"] for each in subjects if each.about.get("config")}
-    if asked is None and len(set(sizes.values())) > 1:
+    if len(set(sizes.values())) > 1:
         raise UserError(f"the models are of different image sizes ({sizes}): measure them apart.")
-    return asked or next(iter(sizes.values()), 32)
+    size = next(iter(sizes.values()), asked or 32)
+    if asked and asked != size:
+        raise UserError(f"the models were trained on {size}x{size} images and know no others: drop --image-size.")
+    return size
 
 
 def with_images(subject: Subject, image_size: int, crop: str, limit: int) -> Subject:

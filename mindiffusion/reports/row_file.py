@@ -123,6 +123,8 @@ class RowFile:
         """Add one row; numbers are written with 6 significant digits. A column that comes later is unknown in earlier
         rows."""
         if new := [name for name in row if name not in self.columns]:
+            if wrong := [name for name in new if not name.isidentifier()]:
+                raise UserError(f"{self.path} can have no column {wrong[0]!r}: use letters, digits and _ alone.")
             rows = self.rows()
             self.columns = (*self.columns, *new)
             self.write(rows)

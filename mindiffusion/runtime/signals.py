@@ -1,5 +1,6 @@
 """SIGTERM, SIGINT and SIGHUP end a program at once, or are a wish that the training loop grants at its next step."""
 
+import os
 import signal
 import sys
 import threading
@@ -105,7 +106,7 @@ def noted_signals() -> Iterator[StopSignals]:
         try:
             yield stop
         except RuntimeError as error:  # a process that was stopped too has hung up first
-            if not stop.received:
+            if not stop.received or os.environ.get("WORLD_SIZE", "1") == "1":
                 raise
             text = "and out of contact with the other processes: --resume goes on from the last checkpoint."
             raise Stopped(f"stopped by {signal_name(stop.received)}, {text}", 128 + stop.received) from error

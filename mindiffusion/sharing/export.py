@@ -53,7 +53,7 @@ def export(weights: Weights, folder: Path, overwrite: bool = False, half: bool =
     about = describe(weights) | {"stored": "float16" if half else "float32"}
     if half:
         net.half()
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    temporary, replaced = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
     with write_errors_explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     with claim(folder, folder.parent), write_errors_explained(folder):
@@ -65,14 +65,18 @@ def export(weights: Weights, folder: Path, overwrite: bool = False, half: bool =
             about["digest"] = weights_digest(state)
             (temporary / EXPORT_CONFIG).write_text(json.dumps(about, indent=2) + "\n")
             (temporary / "README.md").write_text(model_card(weights, about, net, licence), encoding="utf-8")
-            for path in temporary.iterdir():
+            for path in (*temporary.iterdir(), temporary):
                 sync(path)
-            if folder.exists():
-                shutil.rmtree(folder)  # no folder is renamed over another that has files
+            if folder.exists():  # no folder is renamed over another that has files
+                shutil.rmtree(replaced, ignore_errors=True)
+                folder.rename(replaced)
             temporary.rename(folder)
             sync(folder.parent)
         finally:
+            if replaced.exists() and not folder.exists():
+                replaced.rename(folder)
             shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
 
 
 def describe(weights: Weights) -> dict[str, Any]:

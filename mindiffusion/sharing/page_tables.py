@@ -12,7 +12,9 @@ from mindiffusion.config import PLACES, identity_fields
 from mindiffusion.evaluation.measures import HIGHER, LOWER, SHOWN
 from mindiffusion.evaluation.results import Result, rounded
 from mindiffusion.reports.run_record import RunRecord
+from mindiffusion.runtime.errors import UserError
 from mindiffusion.runtime.plain_text import for_html
+from mindiffusion.runtime.terminal import warn
 from mindiffusion.sharing.evaluations import ALIKE, REAL, Answer, digests_of, how_measured, of_weights, read_evaluation
 
 ARROWS = {LOWER: "↓", HIGHER: "↑"}
@@ -38,7 +40,12 @@ def evaluation_section(records: list[RunRecord], titles: list[str], files: list[
     what was measured on other weights is said and not shown. Empty if there are none."""
     if not files:
         return ""
-    results = [result for path in files for result in read_evaluation(path)]
+    results = []
+    for path in files:
+        try:
+            results += read_evaluation(path)
+        except UserError as error:  # it was not named, but found
+            warn(f"not on the page: {error}")
     answers = []
     for record, title in zip(records, titles, strict=True):
         digests = digests_of(record.checkpoints_dir)

@@ -16,7 +16,7 @@ from mindiffusion.config import PLACES, TrainConfig
 from mindiffusion.data.images import ImageData, device_images
 from mindiffusion.ddpm import DDPM
 from mindiffusion.runtime.distributed import Ranks
-from mindiffusion.runtime.errors import first_line
+from mindiffusion.runtime.errors import UserError, first_line
 from mindiffusion.runtime.plain_text import plain_lines
 from mindiffusion.runtime.precision import memory_format
 from mindiffusion.runtime.terminal import fit, paint
@@ -52,6 +52,10 @@ class Run:
         self.net = net.to(ranks.device, memory_format=self.layout)
         self.process = process.to(ranks.device)
         self.optimizer = optimizer
+        if others := {group["lr"] for group in optimizer.param_groups} - {config.lr}:
+            raise UserError(
+                f"the optimizer has a learning rate of {others.pop():g}: give it config.lr, here {config.lr:g}."
+            )
         self.found = found
         self.ema: Ema | None = None
         self.meter = IntervalMeter(ranks)

@@ -83,7 +83,7 @@ class Saver:
     def stop(self, done: int, number: int) -> NoReturn:
         """Save, and raise Stopped for the signal of this number."""
         self._save(done)
-        several = " the same command and --resume."
+        several = " the same command and --resume" + " in the place of --overwrite" * self.run.config.overwrite + "."
         how = several if self.run.ranks.world_size > 1 else f": {command_to_resume(sys.argv)}"
         raise Stopped(
             f"stopped by {signal_name(number)}; step {done:,} is saved in {self.folder}. Continue with{how}",

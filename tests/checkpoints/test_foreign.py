@@ -27,6 +27,8 @@ def test_what_runs_write_is_accepted_and_words_are_made_plain():
         *({"betas": value} for value in (3, [0.1], [0.1, "x"], [0.1, 2])),
         *({"stages": value} for value in ([], {}, [3], [STAGE] * 101, [{"epochs": 5}], [{"name": "a"}])),
         *({"stages": [{**STAGE, **value}]} for value in ({"epochs": 0}, {"lam": "x"}, {"lam": 1e300})),
+        *({"constants": value} for value in ([], {"a": {}}, {"a": [[1]]})),
+        {"train_images": "x"},
         {"lr": float("nan")},
         {"sparsity_schedule": [1, 2, 3]},
         {"variant": 3},
@@ -34,15 +36,23 @@ def test_what_runs_write_is_accepted_and_words_are_made_plain():
     ],
 )
 def test_what_no_run_can_be_told_is_refused(change):
-    words = r"no run has|nested|no number|must lie|must satisfy|are numbers|zip"
+    words = r"no run has|stages; there|invalid literal|nested|no number|must lie|must satisfy|are numbers|zip"
     with pytest.raises(ValueError, match=words):
         checked_config({**GOOD, "stages": [STAGE], **change})
 
 
 @pytest.mark.parametrize(
     "data",
-    [None, {}, {"images": 0}, {"images": 24, "kind": [1]}, {"images": 24}, {"images": 24, "kind": "synthetic"}],
+    [
+        None,
+        {},
+        {"images": 0},
+        {"images": 24, "kind": [1]},
+        {"images": 24},
+        {"images": 24, "kind": "synthetic"},
+        {"images": 1, "places": "x"},
+    ],
 )
 def test_data_that_no_run_has_is_refused(data):
-    with pytest.raises(ValueError, match=r"no run has|must lie"):
+    with pytest.raises(ValueError, match=r"no run has|must lie|invalid literal"):
         checked_data(data)

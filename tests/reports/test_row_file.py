@@ -87,3 +87,8 @@ def test_what_can_be_read_is_taken_over_and_a_folder_is_named(tmp_path, capsys):
     path.mkdir()
     with pytest.raises(UserError, match=r"cannot be read: not a regular file|cannot be read: Is a directory"):
         read_rows(path)
+
+
+def test_a_column_whose_name_could_not_be_read_again_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no column 'drop-out': use letters"):
+        RowFile(tmp_path / "metrics.csv").append({"stage": 1, "drop-out": 0.5})

@@ -117,6 +117,16 @@ def test_a_constant_or_a_value_of_a_stage_is_part_of_the_identity():
     assert identity(Stage("a", 1, p=0.1)) != identity(Stage("a", 1, p=0.2)) != identity()
 
 
+@pytest.mark.parametrize(
+    ("constants", "stages", "message"),
+    [({"a": {"b": 1}}, 1, "CONSTANTS is .*no number"), ({}, 0, "STAGES is 0"), ({}, 101, "STAGES is 101 stages")],
+)
+def test_what_a_checkpoint_could_not_keep_is_refused_before_the_run(constants, stages, message):
+    TrainConfig("c", (Stage("a", 1),), {"widths": [1, 2], "deep": (True, None), "name": "x"})
+    with pytest.raises(UserError, match=message):
+        TrainConfig("c", tuple(Stage(str(number), 1) for number in range(stages)), constants)
+
+
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_two_stages_of_one_name_equal_or_not_are_refused_as_they_could_not_be_told_apart(epochs):
     with pytest.raises(UserError, match="two stages have one name"):

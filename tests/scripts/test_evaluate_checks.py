@@ -126,7 +126,7 @@ def test_the_reference_is_capped_unless_it_is_chosen(monkeypatch, capsys):
     for flags, places in (([], "1-3"), (["--eval-images", "2-8"], "2-8")):
         about = evaluated(faces, "--data-path", faces, "--metrics", "color", *flags)["settings"]
         assert about["eval_images"] == places
-        assert ("the first 3 not trained on" in capsys.readouterr().err) == (not flags)
+        assert ("no more are taken" in capsys.readouterr().err) == (not flags)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,10 @@ def test_the_reference_is_capped_unless_it_is_chosen(monkeypatch, capsys):
         ("faces --data-path", "no path to the real images"),
         ("broken --metrics color", "cannot be read"),
         ("a.pt --metrics fid", "can be had here"),
-        ("faces --metrics loss", "of a network"),
+        ("faces --metrics loss", "faces is of images"),
+        ("a.pt faces --metrics loss", "faces is of images"),
+        ("a.pt --metrics loss --floor", "--floor is of images"),
+        ("a.pt --image-size 64", "trained on 32x32 images"),
         ("faces --metrics swd --image-size 96", "can be had here"),
         *((f"a.pt --image-size {size}", "multiple of 32") for size in (48, 0, -32)),
         *((f"a.pt --sampler ddpm {flag}", "DDPM visits every step") for flag in ("--steps 50", "--eta 1")),

@@ -118,6 +118,15 @@ def test_a_table_in_the_current_folder_counts_by_digest_alone(tmp_path, monkeypa
     assert cells(page_of(tmp_path, folder), "measured on") == {"C": ABSENT}
 
 
+def test_a_file_that_is_no_evaluation_is_left_out_of_the_page_and_named(tmp_path, capsys):
+    folder, digest = train(tmp_path, "c", 1)
+    evaluated(tmp_path / "evaluation", [row("C", 188.4, weights_digest=digest)])
+    (tmp_path / "evaluation_other").mkdir()
+    (tmp_path / "evaluation_other" / "evaluation.json").write_text("[]")
+    assert cells(page_of(tmp_path, folder), "swd") == {"C": "188±6"}
+    assert "not on the page: " in (said := capsys.readouterr().err) and "evaluation_other" in said
+
+
 def table(metrics, **more):
     return json.dumps({"settings": {}, "results": [{"name": "a", "metrics": metrics, **more}]})
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -116,6 +117,25 @@ def test_an_export_is_whole_or_absent(trained, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No space left"):
         sample(trained(UNIFORM), "--export", tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_cannot_be_replaced_is_still_there(trained, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    sample(trained(UNIFORM), "--export", folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    rename = Path.rename
+
+    def interrupted(path, to):
+        if path.name == ".model.tmp":
+            raise KeyboardInterrupt
+        rename(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sample(trained(C), "--export", folder, "--overwrite")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_only_an_export_is_overwritten_and_only_when_asked(trained, tmp_path):

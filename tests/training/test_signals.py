@@ -171,7 +171,11 @@ def test_a_grid_is_given_up_at_the_next_step():
     assert len(seen) == 2
 
 
-def test_a_run_that_loses_its_peers_to_the_same_signal_ends_as_stopped():
+def test_a_run_that_loses_its_peers_to_the_same_signal_ends_as_stopped(monkeypatch):
+    with pytest.raises(RuntimeError, match="memory"), noted_signals():
+        signal.raise_signal(TERM)
+        raise RuntimeError("out of memory, and no other process")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(Stopped, match="out of contact") as caught, noted_signals() as stop:
         signal.raise_signal(TERM)
         assert stop.received == TERM

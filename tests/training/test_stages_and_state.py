@@ -8,6 +8,7 @@ from helpers import C, S, assert_same_run, checkpoints, launch, launch_until, lo
 
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.models import open_model
+from mindiffusion.checkpoints.same_run import optimizer_options
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.unet import NaiveUnet
@@ -23,6 +24,32 @@ def test_an_optimizer_of_another_class_trains_saves_and_resumes(tmp_path, monkey
         assert_same_run(C, tmp_path / "parts", tmp_path / "whole")
     with pytest.raises(UserError, match="'SGD' in the checkpoint, 'Adam' now"):
         launch(C, tmp_path / "whole", "--resume")
+
+
+def test_a_layer_that_is_frozen_until_a_later_stage_trains_resumes_and_samples(tmp_path, monkeypatch):
+    def begun(net):
+        net.out.bias.requires_grad_(False)
+        return {}
+
+    monkeypatch.setattr(NaiveUnet, "readings", begun)
+    launch(C, tmp_path / "whole")
+    launch_until(7, C, tmp_path / "parts")
+    assert open_model(checkpoints(C, tmp_path / "parts")).t_stop > 0
+    launch(C, tmp_path / "parts", "--resume")
+    assert_same_run(C, tmp_path / "parts", tmp_path / "whole")
+
+
+def test_a_learning_rate_of_the_optimizer_that_the_schedule_would_overwrite_is_refused(tmp_path, monkeypatch):
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: adam(parameters, lr=0.5))
+    with pytest.raises(UserError, match=r"a learning rate of 0\.5: give it config\.lr, here 2e-05"):
+        launch(C, tmp_path)
+
+
+def test_options_of_every_group_of_the_optimizer_are_part_of_the_run():
+    first, second = {"lr": 1, "betas": 2, "params": [0]}, {"lr": 1, "betas": 3, "params": [1]}
+    found = optimizer_options({"name": "Adam", "param_groups": [first, second]})
+    assert found == {"name": "Adam", "betas": 2, "betas of group 2": 3}
 
 
 def test_options_of_the_optimizer_that_change_results_are_part_of_the_run(tmp_path, monkeypatch):
