@@ -55,7 +55,8 @@ def test_moments_of_another_layout_give_the_same_updates(saved, here):
 def test_a_step_that_fell_back_to_eager_goes_on_in_the_eager_layout(monkeypatch):
     net, optimizer = trained(torch.channels_last)
     before = copy.deepcopy(optimizer.state_dict())
-    config = TrainConfig("c", (Stage("all", 1),), n_feat=8, global_batch_size=4, precision="bf16", compile="default")
+    args = {"n_feat": 8, "global_batch_size": 4, "lr": 1e-2, "precision": "bf16", "compile": "default"}
+    config = TrainConfig("c", (Stage("all", 1),), **args)
     data = ImageData(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), {})
     run = Run(config, Ranks(), data, net, DDPM(net), optimizer, None)
     run.restore()
