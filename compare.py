@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     else:
         models = (record.checkpoints_dir for record in records)
         how = command_of("evaluate.py", *models, *flags_of_evaluation(records[0].config))
-        print(f"without an evaluation table: there is none beside the runs. To have it: {how}, then this --overwrite")
+        print(f"without an evaluation table: none is beside the runs. To have one: {how}; then this with --overwrite")
 
 
 if __name__ == "__main__":

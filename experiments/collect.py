@@ -24,7 +24,16 @@ from mindiffusion.sharing.evaluations import ALIKE, read_evaluation
 NAMES = {"": "control", "c": "C: the curriculum", "cs": "CS: C with a mask", "cr": "CR: C with a penalty"}
 NAMES |= {"p": "P: another network", "cp": "CP: the curriculum on P", "s": "S: P with a soft order"}
 REAL = "other real images"
-MEASURED = {"swd": 0, "swd_own": 0, "bits/dim": 2, "face_rate": 2, "color_error": 3}  # columns and their digits
+MEASURED = {
+    "swd": 0,
+    "swd_32": 0,
+    "swd_16": 0,
+    "swd_8": 0,
+    "swd_own": 0,
+    "bits/dim": 2,
+    "face_rate": 2,
+    "color_error": 3,
+}
 MODEL_COLUMNS = ("training", "seed", "images", "learning rate", *MEASURED, "weights")
 DIGITS = 12  # of a digest
 
@@ -88,8 +97,9 @@ def measured(folders: list[Path]) -> dict[str, dict[str, str]]:
                 value = result.settings.get(name)
                 if asked.setdefault(name, value) != value:
                     raise UserError(f"{folder} was measured with {name} {value}, {folders[0]} with {asked[name]}.")
-            renamed = {"bpd": "bits/dim", "swd": "swd_own" if result.settings["swd_normalization"] == "own" else "swd"}
-            numbers = {renamed.get(name, name): estimate.value for name, estimate in result.metrics.items()}
+            own = "_own" if result.settings.get("swd_normalization") == "own" else ""
+            numbers = {name + own: estimate.value for name, estimate in result.metrics.items()}
+            numbers |= {"bits/dim": numbers["bpd"]} if "bpd" in numbers else {}
             texts = {name: f"{numbers[name]:.{digits}f}" for name, digits in MEASURED.items() if name in numbers}
             found.setdefault(result.digest[:DIGITS], {}).update(texts)
     return found

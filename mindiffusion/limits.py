@@ -30,9 +30,11 @@ def beyond_limits(name: str, value: Any) -> str:
     """ "0; it must lie in 8..4096, a multiple of 8", if ``value`` is none for the setting ``name``; "" if it is, or if
     there are no limits to it."""
     if name == "stages":
-        return "" if 1 <= len(value) <= MOST_STAGES else f"{len(value)} stages; there must be 1 to {MOST_STAGES}"
+        good = isinstance(value, list | tuple) and 1 <= len(value) <= MOST_STAGES
+        return "" if good else f"{str(value)[:60]}; there must be 1 to {MOST_STAGES} of them"
     if name == "constants":
-        return next((f"{plain!r}, no number, word or list of such" for plain in value.values() if not _kept(plain)), "")
+        good = isinstance(value, dict) and all(map(_kept, value.values()))
+        return "" if good else f"{str(value)[:60]}; they must be numbers, words or lists of such, by name"
     if name not in LIMITS:
         return ""
     (low, high), multiple = LIMITS[name], MULTIPLES.get(name)

@@ -25,13 +25,12 @@ def checked_config(config: Any) -> dict[str, Any]:
         config = v1.new_config(plain_values(config))
         for name, kind in NEEDED.items():
             _check(isinstance(config.get(name), kind), name, config.get(name))
-        _check(isinstance(config.get("constants", {}), dict), "constants", config.get("constants"))
         _check_limits(config)
         for stage in config["stages"]:
             Stage(**stage)  # which takes numbers alone
         ddpm_schedules(*config.get("betas", (1e-4, 0.02)), 1)
         if places := config.get("train_images"):
-            parse_range(places)
+            parse_range(str(places))
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{error}, which no run has") from error
     return config
@@ -40,12 +39,12 @@ def checked_config(config: Any) -> dict[str, Any]:
 def checked_data(data: Any) -> dict[str, Any]:
     """The fingerprint of a run's data, alike."""
     data = plain_values(data)
-    _check(isinstance(data, dict) and not beyond_limits("constants", data), "data", data)
+    _check(not beyond_limits("constants", data), "data", data)
     _check_limits({"images": None, **data})
-    if places := data.get("places"):
-        parse_range(places)
     _check(isinstance(data.get("kind"), str), "kind of the data", data.get("kind"))
     _check(data["kind"] != SYNTHETIC or type(data.get("seed")) is int, "seed of the data", data.get("seed"))
+    if places := data.get("places"):
+        parse_range(str(places))
     return data
 
 

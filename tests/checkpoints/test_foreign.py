@@ -36,7 +36,7 @@ def test_what_runs_write_is_accepted_and_words_are_made_plain():
     ],
 )
 def test_what_no_run_can_be_told_is_refused(change):
-    words = r"no run has|stages; there|invalid literal|nested|no number|must lie|must satisfy|are numbers|zip"
+    words = r"no run has|1 to 100|numbers, words|invalid literal|nested|no number|must lie|must satisfy|are numbers|zip"
     with pytest.raises(ValueError, match=words):
         checked_config({**GOOD, "stages": [STAGE], **change})
 
@@ -50,9 +50,12 @@ def test_what_no_run_can_be_told_is_refused(change):
         {"images": 24, "kind": [1]},
         {"images": 24},
         {"images": 24, "kind": "synthetic"},
-        {"images": 1, "places": "x"},
+        *({"images": 1, "kind": "folder", "places": value} for value in ("x", 3, "5-7-9")),
+        {"images": 1, "kind": {}},
+        {"images": 1, "kind": "folder", "stages": 5},
+        {"images": 1, "kind": "folder", "seed": -1},
     ],
 )
 def test_data_that_no_run_has_is_refused(data):
-    with pytest.raises(ValueError, match=r"no run has|must lie|invalid literal"):
+    with pytest.raises(ValueError, match=r"no run has|must lie|1 to 100|invalid literal|unpack"):
         checked_data(data)

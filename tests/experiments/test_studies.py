@@ -177,18 +177,18 @@ def evaluated(folder, rows, **settings):
 
 def test_models_and_their_evaluations_become_a_table_that_grows(finished, tmp_path):
     run, export = str(finished / "study" / "runs" / "C" / "seed0"), str(ROOT / "pretrained" / "s_1m_32")
-    numbers = {"swd": 52.6, "bpd": 4.412, "face_rate": 0.939, "loss": 0.03}
+    numbers = {"swd": 52.6, "swd_8": 71.2, "bpd": 4.412, "face_rate": 0.939, "loss": 0.03}
     one = evaluated(tmp_path / "one", {export: numbers, run: {"swd": 200.0}, None: {"swd": 17.0, "face_rate": 0.9}})
-    own = evaluated(tmp_path / "own", {export: {"swd": 27.7}}, swd_normalization="own")
+    own = evaluated(tmp_path / "own", {export: {"swd": 27.7, "swd_8": 9.0}}, swd_normalization="own")
     table = ["--table", str(tmp_path / "converged.csv")]
     collect.main([run, "--names", "C, tiny", "--evaluations", one, *table])
     collect.main([export, "--evaluations", one, own, *table])
     lines = (tmp_path / "converged.csv").read_text().splitlines()
     assert lines == [
-        "training,seed,images,learning rate,swd,swd_own,bits/dim,face_rate,color_error,weights",
-        'S: P with a soft order,0,"1,000,000",1e-3,53,28,4.41,0.94,,' + digest(export)[:12],
-        '"C, tiny",0,40,2e-3,200,,,,,' + digest(run)[:12],
-        "other real images,-,-,-,17,,,0.90,,",
+        "training,seed,images,learning rate,swd,swd_32,swd_16,swd_8,swd_own,bits/dim,face_rate,color_error,weights",
+        'S: P with a soft order,0,"1,000,000",1e-3,53,,,71,28,4.41,0.94,,' + digest(export)[:12],
+        '"C, tiny",0,40,2e-3,200,,,,,,,,' + digest(run)[:12],
+        "other real images,-,-,-,17,,,,,,0.90,,",
     ]
     for wrong, message in (
         ([run, "--evaluations", own], "evaluate it again"),

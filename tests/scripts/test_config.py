@@ -119,7 +119,7 @@ def test_a_constant_or_a_value_of_a_stage_is_part_of_the_identity():
 
 @pytest.mark.parametrize(
     ("constants", "stages", "message"),
-    [({"a": {"b": 1}}, 1, "CONSTANTS is .*no number"), ({}, 0, "STAGES is 0"), ({}, 101, "STAGES is 101 stages")],
+    [({"a": {"b": 1}}, 1, "CONSTANTS is .*numbers, words"), ({}, 0, "STAGES is .*1 to"), ({}, 101, "STAGES is .*1 to")],
 )
 def test_what_a_checkpoint_could_not_keep_is_refused_before_the_run(constants, stages, message):
     TrainConfig("c", (Stage("a", 1),), {"widths": [1, 2], "deep": (True, None), "name": "x"})

@@ -9,6 +9,7 @@ from helpers import C, S, assert_same_run, checkpoints, launch, launch_until, lo
 from mindiffusion.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from mindiffusion.checkpoints.models import open_model
 from mindiffusion.checkpoints.same_run import optimizer_options
+from mindiffusion.curriculum_ddpm import CurriculumDDPM
 from mindiffusion.runtime.errors import UserError
 from mindiffusion.soft_curriculum_ddpm import SoftCurriculumDDPM
 from mindiffusion.unet import NaiveUnet
@@ -27,16 +28,27 @@ def test_an_optimizer_of_another_class_trains_saves_and_resumes(tmp_path, monkey
 
 
 def test_a_layer_that_is_frozen_until_a_later_stage_trains_resumes_and_samples(tmp_path, monkeypatch):
-    def begun(net):
-        net.out.bias.requires_grad_(False)
-        return {}
+    set_time_range = CurriculumDDPM.set_time_range
 
-    monkeypatch.setattr(NaiveUnet, "readings", begun)
+    def thawed(process, low, high):
+        process.eps_model.out.bias.requires_grad_(low < 0.5)  # from the third stage on
+        set_time_range(process, low, high)
+
+    monkeypatch.setattr(CurriculumDDPM, "set_time_range", thawed)
     launch(C, tmp_path / "whole")
     launch_until(7, C, tmp_path / "parts")
     assert open_model(checkpoints(C, tmp_path / "parts")).t_stop > 0
     launch(C, tmp_path / "parts", "--resume")
     assert_same_run(C, tmp_path / "parts", tmp_path / "whole")
+    assert (
+        len(
+            {
+                len(load_checkpoint(checkpoints(C, tmp_path / "whole") / f"stage{k}.pt")["optimizer"]["state"])
+                for k in (1, 5)
+            }
+        )
+        == 2
+    )
 
 
 def test_a_learning_rate_of_the_optimizer_that_the_schedule_would_overwrite_is_refused(tmp_path, monkeypatch):
