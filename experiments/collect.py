@@ -24,16 +24,8 @@ from mindiffusion.sharing.evaluations import ALIKE, read_evaluation
 NAMES = {"": "control", "c": "C: the curriculum", "cs": "CS: C with a mask", "cr": "CR: C with a penalty"}
 NAMES |= {"p": "P: another network", "cp": "CP: the curriculum on P", "s": "S: P with a soft order"}
 REAL = "other real images"
-MEASURED = {
-    "swd": 0,
-    "swd_32": 0,
-    "swd_16": 0,
-    "swd_8": 0,
-    "swd_own": 0,
-    "bits/dim": 2,
-    "face_rate": 2,
-    "color_error": 3,
-}
+SWD = dict.fromkeys(("swd", "swd_32", "swd_16", "swd_8", "swd_own"), 0)
+MEASURED = {**SWD, "bits/dim": 2, "face_rate": 2, "color_error": 3}  # columns and their digits
 MODEL_COLUMNS = ("training", "seed", "images", "learning rate", *MEASURED, "weights")
 DIGITS = 12  # of a digest
 
